@@ -1,0 +1,375 @@
+"""Fine-tune a pretrained encoder to give each text any number of labels.
+
+Every label is a yes/no question of its own: one logit a label, binary cross-entropy, a decision threshold of its own.
+The new head starts at each label's log-odds in the training data and learns faster than the encoder.
+
+    python run_multilabel.py                                     # the embedded sample: customer emails, ten intents
+    python run_multilabel.py --model_name_or_path bert-base-uncased --output_dir out \
+        --train_file train.csv --validation_file validation.csv --test_file test.csv
+    accelerate launch --num_processes 4 run_multilabel.py configs/jigsaw.yaml --learning_rate 3e-5
+
+A row is a text and its labels, in any of these shapes: a list of names (`EXAMPLE_ROWS` below), a list of ids, a 0/1
+vector, one 0/1 column a label, or a delimited string such as `delivery;refund`. To adapt: the loss in `multilabel_loss`,
+what the model reads in `encode`, the decision in `decide`.
+"""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForSequenceClassification, Trainer, set_seed
+from transformers.hf_argparser import HfArg
+
+from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError, parse_arguments
+from utils.data import (
+    find_ids,
+    find_text_columns,
+    first_rows,
+    load_splits,
+    longest_first,
+    splits_to_use,
+    train_sampler,
+)
+from utils.imbalance import parse_pos_weight, positive_weights, prior_log_odds
+from utils.labels import UNKNOWN
+from utils.metrics import MultilabelMetrics, sigmoid
+from utils.models import (
+    load_config,
+    load_model,
+    load_tokenizer,
+    padding_collator,
+    saved_label_names,
+    sequence_length,
+)
+from utils.reporting import (
+    Submission,
+    predict_in_order,
+    print_files,
+    print_scores,
+    report_data,
+    save_arguments,
+    score_table,
+    write_model_card,
+    write_predictions,
+)
+from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
+from utils.shapes import add_targets, find_labels
+from utils.thresholds import TUNED, choose_thresholds, known_thresholds, parse_threshold, save_thresholds
+
+logger = logging.getLogger(__name__)
+
+SAMPLE = Path(__file__).parent / "configs" / "quickstart.yaml"
+HOW_TO_USE = """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="<this folder>", top_k=None)
+classify("a text", truncation=True)  # a probability for each label
+```
+
+A label is decided where its probability reaches its threshold; the thresholds are in `thresholds.json` and `config.json`."""
+EXAMPLE_ROWS = [
+    {"text": "The kettle leaks and I want my money back.", "labels": ["defect", "refund"]},
+    {"text": "Where is my parcel? It was due on Monday.", "labels": ["delivery"]},
+    {"text": "Lovely teapot, thank you all!", "labels": ["praise"]},
+    {"text": "Please send a new lid, this one came cracked.", "labels": ["defect", "replacement"]},
+    {"text": "I am out of the office until the 5th.", "labels": []},
+    {"text": "Third late parcel this year. Cancel my order and refund me.", "labels": ["delivery", "refund", "cancellation"]},
+]
+
+
+@dataclass
+class MultilabelArguments(DataArguments):
+    """Columns and choices of this task."""
+
+    label_column_names: str | None = HfArg(
+        default=None,
+        aliases=["--label_column_name"],
+        help="One list-like or delimited column, or several 0/1 columns joined by commas; unset: found and printed.",
+    )
+    label_delimiter: str | None = HfArg(default=None, help="What separates labels in a delimited column; unset: found.")
+    problem_type: Literal["multi_label_classification"] | None = HfArg(
+        default=None, help="Insist on multi-label although every row has exactly one label."
+    )
+    threshold: str | None = HfArg(
+        default=None,
+        help="per_label or single (tuned for F1 on the validation data), or a number such as 0.5. Unset: per_label after "
+        "training, otherwise the saved model's own.",
+    )
+    sample_submission: str | None = HfArg(
+        default=None, help="Kaggle's sample file; submission.csv then has its header and its order of rows."
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.threshold is not None:
+            parse_threshold(self.threshold)
+
+
+@dataclass
+class MultilabelTrainingArguments(FineTuningArguments):
+    """This recipe's own defaults, chosen for a pretrained encoder of BERT's size."""
+
+    output_dir: str | None = HfArg(default="outputs/multilabel", help="Where the model, results and predictions go.")
+    loss: Literal["bce", "focal", "asymmetric"] = HfArg(
+        default="bce", help="Binary cross-entropy; focal and asymmetric turn down labels that are easily seen to be absent."
+    )
+    pos_weight: str = HfArg(
+        default="none",
+        help="Weight of positives in the loss: none, balanced (negatives / positives of the training split), sqrt (its "
+        "square root), a number, or a number for each label joined by commas.",
+    )
+    prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each label's log-odds in the training split.")
+    head_learning_rate_multiplier: float = HfArg(
+        default=10.0, help="Learning rate of the new head, as a multiple of --learning_rate."
+    )
+    metric_for_best_model: str | None = HfArg(
+        default="average_precision_macro", help="Metric on the validation data that chooses the best weights."
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        parse_pos_weight(self.pos_weight)
+        if not self.head_learning_rate_multiplier > 0:
+            raise UserError(f"--head_learning_rate_multiplier {self.head_learning_rate_multiplier}: expected above 0")
+
+
+def multilabel_loss(
+    logits: torch.Tensor, targets: torch.Tensor, kind: str = "bce", pos_weight: torch.Tensor | None = None, smoothing: float = 0.0
+) -> torch.Tensor:
+    """Return the loss of every cell [rows, labels] in float32; 0 where the target is `UNKNOWN`.
+
+    Args:
+        logits, targets: [rows, labels]; targets are 0, 1, a fraction between (soft), or `UNKNOWN`.
+        kind: bce; focal with gamma 2 (Lin et al. 2017, https://arxiv.org/abs/1708.02002); asymmetric with gamma 1 on
+            positives, 4 on negatives and margin 0.05 (Ridnik et al. 2021, https://arxiv.org/abs/2009.14119).
+        pos_weight: [labels], multiplies the positive term, as in `torch.nn.BCEWithLogitsLoss`.
+        smoothing: targets move this share of the way to 0.5.
+    """
+    logits, known = logits.float(), targets != UNKNOWN
+    targets = torch.where(known, targets, 0.0) * (1 - smoothing) + smoothing / 2
+    weight = 1.0 if pos_weight is None else pos_weight.to(logits.device)
+    present, absent = -F.logsigmoid(logits), -F.logsigmoid(-logits)  # the loss if the label is there, and if it is not
+    probability = logits.sigmoid()
+    if kind == "focal":
+        present, absent = present * (1 - probability) ** 2, absent * probability**2
+    elif kind == "asymmetric":
+        shifted = (probability - 0.05).clamp(min=0.0)
+        present, absent = present * (1 - probability), -torch.log1p(-shifted) * shifted**4
+    return (weight * targets * present + (1 - targets) * absent) * known
+
+
+class MultilabelTrainer(Trainer):
+    """`Trainer` with `multilabel_loss`, a faster head, and evaluation in float32.
+
+    The loss is the sum over known cells divided by their number in the whole optimizer step, over all micro-batches and
+    processes, so that 1 x 16, 4 x 4 accumulated and 2 processes x 8 rows give the same loss and gradient.
+    (transformers 5 multiplies them otherwise: https://github.com/huggingface/transformers/issues/47688.)
+
+    Args:
+        new_parameters: names of the parameters that are not from the checkpoint; they learn
+            `args.head_learning_rate_multiplier` times faster.
+        pos_weight: [labels], see `multilabel_loss`.
+    """
+
+    def __init__(self, *args, new_parameters: set[str] = frozenset(), pos_weight: torch.Tensor | None = None, **kwargs):
+        with warnings.catch_warnings():  # Trainer says that it drops label smoothing; multilabel_loss has its own
+            warnings.filterwarnings("ignore", message="Label smoothing is not compatible")
+            super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
+        self.new_parameters, self.pos_weight = new_parameters, pos_weight
+
+    def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return multilabel_loss(logits, targets, self.args.loss, self.pos_weight, self.args.label_smoothing_factor)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        targets = inputs["labels"]
+        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        loss = self.cell_losses(outputs.logits, targets).sum() / num_items_in_batch.clamp(min=1)
+        if self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes  # the cells of all processes are counted, gradients averaged
+        return (loss, outputs) if return_outputs else loss
+
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        named = dict((self.model if model is None else model).named_parameters())
+        new = {id(named[name]) for name in self.new_parameters if name in named}
+        for group in list(optimizer.param_groups):
+            fast = [parameter for parameter in group["params"] if id(parameter) in new]
+            if fast and self.args.head_learning_rate_multiplier != 1:
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in new]
+                rate = group["lr"] * self.args.head_learning_rate_multiplier
+                optimizer.add_param_group({**group, "params": fast, "lr": rate})
+        return optimizer
+
+    def prediction_step(self, model, *args, **kwargs):
+        with float32_forward(self.accelerator.unwrap_model(model)):
+            return super().prediction_step(model, *args, **kwargs)
+
+    def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        if output.label_ids is not None:  # Trainer's own is a mean of batch means; this one is exact
+            targets = torch.from_numpy(output.label_ids)
+            losses = self.cell_losses(torch.from_numpy(output.predictions), targets).double()
+            output.metrics[f"{metric_key_prefix}_loss"] = (losses.sum() / (targets != UNKNOWN).sum().clamp(min=1)).item()
+        return output
+
+    def _get_train_sampler(self, train_dataset=None):
+        return train_sampler(self.train_dataset, self.args)
+
+    def _get_eval_sampler(self, eval_dataset):
+        return torch.utils.data.SequentialSampler(eval_dataset)  # Trainer's would shuffle, if training groups by length
+
+
+def encode(examples: dict[str, list], tokenizer, text_columns: list[str], max_length: int) -> dict[str, list]:
+    """Tokenize a batch of texts or of pairs; `length`, in tokens, groups rows that need little padding."""
+    texts = [[str(text) for text in examples[name]] for name in text_columns]
+    encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+    return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
+
+
+def decide(probabilities: np.ndarray, thresholds: np.ndarray, names: list[str]) -> list[str]:
+    """Return each row's labels, joined by semicolons, those whose probability reaches their threshold."""
+    return [";".join(name for name, yes in zip(names, row, strict=True) if yes) for row in probabilities >= thresholds]
+
+
+def scores(
+    probabilities: np.ndarray, targets: np.ndarray, names: list[str], thresholds: np.ndarray | None = None, prefix: str = ""
+) -> dict[str, float]:
+    """Return the metrics of probabilities against targets, both [rows, labels], each name with `prefix` before it.
+
+    With thresholds [labels] each label's own scores are among them; without, 0.5 decides.
+    """
+    result = MultilabelMetrics(keep_in_memory=True).compute(
+        predictions=probabilities,
+        references=targets,
+        label_names=names,
+        thresholds=np.full(len(names), 0.5) if thresholds is None else thresholds,
+        per_label=thresholds is not None,
+    )
+    return {f"{prefix}{name}": value for name, value in result.items()}
+
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Run the recipe and return its metrics. Raises `UserError`, a `ValueError`, for a mistake in data or options."""
+    # 1. Read the arguments.
+    model_args, data_args, training_args, options = parse_arguments(
+        (ModelArguments, MultilabelArguments, MultilabelTrainingArguments), argv, __doc__, SAMPLE
+    )
+    if data_args.smoke_test:
+        prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
+    set_up_logging(training_args)
+    set_seed(training_args.seed)
+
+    # 2. Load the data and check its shape.
+    splits = splits_to_use(load_splits(data_args), training_args.asked)
+    config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
+    saved_labels = saved_label_names(config)
+    label_format = find_labels(splits, data_args, saved_labels)
+    names = label_format.names
+    text_columns = find_text_columns(splits, data_args, label_format.columns)
+    id_column, ids = find_ids(splits, data_args)
+    submission = None
+    if data_args.sample_submission and "test" in splits:
+        submission = Submission(data_args.sample_submission, ids, id_column, names)
+    splits = add_targets(splits, label_format, data_args, training_args.seed)
+    if data_args.check_data:
+        report_data(splits, text_columns, names, training_args.output_dir)
+        return {}
+    splits = first_rows(splits, data_args)
+    validation_targets = np.array(splits["validation"]["labels"]) if "validation" in splits else None
+    training_args.settle_evaluation(None if validation_targets is None else scores(validation_targets, validation_targets, names))
+
+    # 3. Load the tokenizer and the model.
+    tokenizer = load_tokenizer(model_args)
+    config.problem_type, config.num_labels = "multi_label_classification", len(names)
+    config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
+    max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
+    pos_weight = bias = None
+    if "train" in splits:
+        targets = np.array(splits["train"]["labels"], np.float32)
+        pos_weight = positive_weights(training_args.pos_weight, targets)
+        bias = prior_log_odds(targets, pos_weight) if training_args.prior_bias else None
+    model, new_parameters = load_model(AutoModelForSequenceClassification, model_args, config, saved_labels, bias)
+
+    # 4. Encode the examples.
+    for name, split in splits.items():
+        splits[name] = split.map(
+            partial(encode, tokenizer=tokenizer, text_columns=text_columns, max_length=max_length),
+            batched=True,
+            num_proc=data_args.preprocessing_num_workers,
+            remove_columns=[column for column in split.column_names if column != "labels"],
+            desc=f"Tokenizing {name}",
+        )
+
+    # 5. Build the trainer.
+    logger.info(training_args.precision_note)
+    trainer = MultilabelTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=splits.get("train"),
+        eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
+        processing_class=tokenizer,
+        data_collator=padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None),
+        compute_metrics=lambda output: scores(sigmoid(output.predictions), output.label_ids, names),
+        new_parameters=new_parameters,
+        pos_weight=pos_weight,
+    )
+
+    # 6. Train.
+    metrics: dict[str, float] = {}
+    if "train" in splits:
+        trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trainer.save_metrics("train", trained.metrics)
+        metrics |= trained.metrics
+
+    # 7. Evaluate.
+    mode = data_args.threshold or ("per_label" if "train" in splits else "saved")
+    thresholds = known_thresholds(mode, config, len(names))
+    tables = {}
+    if "validation" in splits:
+        logits, targets, found = predict_in_order(trainer, splits["validation"], "eval")
+        if mode in TUNED:
+            thresholds = choose_thresholds(mode, sigmoid(logits), targets)
+        found |= scores(sigmoid(logits), targets, names, thresholds, "eval_")
+        trainer.save_metrics("eval", found)
+        tables["Validation"] = score_table(found, "eval", names, thresholds)
+        metrics |= found
+
+    # 8. Predict and report.
+    output_dir = Path(training_args.output_dir)
+    if "train" in splits:
+        trainer.model.config.thresholds = thresholds.tolist()
+        trainer.save_model()
+    if "test" in splits:
+        logits, targets, found = predict_in_order(trainer, splits["test"], "predict")
+        probabilities = sigmoid(logits)
+        if targets is not None:
+            found |= scores(probabilities, targets, names, thresholds, "predict_")
+            tables["Test"] = score_table(found, "predict", names, thresholds)
+        trainer.save_metrics("predict", found)
+        metrics |= found
+        if trainer.is_world_process_zero():
+            decided = decide(probabilities, thresholds, names)
+            write_predictions(output_dir / "predictions.csv", id_column, ids, names, probabilities, decided)
+            if submission:
+                submission.write(output_dir / "submission.csv", probabilities)
+    if trainer.is_world_process_zero():
+        save_arguments(options, output_dir)
+        save_thresholds(thresholds, names, output_dir)
+        if "train" in splits:
+            write_model_card(trainer, model_args.model_name_or_path, HOW_TO_USE, tables)
+        print_scores(tables, metrics)
+        if data_args.smoke_test:
+            check_reload(output_dir, AutoModelForSequenceClassification, trainer.model)
+        print_files(output_dir)
+    return metrics
+
+
+if __name__ == "__main__":
+    run(main)

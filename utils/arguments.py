@@ -1,0 +1,264 @@
+"""Arguments that every script shares, and the parser: a command line, or a YAML/JSON file plus overrides."""
+
+import difflib
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import HfArg
+from transformers.trainer_utils import IntervalStrategy
+
+logger = logging.getLogger(__name__)
+
+
+class UserError(ValueError):
+    """A mistake in the user's data or options: one line that says what was found, what was expected, what to do."""
+
+
+@dataclass
+class ModelArguments:
+    """Which model to start from."""
+
+    model_name_or_path: str | None = HfArg(
+        default=None, help="Folder or Hub name of the model to fine-tune, or of a model saved by this script to reuse."
+    )
+    tokenizer_name: str | None = HfArg(default=None, help="Tokenizer folder or Hub name; unset: the model's own.")
+    config_name: str | None = HfArg(default=None, help="Config folder or Hub name; unset: the model's own.")
+    cache_dir: str | None = HfArg(default=None, help="Where files from the Hub are stored; unset: the HF cache.")
+    model_revision: str = HfArg(default="main", help="Branch, tag or commit of the model on the Hub.")
+    token: str | None = HfArg(default=None, help="Hub token for private models; unset: the one of `hf auth login`.")
+    trust_remote_code: bool = HfArg(default=False, help="Run the model code that comes with a Hub repository.")
+    attention_dropout: float | None = HfArg(
+        default=None,
+        help="Dropout of attention weights; unset: the model's own. 0 trains long texts on a CPU up to three times faster.",
+    )
+    ignore_mismatched_sizes: bool = HfArg(
+        default=False, help="Replace a saved head of another width or with other labels by a new one."
+    )
+
+
+@dataclass
+class DataArguments:
+    """Where the rows come from. Formats: .csv .tsv .json .jsonl .parquet, each also .gz."""
+
+    dataset_name: str | None = HfArg(default=None, help="Dataset on the Hub, or a local dataset folder.")
+    dataset_config_name: str | None = HfArg(default=None, help="Configuration (subset) of that dataset.")
+    train_file: str | None = HfArg(default=None, help="Training data: a file, a comma-separated list, or a glob.")
+    validation_file: str | None = HfArg(default=None, help="Validation data, likewise; unset: split off the training data.")
+    test_file: str | None = HfArg(default=None, help="Rows to predict, likewise; labels are optional.")
+    validation_fraction: float = HfArg(
+        default=0.1, help="Share of the training data split off, stratified, when there is no validation data; 0: none."
+    )
+    text_column_names: str | None = HfArg(
+        default=None, help="Text column, or two joined by a comma, encoded as a pair; unset: found and printed."
+    )
+    id_column_name: str | None = HfArg(
+        default=None, help="Column copied into predictions.csv; unset: `id` where there is one, else the row number."
+    )
+    max_seq_length: int | None = HfArg(default=None, help="Tokens kept of each text; unset: the model's own limit, at most 512.")
+    pad_to_max_length: bool = HfArg(default=False, help="Pad to max_seq_length instead of to the longest of the batch.")
+    max_train_samples: int | None = HfArg(default=None, help="Train on the first so many rows only.")
+    max_eval_samples: int | None = HfArg(default=None, help="Evaluate on the first so many rows only.")
+    max_predict_samples: int | None = HfArg(default=None, help="Predict the first so many rows only.")
+    preprocessing_num_workers: int | None = HfArg(default=None, help="Processes that tokenize; unset: one.")
+    check_data: bool = HfArg(default=False, help="Report on the data, then stop before any model is loaded.")
+    smoke_test: bool = HfArg(
+        default=False,
+        help="A tiny random model, a few rows, two steps; predict, save, reload. Seconds on a CPU, no network.",
+    )
+
+    def __post_init__(self):
+        if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
+            raise UserError("both --dataset_name and --*_file are given: keep one source of data")
+        if not 0 <= self.validation_fraction < 1:
+            raise UserError(f"--validation_fraction is {self.validation_fraction}: expected a share from 0 to below 1")
+        for name in ("max_seq_length", "max_train_samples", "max_eval_samples", "max_predict_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} is {value}: expected at least 1")
+
+
+@dataclass
+class FineTuningArguments(TrainingArguments):
+    """`TrainingArguments` with what fine-tuning a pretrained encoder wants, and the precision that suits the hardware."""
+
+    per_device_train_batch_size: int = HfArg(default=32, help="Rows of a training batch on each device.")
+    per_device_eval_batch_size: int = HfArg(default=64, help="Rows of an evaluation batch on each device.")
+    learning_rate: float = HfArg(default=5e-5, help="Peak learning rate of the encoder.")
+    num_train_epochs: float = HfArg(default=3.0, help="Passes over the training data.")
+    warmup_steps: float = HfArg(default=0.1, help="Warm-up steps; below 1: their share of all steps.")
+    weight_decay: float = HfArg(default=0.01, help="Weight decay of AdamW, on all but biases and norms.")
+    train_sampling_strategy: str = HfArg(
+        default="group_by_length",
+        help="group_by_length (training batches of texts of similar length: less padding), random or sequential.",
+    )
+    eval_strategy: str = HfArg(default="epoch", help="When to evaluate during training: no, steps or epoch.")
+    save_strategy: str = HfArg(default="epoch", help="When to save a checkpoint: no, steps, epoch or best.")
+    save_total_limit: int | None = HfArg(default=1, help="Checkpoints kept, the best and the last always among them.")
+    load_best_model_at_end: bool = HfArg(default=True, help="Keep the weights of the best evaluation.")
+    logging_steps: float = HfArg(default=50, help="Steps between two log lines; below 1: their share of all steps.")
+    logging_nan_inf_filter: bool = HfArg(default=False, help="Hide NaN and infinite losses in the logs.")
+    bf16: bool | None = HfArg(default=None, help="Train in bf16. Neither bf16 nor fp16 given: chosen for the hardware.")
+    fp16: bool | None = HfArg(default=None, help="Train in fp16. `--fp16 False` alone asks for float32.")
+
+    def __post_init__(self):
+        phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
+        self.asked = [split for split, asked in phases.items() if asked]  # TrainingArguments sets do_eval by itself
+        self.use_cpu = self.use_cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+        self.precision_note = self._choose_precision()
+        if self.resume_from_checkpoint in ("True", "true", "False", "false"):
+            self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
+        super().__post_init__()
+        # TrainingArguments takes the launcher's variable where neither flag is set; here that means float32.
+        self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
+
+    def settle_evaluation(self, defined: dict[str, float] | None) -> None:
+        """Settle what happens during training, from the metrics `defined` on the validation data (None: there is none).
+
+        Raises:
+            UserError: `metric_for_best_model` is no metric.
+        """
+        if defined is None:
+            self.eval_strategy, self.load_best_model_at_end, self.do_eval = IntervalStrategy.NO, False, False
+            return
+        chosen = self.metric_for_best_model.removeprefix("eval_")
+        if chosen in ("loss", *defined):
+            return
+        if not chosen.endswith(("_macro", "_micro", "_weighted")):
+            raise UserError(f"--metric_for_best_model {chosen}: no such metric; there are loss, {', '.join(defined)}")
+        logger.info("%s is not defined on the validation data (too few positives): its loss chooses the best weights", chosen)
+        self.metric_for_best_model, self.greater_is_better = "loss", False
+
+    def _choose_precision(self) -> str:
+        """Settle `bf16` and `fp16` and return the line that says which and why."""
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if self.bf16 is None and self.fp16 is None and launched in ("bf16", "fp16"):
+            setattr(self, launched, True)
+            reason = "asked for by accelerate launch"
+        elif self.bf16 is None and self.fp16 is None:
+            self.bf16, self.fp16, reason = fastest_precision(self.use_cpu)
+        else:
+            reason = "as asked"
+        if self.fp16 and self.use_cpu:
+            self.fp16, reason = False, "fp16 needs a GPU"
+        self.bf16, self.fp16 = bool(self.bf16), bool(self.fp16)
+        return f"precision: {'bf16' if self.bf16 else 'fp16' if self.fp16 else 'float32'} ({reason})"
+
+
+def fastest_precision(use_cpu: bool) -> tuple[bool, bool, str]:
+    """Return (bf16, fp16, reason) for the hardware at hand; half precision only where it is fast."""
+    if use_cpu:
+        if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+            return True, False, "this CPU multiplies it natively"
+        return False, False, "this CPU has no fast half precision"
+    if torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return True, False, "this GPU multiplies it natively"
+        if torch.cuda.get_device_capability() >= (7, 0):
+            return False, True, "this GPU has no native bf16"
+    return False, False, "this device has no fast half precision"
+
+
+# Options that HF's older examples and transformers 4 took, and what to write today.
+RENAMED_OPTIONS = {
+    "evaluation_strategy": "write --eval_strategy",
+    "warmup_ratio": "write --warmup_steps; a value below 1 is a share of all steps",
+    "group_by_length": "write --train_sampling_strategy group_by_length (the default here)",
+    "no_cuda": "write --use_cpu",
+    "use_mps_device": "leave it out, Apple's GPU is found",
+    "logging_dir": "leave it out, set the variable TENSORBOARD_LOGGING_DIR",
+    "overwrite_output_dir": "leave it out",
+    "overwrite_cache": "leave it out, files are read anew each time",
+    "save_safetensors": "leave it out, weights are always saved so",
+    "fp16_opt_level": "leave it out, write --fp16 or --bf16",
+    "half_precision_backend": "leave it out, write --fp16 or --bf16",
+    "use_fast_tokenizer": "leave it out, fast tokenizers are the rule",
+    "use_auth_token": "write --token",
+    "per_gpu_train_batch_size": "write --per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "write --per_device_eval_batch_size",
+    "metric_name": "leave it out, all metrics are computed; --metric_for_best_model picks the one that selects",
+    "shuffle_train_dataset": "leave it out, training data is shuffled in every epoch",
+    "shuffle_seed": "write --data_seed",
+    "adafactor": "write --optim adafactor",
+    "torchdynamo": "write --torch_compile",
+}
+
+
+class ArgumentParser(HfArgumentParser):
+    """`HfArgumentParser` that raises one line instead of printing the usage of 150 options."""
+
+    def error(self, message):
+        raise UserError(f"{message} (see --help)")
+
+
+def parse_arguments(dataclass_types, argv: list[str] | None, description: str, sample: Path) -> tuple:
+    """Return one instance of each dataclass, then the dict of every option's value, ready for `args.yaml`.
+
+    Args:
+        dataclass_types: the dataclasses, in the order of the returned instances.
+        argv: the command line without the program's name; `None` reads `sys.argv`. A first argument that ends in
+            .yaml, .yml or .json is read as a file of options; the rest overrides it.
+        description: the script's docstring, for `--help`.
+        sample: the options of the embedded sample, used where there are no arguments at all.
+
+    Raises:
+        UserError: an unknown, renamed or ill-typed option, or a file of options that cannot be read.
+    """
+    argv = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
+    if not argv:
+        if not sample.is_file():
+            raise UserError(f"nothing to do: the sample {sample.name} is not here; give --train_file, or --smoke_test")
+        argv = [str(sample)]
+    parser = ArgumentParser(dataclass_types, description=description, allow_abbrev=False)
+    known = {field.name for dataclass_type in dataclass_types for field in fields(dataclass_type) if field.init}
+    if argv[0].endswith((".yaml", ".yml", ".json")):
+        argv = _read_options(argv[0], known) + argv[1:]
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise UserError(_unknown_option(unknown[0], known))
+    values = vars(namespace)
+    try:
+        instances = parser.parse_dict(values, allow_extra_keys=True)
+    except (ValueError, ImportError) as error:  # TrainingArguments checks its own combinations
+        raise UserError(" ".join(str(error).split())) from error
+    return *instances, {name: value for name, value in values.items() if "token" not in name}
+
+
+def _read_options(path: str, known: set[str]) -> list[str]:
+    """Return the options of a YAML or JSON file as a command line."""
+    try:
+        options = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(options, dict):
+        raise UserError(f"{path} holds no options: expected lines such as `learning_rate: 3.0e-5`")
+    arguments = []
+    for name, value in options.items():
+        if name not in known:
+            raise UserError(f"{path}: {_unknown_option(f'--{name}', known)}")
+        if isinstance(value, list):
+            arguments += [f"--{name}", *map(str, value)]
+        elif isinstance(value, dict):
+            arguments.append(f"--{name}={json.dumps(value)}")
+        elif value is not None:
+            arguments.append(f"--{name}={value}")
+    return arguments
+
+
+def _unknown_option(option: str, known: set[str]) -> str:
+    """Return a message for an option that does not exist: its new name, or the nearest one."""
+    name = option.split("=")[0].lstrip("-").replace("-", "_")
+    if not option.startswith("-"):
+        return f"unexpected argument {option!r}: every value follows an option, such as --train_file {option}"
+    if name in RENAMED_OPTIONS:
+        return f"--{name} is no longer an option: {RENAMED_OPTIONS[name]}"
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"unknown option --{name}" + (f": did you mean --{nearest[0]}?" if nearest else " (see --help)")

@@ -1,0 +1,48 @@
+"""Rare labels: weights of the loss, and the prior at which a new head starts; both from the training split alone."""
+
+import numpy as np
+import torch
+
+from utils.arguments import UserError
+from utils.labels import UNKNOWN
+
+
+def parse_pos_weight(text: str) -> str | list[float]:
+    """Return none, balanced or sqrt as it is, anything else as a list of numbers above 0."""
+    if text in ("none", "balanced", "sqrt"):
+        return text
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = []
+    if not weights or not all(0 < weight < float("inf") for weight in weights):
+        raise UserError(f"--pos_weight {text}: expected none, balanced, sqrt, or numbers above 0 joined by commas")
+    return weights
+
+
+def positive_weights(text: str, targets: np.ndarray) -> torch.Tensor | None:
+    """Return `--pos_weight` as [labels], from the training targets [rows, labels]; None for weights of 1."""
+    choice = parse_pos_weight(text)
+    if choice == "none":
+        return None
+    if isinstance(choice, list):
+        if len(choice) not in (1, targets.shape[1]):
+            raise UserError(f"--pos_weight has {len(choice)} numbers; expected 1, or one for each of {targets.shape[1]} labels")
+        return torch.tensor(choice * (targets.shape[1] // len(choice)))
+    known = targets != UNKNOWN
+    positives = np.where(known, targets, 0.0).sum(axis=0)
+    ratio = np.where(positives > 0, (known.sum(axis=0) - positives) / np.maximum(positives, 1e-9), 1.0).clip(min=1e-3)
+    return torch.tensor(np.sqrt(ratio) if choice == "sqrt" else ratio, dtype=torch.float32)
+
+
+def prior_log_odds(targets: np.ndarray, pos_weight: torch.Tensor | None) -> torch.Tensor:
+    """Return the bias [labels] at which a head that ignores its input has the smallest binary cross-entropy.
+
+    The log-odds of each label in the training targets [rows, labels], half a row added to either side, plus the log of
+    its weight. The idea is the prior of section 3.3 of Lin et al. 2017, https://arxiv.org/abs/1708.02002.
+    """
+    known = targets != UNKNOWN
+    positives = np.where(known, targets, 0.0).sum(axis=0)
+    log_odds = np.log((positives + 0.5) / (known.sum(axis=0) - positives + 0.5))
+    bias = torch.tensor(log_odds, dtype=torch.float32)
+    return bias if pos_weight is None else bias + pos_weight.log()

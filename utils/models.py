@@ -1,0 +1,167 @@
+"""Load tokenizer and model, start the head at the data's prior, and build the tiny pair for smoke tests."""
+
+import logging
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    DataCollatorWithPadding,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from utils.arguments import ModelArguments, UserError
+
+logger = logging.getLogger(__name__)
+
+
+def hub_options(args: ModelArguments) -> dict:
+    """Return the options that every `from_pretrained` call takes."""
+    return {
+        "cache_dir": args.cache_dir,
+        "revision": args.model_revision,
+        "token": args.token,
+        "trust_remote_code": args.trust_remote_code,
+    }
+
+
+def load_config(args: ModelArguments) -> PreTrainedConfig:
+    """Return the model's config.
+
+    Raises:
+        UserError: no model is named, or it is neither a folder nor to be had from the Hub.
+    """
+    name = args.config_name or args.model_name_or_path
+    if not name:
+        raise UserError("no model: give --model_name_or_path, a folder or a name on the Hub")
+    try:
+        config = AutoConfig.from_pretrained(name, **hub_options(args))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--model_name_or_path {name} is neither a folder with a model nor to be had from the Hub "
+            f"({str(error).splitlines()[0]}); for the embedded model run `make model`"
+        ) from error
+    if args.attention_dropout is not None:
+        known = [name for name in ("attention_probs_dropout_prob", "attention_dropout") if name in config.to_dict()]
+        if not known:
+            raise UserError(f"--attention_dropout: a {config.model_type} model has no such setting")
+        setattr(config, known[0], args.attention_dropout)
+    return config
+
+
+def saved_label_names(config: PreTrainedConfig | None) -> list[str] | None:
+    """Return the labels of a model that was trained for some, in the order of its head; None for a bare encoder."""
+    if config is None:
+        return None
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    return None if names == [f"LABEL_{index}" for index in range(len(names))] else names
+
+
+def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub_options(args))
+    except (OSError, ValueError) as error:
+        raise UserError(f"no tokenizer in {args.tokenizer_name or args.model_name_or_path}: {error}") from error
+
+
+def load_model(
+    auto_class: type, args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None, bias: torch.Tensor | None
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load the model in float32 and return it with the names of the parameters that are new, not from the checkpoint.
+
+    A new output layer starts at `bias` [labels]. `saved_labels` are those the checkpoint was trained for.
+
+    Raises:
+        UserError: the checkpoint's head is of another width or was trained for other labels, or its weights
+            cannot be read.
+    """
+    names = list(config.id2label.values())
+    other_labels = saved_labels is not None and saved_labels != names
+    if other_labels and not args.ignore_mismatched_sizes:
+        raise UserError(
+            f"{args.model_name_or_path} was trained for other labels ({', '.join(saved_labels[:6])} …) than the data's "
+            f"({', '.join(names[:6])} …); add --ignore_mismatched_sizes to put a new head in its place"
+        )
+    try:
+        model, info = auto_class.from_pretrained(
+            args.model_name_or_path,
+            config=config,
+            dtype=torch.float32,  # transformers 5 would keep a half-precision checkpoint in half precision
+            ignore_mismatched_sizes=args.ignore_mismatched_sizes,
+            output_loading_info=True,
+            **hub_options(args),
+        )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise UserError(
+            f"{args.model_name_or_path} has a head of another width than the data's {config.num_labels} labels; "
+            f"add --ignore_mismatched_sizes to put a new head in its place"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot load the weights of {args.model_name_or_path}: {str(error).splitlines()[0]}") from error
+    new = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+    layer = output_layer(model)
+    own = {name for name, parameter in model.named_parameters() if any(parameter is p for p in layer.parameters())}
+    if other_labels and not own & new:  # the same width by chance: those weights mean other labels
+        layer.reset_parameters()
+        new |= own
+    if bias is not None and own & new:
+        if layer.bias is None:
+            logger.info("the head of %s has no bias: it cannot start at the prior", type(model).__name__)
+        else:
+            with torch.no_grad():
+                layer.bias.copy_(bias)
+    return model, new
+
+
+def output_layer(model: PreTrainedModel) -> nn.Linear:
+    """Return the layer that produces the logits: the last linear one of the head with as many outputs as labels."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return [layer for layer in layers if layer.out_features == model.config.num_labels][-1]
+
+
+def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
+    """Return how many tokens of a text the model reads: `wanted`, or its own limit but at most 512.
+
+    Raises:
+        UserError: more is wanted than the model has positions for.
+    """
+    limit = min(tokenizer.model_max_length, config.to_dict().get("max_position_embeddings") or tokenizer.model_max_length)
+    if wanted and wanted > limit:
+        raise UserError(f"--max_seq_length {wanted}: this model reads at most {limit} tokens")
+    return wanted or min(limit, 512)
+
+
+def padding_collator(tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> DataCollatorWithPadding:
+    """Return a collator that pads to the longest text of a batch, or to `max_length` where it is given."""
+    return DataCollatorWithPadding(tokenizer, padding="max_length" if max_length else True, max_length=max_length)
+
+
+def save_tiny_model(texts: list[str], folder: str) -> None:
+    """Write a random BERT of two layers and 32 units, and a WordPiece tokenizer trained on `texts`, for smoke tests."""
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    wordpiece.normalizer = normalizers.BertNormalizer()
+    wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=list(special.values()), show_progress=False)
+    wordpiece.train_from_iterator(texts, trainer)
+    wordpiece.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece, model_max_length=64, **special)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,103 @@
+"""What happens around a run: logging, one-line errors, a clean end in several processes, float32 in evaluation."""
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import torch
+import transformers
+from transformers import PreTrainedModel, TrainingArguments
+
+from utils.arguments import DataArguments, ModelArguments, UserError
+from utils.models import save_tiny_model
+
+logger = logging.getLogger(__name__)
+
+
+def set_up_logging(args: TrainingArguments) -> None:
+    """Show our own lines on the main process, and of the libraries only what the user must know."""
+    level = logging.INFO if args.log_level == "passive" else args.get_process_log_level()
+    library_level = logging.ERROR if args.log_level == "passive" else level
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    for name in ("utils", "__main__", "run_classification", "run_multilabel", "run_multiple_choice"):
+        logging.getLogger(name).setLevel(level if args.process_index == 0 else logging.ERROR)
+    transformers.logging.set_verbosity(library_level)
+    datasets.logging.set_verbosity(library_level)
+    transformers.logging.disable_progress_bar()  # those of loading and saving; training and evaluation have their own
+    if args.disable_tqdm or args.process_index > 0:
+        datasets.disable_progress_bars()
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a script's `main` as a program: a user's mistake is one line on stderr and exit status 2, without traceback."""
+    try:
+        main()
+    except UserError as error:
+        if "debug" in sys.argv:
+            raise
+        if int(os.environ.get("RANK", 0)) == 0:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # Leaving in the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489).
+        torch.distributed.barrier()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def prepare_smoke_test(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, example_rows: list[dict]
+) -> None:
+    """Change the arguments to those of a smoke test: a tiny random model and two steps on a few rows of what data there is.
+
+    Without data these are the script's `example_rows`. All that is written goes into a temporary folder.
+    """
+    folder = tempfile.mkdtemp(prefix="smoke_test_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    model_args.model_name_or_path = os.path.join(folder, "tiny")
+    save_tiny_model([row["text"] for row in example_rows], model_args.model_name_or_path)
+    if not (data_args.dataset_name or data_args.train_file):
+        data_args.train_file = os.path.join(folder, "example_rows.jsonl")
+        with open(data_args.train_file, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in example_rows)
+    if not data_args.dataset_name:
+        data_args.test_file = data_args.test_file or data_args.train_file
+    data_args.max_train_samples = data_args.max_eval_samples = data_args.max_predict_samples = 8
+    training_args.output_dir = os.path.join(folder, "output")
+    training_args.per_device_train_batch_size = training_args.per_device_eval_batch_size = 4
+    training_args.max_steps, training_args.logging_steps, training_args.asked = 2, 1, []
+
+
+@contextlib.contextmanager
+def float32_forward(model: PreTrainedModel) -> Iterator[None]:
+    """Run `model` without the autocast that accelerate wraps around its `forward`.
+
+    Half-precision logits tie (bfloat16 has 8 bits of mantissa), which distorts ranking metrics and tuned thresholds, and
+    predictions would differ from those of the saved model in `pipeline()`.
+    """
+    autocast_forward = model.__dict__.pop("forward", None)  # accelerate sets it on the instance, over the class's own
+    try:
+        yield
+    finally:
+        if autocast_forward is not None:
+            model.forward = autocast_forward
+
+
+def check_reload(folder: Path, auto_class: type, model: PreTrainedModel) -> None:
+    """Load what was saved and raise a `RuntimeError` if its logits differ from those of `model`."""
+    reloaded = auto_class.from_pretrained(folder).eval()
+    tokens = torch.arange(5).repeat(2, 1)
+    with torch.no_grad(), float32_forward(model):
+        logits = [m.cpu().eval()(input_ids=tokens).logits.float() for m in (model, reloaded)]
+    if not torch.allclose(*logits, atol=1e-5):
+        raise RuntimeError(f"the model saved in {folder} gives other logits than the one trained: {logits}")
+    logger.info("smoke test passed: trained, evaluated, predicted, saved and loaded again")

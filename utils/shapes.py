@@ -1,0 +1,185 @@
+"""Recognise the shape in which labels come, and name the script that a shape belongs to."""
+
+import logging
+import re
+from dataclasses import replace
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+
+from utils.arguments import DataArguments, UserError
+from utils.data import columns, require_columns, split_validation
+from utils.labels import UNKNOWN, LabelFormat, as_list, natural_order, parse_cell, rarest_label, shorten
+
+logger = logging.getLogger(__name__)
+
+LABEL_NAMES = ("labels", "label", "topics", "tags", "categories", "emotions", "genres", "classes")
+CHOICE_COLUMN = re.compile(r"^(ending|choice|option|answer|candidate)_?([0-9]|[a-eA-E])$")
+CHOICE_LISTS = ("endings", "choices", "options", "candidates")
+
+
+def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str] | None) -> LabelFormat:
+    """Return which labels there are and how they are written; without columns where unlabelled rows are to be predicted.
+
+    Labels and their order come from the training data, or from the saved model: where there is no training data, and
+    where the model was trained for the same labels.
+    """
+    if "train" not in splits:
+        if saved is None:
+            raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
+        source = next(iter(splits.values()))
+        if "validation" not in splits and not args.label_column_names and not find_label_columns(source, saved):
+            return LabelFormat("unlabelled", [], saved)
+        return recognize_labels(source, args.label_column_names, args.label_delimiter, saved)
+    label_format = recognize_labels(splits["train"], args.label_column_names, args.label_delimiter, None)
+    if saved and set(saved) == set(label_format.names):
+        per_column = label_format.columns == label_format.names
+        label_format = replace(label_format, names=saved, columns=saved if per_column else label_format.columns)
+    return label_format
+
+
+def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
+    """Return the splits with the targets, a list of floats a row, as column `labels`; a test split may have none.
+
+    Splits validation data off the training data where it is wanted and there is none.
+    """
+    logger.info("%s", label_format)
+    result = {}
+    for name, split in splits.items():
+        if name != "test" or label_format.labelled(split):
+            targets = label_format.targets(split)
+            replaced = sorted({*label_format.columns, "labels"} & set(split.column_names))
+            split = split.remove_columns(replaced).add_column("labels", targets.tolist())
+        result[name] = split
+        if name == "train":
+            if not args.problem_type:
+                refuse_single_label(targets, label_format)
+            positives = (targets > 0).sum(axis=0)
+            if not positives.any():
+                raise UserError(f"{args.train_file or args.dataset_name}: no row is positive for any label; nothing to learn")
+            for label, count in zip(label_format.names, positives, strict=True):
+                if count == 0:
+                    logger.warning("label %r has no positive row in the training data", label)
+            if args.validation_fraction and "validation" not in splits:
+                result["train"], result["validation"] = split_validation(split, args, rarest_label(targets), seed)
+    return result
+
+
+def recognize_labels(dataset: Dataset, column_names: str | None, delimiter: str | None, names: list[str] | None) -> LabelFormat:
+    """Recognise how the labels of `dataset` are written.
+
+    Args:
+        dataset: the training split, or the only one there is.
+        column_names: --label_column_names, or None to find the columns.
+        delimiter: --label_delimiter, or None to find it.
+        names: the label names where they are known already, from a saved model; they fix labels and order.
+
+    Raises:
+        UserError: no label column, a cell that cannot be read, or the shape of another script's data.
+    """
+    found = [name.strip() for name in column_names.split(",")] if column_names else find_label_columns(dataset, names)
+    if not found:
+        raise UserError(
+            f"no label columns among {', '.join(columns(dataset))}: name the column of lists, the delimited column, "
+            f"or the 0/1 columns with --label_column_names"
+        )
+    require_columns(dataset, found, "--label_column_names")
+    if len(found) > 1:
+        if names and set(names) != set(found):
+            raise UserError(f"the model's labels are {shorten(names)}, the label columns are {shorten(found)}: expected the same")
+        return LabelFormat("one 0/1 column per label", names or found, names or found)
+    column = found[0]
+    feature, values = dataset.features[column], dataset[column]
+    classes = next((f for f in (feature, getattr(feature, "feature", None)) if isinstance(f, ClassLabel)), None)
+    if classes:
+        return LabelFormat("list of ids", found, names or classes.names, id_names=classes.names)
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    if texts and not delimiter and not all(value.strip().startswith(("[", "(")) for value in texts):
+        delimiter = find_delimiter(column, texts)
+    try:
+        rows = [items for value in values if (items := as_list(value, delimiter)) is not None]
+    except (ValueError, SyntaxError):
+        raise UserError(f"column {column!r}: not every cell is a list such as ['a', 'b']; see --label_delimiter") from None
+    items = [item for row in rows for item in row]
+    if not items:
+        raise UserError(f"column {column!r}: no row has a label; expected a positive row for at least one label")
+    if delimiter or any(isinstance(item, str) for item in items):
+        kind = "delimited string" if delimiter else "list of names"
+        return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter)
+    widths = {len(row) for row in rows if row}
+    if len(widths) == 1 and widths != {1} and all(parse_cell(item) is not None for item in items):
+        return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(len(rows[0]))])
+    odd = [item for item in items if not isinstance(item, int) or item < 0]
+    if odd:
+        raise UserError(
+            f"column {column!r}: found {odd[0]!r}; expected label names, label ids (whole numbers from 0), "
+            f"or 0/1 vectors of one length"
+        )
+    return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}))
+
+
+def find_label_columns(dataset: Dataset, names: list[str] | None) -> list[str]:
+    """Return the label columns: those called like the model's labels, one list-like column, all 0/1 columns, or none."""
+    available = columns(dataset)
+    if names and set(names) <= set(available):
+        return names
+    choices = choice_columns(dataset)
+    if choices:
+        raise UserError(
+            f"{', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
+            f"run_multiple_choice.py (or name the labels with --label_column_names to train on them here)"
+        )
+    named = [name for name in LABEL_NAMES if name in available]
+    lists = [name for name in available if isinstance(dataset[0][name], list)]
+    cells = [name for name in available if _is_cell_column(dataset, name)]
+    if lists:
+        return ([name for name in named if name in lists] or lists)[:1]
+    return cells if len(cells) > 1 else named[:1]
+
+
+def _is_cell_column(dataset: Dataset, name: str) -> bool:
+    """Whether a column holds 0/1 cells: all of them readable, at least one of them known."""
+    cells = [parse_cell(value) for value in dataset[name]]
+    return None not in cells and any(cell != UNKNOWN for cell in cells)
+
+
+def choice_columns(dataset: Dataset) -> list[str]:
+    """Return the columns that look like the candidates of multiple choice: ending0, ending1…, or a list `choices`."""
+    numbered = [name for name in columns(dataset) if CHOICE_COLUMN.match(name)]
+    lists = [name for name in columns(dataset) if name in CHOICE_LISTS and isinstance(dataset[0][name], (list, dict))]
+    return lists or (numbered if len(numbered) > 1 else [])
+
+
+def find_delimiter(column: str, texts: list[str]) -> str | None:
+    """Return the one delimiter that `texts` use, None if each holds one label.
+
+    A space counts as a delimiter only where each word is seen as a label of its own too.
+
+    Raises:
+        UserError: several delimiters occur, or a space may be part of a label.
+    """
+    used = [delimiter for delimiter in ",;|" if any(delimiter in text for text in texts)]
+    if len(used) > 1:
+        shown = " and ".join(repr(delimiter) for delimiter in used)
+        raise UserError(f"column {column!r}: cells contain {shown}; say which one separates labels with --label_delimiter")
+    spaced = [text for text in texts if " " in text.strip()]
+    alone = {text.strip() for text in texts} - {text.strip() for text in spaced}
+    if used or not spaced:
+        return used[0] if used else None
+    if all(word in alone for text in spaced for word in text.split()):
+        return " "
+    raise UserError(
+        f"column {column!r}: {spaced[0]!r} may be one label or several; if spaces separate labels, add "
+        f"--label_delimiter ' '; if every row holds one label, use run_classification.py --label_column_name {column}"
+    )
+
+
+def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
+    """Raise a `UserError` naming run_classification.py if every row of `targets` [rows, labels] has exactly one label."""
+    if np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
+        name = label_format.columns[0] if len(label_format.columns) == 1 else "<one column with the label's name>"
+        raise UserError(
+            f"every row has exactly one label ({label_format.kind}, {', '.join(label_format.columns[:3])}): that is sequence "
+            f"classification: use run_classification.py --label_column_name {name} "
+            f"(or insist with --problem_type multi_label_classification)"
+        )
