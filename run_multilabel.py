@@ -28,6 +28,7 @@ from transformers.hf_argparser import HfArg
 
 from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError, parse_arguments
 from utils.data import (
+    complete_last_batch,
     find_ids,
     find_text_columns,
     first_rows,
@@ -273,15 +274,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     label_format = find_labels(splits, data_args, saved_labels)
     names = label_format.names
     text_columns = find_text_columns(splits, data_args, label_format.columns)
-    id_column, ids = find_ids(splits, data_args)
-    submission = None
-    if data_args.sample_submission and "test" in splits:
-        submission = Submission(data_args.sample_submission, ids, id_column, names)
     splits = add_targets(splits, label_format, data_args, training_args.seed)
     if data_args.check_data:
         report_data(splits, text_columns, names, training_args.output_dir)
         return {}
     splits = first_rows(splits, data_args)
+    id_column, ids = find_ids(splits, data_args)
+    submission = None
+    if data_args.sample_submission and "test" in splits:
+        submission = Submission(data_args.sample_submission, ids, id_column, names)
     validation_targets = np.array(splits["validation"]["labels"]) if "validation" in splits else None
     training_args.settle_evaluation(None if validation_targets is None else scores(validation_targets, validation_targets, names))
 
@@ -312,7 +313,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     trainer = MultilabelTrainer(
         model=model,
         args=training_args,
-        train_dataset=splits.get("train"),
+        train_dataset=complete_last_batch(splits["train"], training_args) if "train" in splits else None,
         eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
         processing_class=tokenizer,
         data_collator=padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None),
@@ -326,6 +327,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     if "train" in splits:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
         trainer.save_metrics("train", trained.metrics)
+        trainer.save_state()
         metrics |= trained.metrics
 
     # 7. Evaluate.

@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import torch
 import yaml
@@ -94,9 +95,9 @@ class FineTuningArguments(TrainingArguments):
     num_train_epochs: float = HfArg(default=3.0, help="Passes over the training data.")
     warmup_steps: float = HfArg(default=0.1, help="Warm-up steps; below 1: their share of all steps.")
     weight_decay: float = HfArg(default=0.01, help="Weight decay of AdamW, on all but biases and norms.")
-    train_sampling_strategy: str = HfArg(
+    train_sampling_strategy: Literal["group_by_length", "random", "sequential"] = HfArg(
         default="group_by_length",
-        help="group_by_length (training batches of texts of similar length: less padding), random or sequential.",
+        help="Order of the training rows: batches of texts of similar length (less padding), random, or as they stand.",
     )
     eval_strategy: str = HfArg(default="epoch", help="When to evaluate during training: no, steps or epoch.")
     save_strategy: str = HfArg(default="epoch", help="When to save a checkpoint: no, steps, epoch or best.")
@@ -111,6 +112,8 @@ class FineTuningArguments(TrainingArguments):
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
         self.asked = [split for split, asked in phases.items() if asked]  # TrainingArguments sets do_eval by itself
         self.use_cpu = self.use_cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+        if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
+            torch.set_num_threads(os.cpu_count())  # `accelerate launch` allows one thread unless it is told otherwise
         self.precision_note = self._choose_precision()
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
@@ -244,11 +247,11 @@ def _read_options(path: str, known: set[str]) -> list[str]:
     for name, value in options.items():
         if name not in known:
             raise UserError(f"{path}: {_unknown_option(f'--{name}', known)}")
-        if isinstance(value, list):
+        if isinstance(value, list) and value:
             arguments += [f"--{name}", *map(str, value)]
         elif isinstance(value, dict):
             arguments.append(f"--{name}={json.dumps(value)}")
-        elif value is not None:
+        elif value is not None and value != []:
             arguments.append(f"--{name}={value}")
     return arguments
 

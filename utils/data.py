@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 from sklearn.model_selection import train_test_split
-from torch import Generator
-from torch.utils.data import RandomSampler, Sampler, SequentialSampler
+from torch import Generator, randperm
+from torch.utils.data import Sampler
+from transformers import TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from utils.arguments import DataArguments, UserError
@@ -320,33 +321,55 @@ def longest_first(dataset: Dataset) -> tuple[Dataset, np.ndarray]:
     return dataset.select(order), order
 
 
-class LengthGroupedSampler(Sampler):
-    """Draw batches of texts of similar length, in a new random order each epoch.
+def complete_last_batch(dataset: Dataset, args: TrainingArguments) -> Dataset:
+    """Append rows whose labels are all -100, of `length` 0, until every process has as many batches as the others.
 
-    Unlike transformers' sampler of this name, the order follows from seed and epoch alone: every process draws the
-    same one, and a resumed run draws what the uninterrupted one would have drawn.
+    accelerate would repeat rows of the epoch's start instead, which then count twice in the loss.
+    """
+    missing = -len(dataset) % (args.train_batch_size * args.world_size) if args.world_size > 1 else 0
+    if missing == 0:
+        return dataset
+    unknown = np.full_like(dataset[0]["labels"], -100).tolist()
+    filler = dataset.select([0] * missing).map(lambda _: {"labels": unknown, "length": 0}, features=dataset.features)
+    return concatenate_datasets([dataset, filler])
+
+
+class EpochSampler(Sampler):
+    """Draw every row once an epoch, in an order that follows from seed and epoch alone.
+
+    Every process draws the same order, and a resumed run draws what the uninterrupted one would have drawn, which does
+    not hold for transformers' `LengthGroupedSampler`. Rows of length 0 (`complete_last_batch`) come last.
+
+    Args:
+        lengths: tokens of each row.
+        strategy: group_by_length (batches of similar length, the longest first), random or sequential.
+        rows_a_step: rows of one optimizer step, over all micro-batches and processes.
     """
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int):
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+    def __init__(self, lengths: list[int], strategy: str, rows_a_step: int, seed: int):
+        self.lengths = [length for length in lengths if length]
+        self.fillers = range(len(self.lengths), len(lengths))
+        self.strategy, self.rows_a_step, self.seed, self.epoch = strategy, rows_a_step, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) + len(self.fillers)
 
     def __iter__(self) -> Iterator[int]:
         generator = Generator().manual_seed(self.seed + self.epoch)
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+        if self.strategy == "group_by_length":
+            order = get_length_grouped_indices(self.lengths, self.rows_a_step, generator=generator)
+        elif self.strategy == "random":
+            order = randperm(len(self.lengths), generator=generator).tolist()
+        else:
+            order = range(len(self.lengths))
+        return iter([*order, *self.fillers])
 
 
-def train_sampler(dataset: Dataset, args) -> Sampler:
+def train_sampler(dataset: Dataset, args: TrainingArguments) -> EpochSampler:
     """Return the sampler that `args.train_sampling_strategy` names; `dataset` has a column `length`."""
-    if args.train_sampling_strategy == "sequential":
-        return SequentialSampler(dataset)
+    rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     seed = args.seed if args.data_seed is None else args.data_seed
-    if args.train_sampling_strategy == "group_by_length":
-        rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        return LengthGroupedSampler(dataset["length"], rows_a_step, seed)
-    return RandomSampler(dataset)
+    return EpochSampler(dataset["length"], args.train_sampling_strategy, rows_a_step, seed)

@@ -4,7 +4,7 @@ import datasets
 import evaluate
 import numpy as np
 from scipy.special import expit
-from sklearn.metrics import average_precision_score, f1_score, jaccard_score, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
 from utils.labels import UNKNOWN
 
@@ -54,7 +54,8 @@ class MultilabelMetrics(evaluate.Metric):
         result["accuracy"] = np.mean((truth == decided).all(axis=1)[rows])
         result["accuracy_elementwise"] = np.mean((truth == decided)[known])
         result["hamming_loss"] = 1 - result["accuracy_elementwise"]
-        result["jaccard_samples"] = jaccard_score(truth[rows], decided[rows], average="samples", zero_division=1.0)
+        both, either = (truth & decided).sum(axis=1), (truth | decided).sum(axis=1)
+        result["jaccard_samples"] = np.where(either > 0, both / np.maximum(either, 1), 1.0)[rows].mean()
         at_half = known & (probabilities >= 0.5)
         result["f1_micro_at_0.5"] = f1_score(truth[known], at_half[known], zero_division=0.0)
         defined = [column for column, score in enumerate(scores.values()) if "roc_auc" in score]

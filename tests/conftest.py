@@ -1,0 +1,77 @@
+import csv
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny models gain nothing from more, and processes would wait for each other
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+ROOT = Path(__file__).parent.parent
+LABELS = ["defect", "delivery", "praise", "refund"]
+WORDS = {
+    "defect": ["broken", "cracked", "leaks"],
+    "delivery": ["parcel", "courier", "late"],
+    "praise": ["lovely", "wonderful", "superb"],
+    "refund": ["refund", "money", "repay"],
+}
+FILLER = "the my order it was and a kettle on monday please we have your shop again".split()
+
+
+def make_rows(count: int, seed: int = 0) -> list[dict]:
+    """Rows that a two-layer model can learn: a label's own words occur if, and only if, the row has it."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        labels = [label for label in LABELS if draw.random() < 0.3]
+        words = draw.choices(FILLER, k=draw.randint(2, 8)) + [draw.choice(WORDS[label]) for label in labels]
+        draw.shuffle(words)
+        rows.append({"id": f"r{number}", "text": " ".join(words), "labels": labels})
+    return rows
+
+
+def write_csv(path: Path, header: list[str], rows: list[list], delimiter: str = ",") -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
+    return str(path)
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> str:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def one_hot(row: dict) -> list[int]:
+    return [int(label in row["labels"]) for label in LABELS]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> str:
+    """A random two-layer BERT without dropout, so that differently cut batches can be compared."""
+    from utils.models import save_tiny_model
+
+    folder = tmp_path_factory.mktemp("tiny")
+    save_tiny_model([row["text"] for row in make_rows(200)], str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    config["hidden_dropout_prob"] = config["attention_probs_dropout_prob"] = 0.0
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def launch(*command: str, cwd: Path = ROOT, check: bool = True) -> subprocess.CompletedProcess:
+    """Run a program of this environment, `python` or one of its scripts, and return it with its output."""
+    program = sys.executable if command[0] == "python" else str(Path(sys.executable).parent / command[0])
+    result = subprocess.run([program, *command[1:]], cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    if check:
+        assert result.returncode == 0, result.stderr[-3000:]
+    return result

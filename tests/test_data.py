@@ -1,0 +1,129 @@
+"""Files of every format are read as they are; what is wrong with one is said with its file and line."""
+
+import gzip
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import write_csv, write_jsonl
+
+from utils.arguments import DataArguments, UserError
+from utils.data import PLACE, EpochSampler, columns, find_text_columns, read_files, split_validation
+
+ROWS = [{"text": "a", "n": "007"}, {"text": "NA", "n": "null"}, {"text": ' "q", \n x ', "n": "ü🙂"}]
+CELLS = [[row["text"], row["n"]] for row in ROWS]
+
+
+def make_files(folder):
+    json_path = folder / "a.json"
+    json_path.write_text(json.dumps(ROWS), encoding="utf-8")
+    nested = folder / "nested.json"
+    nested.write_text(json.dumps({"data": ROWS}), encoding="utf-8")
+    lines = folder / "lines.json"
+    lines.write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(ROWS), folder / "a.parquet")
+    files = [
+        write_csv(folder / "a.csv", ["text", "n"], CELLS),
+        write_csv(folder / "b.csv", ["text", "n"], CELLS, delimiter=";"),
+        write_csv(folder / "a.tsv", ["text", "n"], CELLS, delimiter="\t"),
+        write_jsonl(folder / "a.jsonl", ROWS),
+        *map(str, (json_path, nested, lines, folder / "a.parquet")),
+    ]
+    for path in list(files):
+        packed = path + ".gz"
+        with open(path, "rb") as file:
+            gzip.open(packed, "wb").write(file.read())
+        files.append(packed)
+    return files
+
+
+def test_every_format_gives_the_same_rows(tmp_path):
+    for path in make_files(tmp_path):
+        dataset = read_files(path)
+        assert [{name: row[name] for name in ("text", "n")} for row in dataset] == ROWS, path
+        assert columns(dataset) == ["text", "n"]
+
+
+def test_lists_globs_and_byte_order_marks(tmp_path):
+    first = tmp_path / "p1.csv"
+    first.write_bytes("\ufefftext,x\na,1\r\nb,2\r\n".encode())
+    second = write_csv(tmp_path / "p2.csv", ["text", "x"], [["c", "3"]])
+    for pattern in (f"{first},{second}", str(tmp_path / "p*.csv")):
+        dataset = read_files(pattern)
+        assert dataset["text"][:] == ["a", "b", "c"]
+        assert dataset[2][PLACE] == f"{second}, line 2"
+
+
+def test_quotation_marks_that_quote_nothing(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"open\t1\nplain\t0\nclose"\t1\n', encoding="utf-8")
+    assert read_files(str(path))["text"][:] == ['"open', "plain", 'close"']
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "a.csv is empty"),
+        ("a.csv", b"text,label\n", "a.csv has no rows"),
+        ("a.csv", b"text,label\na,1\nb,2,3\n", "a.csv, line 3: found 3 fields, expected 2"),
+        ("a.csv", b"text,text\na,1\n", "a.csv, line 1: the column name 'text' occurs 2 times"),
+        ("a.csv", b'text,label\na,1\n"b,2\nc,3\n', "a.csv, line 3: .* is a quotation mark left open"),
+        ("a.csv", "text,label\na,1\né,2\n".encode("latin-1"), "a.csv, line 3: byte 0xe9 is not UTF-8"),
+        ("a.csv.gz", gzip.compress(b"text,label\na,1\n")[:-9], "cannot read .*a.csv.gz"),
+        ("a.csv.gz", b"text,label\na,1\n", "cannot read .*a.csv.gz"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', "a.jsonl, line 2: not valid JSON"),
+        ("a.jsonl", b'{"x": 1}\n{"x": "b"}\n', "a.jsonl, line 2, column 'x': found \"b\", but earlier rows hold int"),
+        ("a.jsonl", b'["a"]\n', "a.jsonl, line 1: found list, expected an object"),
+        ("a.json", b'[{"text": "a"},', "a.json, line 1: not valid JSON"),
+        ("a.parquet", b"PAR1nothing", "a.parquet is not a Parquet file"),
+        ("a.xlsx", b"x", "a.xlsx: unknown format .xlsx; expected .csv"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_files(str(tmp_path / name))
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match="nope.csv does not exist"):
+        read_files(str(tmp_path / "nope.csv"))
+    with pytest.raises(UserError, match="no file matches"):
+        read_files(str(tmp_path / "nope*.csv"))
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match="cannot read .*folder.csv"):
+        read_files(str(tmp_path / "folder.csv"))
+
+
+def test_text_columns(tmp_path):
+    rows = [["1", "a short one", "a title", "x"], ["2", "", "b title", "y"]]
+    splits = {"train": read_files(write_csv(tmp_path / "a.csv", ["id", "text", "title", "kind"], rows))}
+    with pytest.raises(UserError, match=r"a.csv, line 3, column 'text': the text is missing"):
+        find_text_columns(splits, DataArguments(), [])
+    assert find_text_columns(splits, DataArguments(text_column_names="title, kind"), []) == ["title", "kind"]
+    with pytest.raises(UserError, match=r"has no column 'comment'; its columns: id, text, title, kind"):
+        find_text_columns(splits, DataArguments(text_column_names="comment"), [])
+
+
+def test_validation_split_keeps_strata(tmp_path):
+    train = read_files(write_jsonl(tmp_path / "a.jsonl", [{"text": str(i)} for i in range(200)]))
+    strata = np.array([0] * 150 + [1] * 48 + [2, 3])
+    kept, held_out = split_validation(train, DataArguments(validation_fraction=0.25), strata, seed=1)
+    assert sorted([*kept["text"], *held_out["text"]]) == sorted(train["text"])
+    rare = sum(150 <= int(text) < 198 for text in held_out["text"])
+    assert len(held_out) == 50 and rare == 12
+    assert split_validation(train, DataArguments(validation_fraction=0.25), strata, seed=1)[1]["text"][:] == held_out["text"][:]
+
+
+def test_sampler_draws_every_row_once_and_follows_seed_and_epoch():
+    lengths = list(np.random.default_rng(0).integers(1, 60, 500)) + [0, 0, 0]
+    sampler = EpochSampler(lengths, "group_by_length", 16, seed=3)
+    first, again = list(sampler), list(EpochSampler(lengths, "group_by_length", 16, seed=3))
+    assert first == again and sorted(first) == list(range(503)) and first[-3:] == [500, 501, 502]
+    spread = [max(lengths[i] for i in first[k : k + 16]) - min(lengths[i] for i in first[k : k + 16]) for k in range(0, 480, 16)]
+    assert np.mean(spread) < 15
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert sorted(EpochSampler(lengths, "random", 16, seed=3)) == list(range(503))

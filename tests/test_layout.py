@@ -1,0 +1,56 @@
+"""The house rules that keep a script copyable: imports go down only, and a script with utils/ runs anywhere."""
+
+import ast
+import shutil
+import subprocess
+
+from conftest import ROOT, launch
+
+SCRIPTS = sorted(ROOT.glob("run_*.py"))
+OPTIONAL = {"optuna", "matplotlib", "peft"}
+
+
+def imported(path, top_level_only=False):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def test_imports_go_down_only():
+    modules = {f"utils.{path.stem}": path for path in (ROOT / "utils").glob("*.py")}
+    assert SCRIPTS and modules
+    needs = {name: {m for m in imported(path) if m in modules} for name, path in modules.items()}
+    for path in [*SCRIPTS, *modules.values()]:
+        assert not any(name.startswith("run_") for name in imported(path)), path
+        assert not OPTIONAL & set(imported(path, top_level_only=True)), path
+    assert not needs["utils.arguments"]
+    while needs:  # a module that needs none of the rest can always be taken away, or there is a circle
+        free = {name for name, needed in needs.items() if not needed & set(needs)}
+        assert free, f"circular imports among {sorted(needs)}"
+        needs = {name: needed for name, needed in needs.items() if name not in free}
+
+
+def test_script_runs_from_an_empty_folder(tmp_path):
+    for script in SCRIPTS:
+        shutil.copy(script, tmp_path)
+    shutil.copytree(ROOT / "utils", tmp_path / "utils")
+    for script in SCRIPTS:
+        result = launch("python", script.name, "--smoke_test", cwd=tmp_path)
+        assert "smoke test passed" in result.stderr
+        without = launch("python", script.name, cwd=tmp_path, check=False)
+        assert without.returncode == 2 and "error: nothing to do" in without.stderr
+
+
+def test_help_has_a_line_for_every_option_of_ours():
+    for script in SCRIPTS:
+        shown = launch("python", script.name, "--help").stdout
+        assert "--train_file" in shown and "a file, a comma-separated list, or a glob" in " ".join(shown.split())
+
+
+def test_no_file_is_large():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    assert not [name for name in tracked if (ROOT / name).exists() and (ROOT / name).stat().st_size > 300_000]

@@ -1,0 +1,314 @@
+"""run_multilabel.py end to end through `main(argv)`: it learns, writes what it promises, and answers mistakes in one line."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+from conftest import LABELS, launch, make_rows, one_hot, write_csv, write_jsonl
+from sklearn.metrics import f1_score, roc_auc_score
+from transformers import pipeline
+
+import run_multilabel
+from utils.arguments import UserError
+
+LEARN = "--learning_rate 4e-3 --head_learning_rate_multiplier 1 --num_train_epochs 10 --per_device_train_batch_size 16".split()
+TRAIN, VALIDATION, TEST = make_rows(400, 1), make_rows(100, 2), make_rows(80, 3)
+
+
+def columns_file(path, rows, **cells):
+    return write_csv(path, ["id", "comment_text", *LABELS], [[r["id"], r["text"], *cells.get(r["id"], one_hot(r))] for r in rows])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_model):
+    """One run on a training, a validation and a test file; the folder it wrote, its metrics and its files."""
+    folder = tmp_path_factory.mktemp("trained")
+    files = {
+        "train": columns_file(folder / "train.csv", TRAIN),
+        "validation": columns_file(folder / "validation.csv", VALIDATION),
+        "test": columns_file(folder / "test.csv", TEST, r3=[-1, -1, -1, -1], r4=[1, "", -1, 0]),
+    }
+    sample = write_csv(folder / "sample.csv", ["id", *LABELS[::-1]], [[r["id"], *[0.5] * 4] for r in TEST[::-1]])
+    arguments = [f"--{name}_file={path}" for name, path in files.items()]
+    output = folder / "output"
+    metrics = run_multilabel.main(
+        [f"--model_name_or_path={tiny_model}", f"--output_dir={output}", f"--sample_submission={sample}", *arguments, *LEARN]
+    )
+    return output, metrics, files, sample
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def probabilities(path):
+    return np.array([[float(row[label]) for label in LABELS] for row in read_csv(path)])
+
+
+def test_it_learns_and_writes_its_files(trained):
+    output, metrics, _, _ = trained
+    assert metrics["predict_roc_auc_macro"] > 0.95 and metrics["predict_f1_macro"] > 0.85
+    assert metrics["eval_defect_roc_auc"] > 0.95
+    written = {path.name for path in output.iterdir()}
+    assert written >= {
+        "config.json", "model.safetensors", "tokenizer.json", "train_results.json", "eval_results.json", "predict_results.json",
+        "all_results.json", "predictions.csv", "submission.csv", "thresholds.json", "README.md", "args.yaml",
+    }  # fmt: skip
+    config = json.loads((output / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert list(config["id2label"].values()) == LABELS and config["label2id"] == {n: i for i, n in enumerate(LABELS)}
+    assert list(json.loads((output / "thresholds.json").read_text()).values()) == config["thresholds"]
+    card = (output / "README.md").read_text()
+    assert "How to use" in card and "| defect |" in card
+    results = json.loads((output / "all_results.json").read_text())
+    assert results["eval_f1_macro"] == metrics["eval_f1_macro"] and "train_loss" in results
+
+
+def test_predictions_stand_in_the_files_order_and_give_the_scores(trained):
+    output, metrics, _, _ = trained
+    rows = read_csv(output / "predictions.csv")
+    assert list(rows[0]) == ["id", *LABELS, "prediction"] and [row["id"] for row in rows] == [r["id"] for r in TEST]
+    thresholds = json.loads((output / "thresholds.json").read_text())
+    for row in rows:
+        assert row["prediction"] == ";".join(label for label in LABELS if float(row[label]) >= thresholds[label])
+    known = np.ones((len(TEST), 4), bool)
+    known[3], known[4, 1:3] = False, False
+    truth, found = np.array([one_hot(row) for row in TEST], bool), probabilities(output / "predictions.csv")
+    truth[4] = [True, False, False, False]
+    auc = np.mean([roc_auc_score(truth[known[:, i], i], found[known[:, i], i]) for i in range(4)])
+    assert metrics["predict_roc_auc_macro"] == pytest.approx(auc)
+    decided = found >= np.array(list(thresholds.values()))
+    assert metrics["predict_f1_micro"] == pytest.approx(f1_score(truth[known], decided[known]))
+    assert metrics["predict_accuracy_elementwise"] == pytest.approx((truth == decided)[known].mean())
+    loss = -np.where(truth, np.log(found), np.log1p(-found))[known].mean()
+    assert metrics["predict_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_submission_has_the_samples_header_order_and_our_probabilities(trained):
+    output, _, _, _ = trained
+    rows = read_csv(output / "submission.csv")
+    assert list(rows[0]) == ["id", *LABELS[::-1]] and [row["id"] for row in rows] == [r["id"] for r in TEST[::-1]]
+    np.testing.assert_array_equal(probabilities(output / "submission.csv")[::-1], probabilities(output / "predictions.csv"))
+
+
+def test_pipeline_gives_the_same_probabilities(trained):
+    output, _, _, _ = trained
+    classify = pipeline("text-classification", model=str(output), top_k=None)
+    found = classify([row["text"] for row in TEST[:20]])
+    found = [[{score["label"]: score["score"] for score in row}[label] for label in LABELS] for row in found]
+    np.testing.assert_allclose(found, probabilities(output / "predictions.csv")[:20], atol=1e-5)
+
+
+def test_saved_model_predicts_alone_with_its_labels_and_thresholds(trained, tmp_path):
+    output, _, files, _ = trained
+    unlabelled = write_csv(tmp_path / "test.csv", ["id", "comment_text"], [[r["id"], r["text"]] for r in TEST])
+    run_multilabel.main([f"--model_name_or_path={output}", f"--test_file={unlabelled}", f"--output_dir={tmp_path / 'out'}"])
+    written = (tmp_path / "out" / "predictions.csv").read_text()
+    assert written == (output / "predictions.csv").read_text()
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    other = [[r["text"], *one_hot(r)[::-1]] for r in TEST]
+    labelled = write_csv(tmp_path / "other.csv", ["comment_text", *LABELS[::-1]], other)
+    metrics = run_multilabel.main(
+        [f"--model_name_or_path={output}", f"--test_file={labelled}", f"--output_dir={tmp_path / 'out2'}", "--threshold=0.4"]
+    )
+    assert metrics["predict_roc_auc_macro"] > 0.95
+    assert read_csv(tmp_path / "out2" / "predictions.csv")[0]["row"] == "0"
+
+
+def test_args_yaml_runs_again_to_the_same_model(trained, tmp_path):
+    output, metrics, _, _ = trained
+    assert "token" not in yaml.safe_load((output / "args.yaml").read_text())
+    again = run_multilabel.main([str(output / "args.yaml"), f"--output_dir={tmp_path}"])
+    assert again["eval_loss"] == metrics["eval_loss"]
+    assert (tmp_path / "predictions.csv").read_text() == (output / "predictions.csv").read_text()
+
+
+def test_trained_model_goes_on_learning_the_same_labels(trained, tmp_path):
+    output, _, files, _ = trained
+    train = write_csv(tmp_path / "train.csv", ["t", *LABELS[::-1]], [[r["text"], *one_hot(r)[::-1]] for r in TRAIN[:40]])
+    base = [f"--model_name_or_path={output}", f"--output_dir={tmp_path / 'out'}", f"--test_file={files['test']}"]
+    asked = ["--text_column_names=comment_text", "--learning_rate=1e-9", "--num_train_epochs=1", "--validation_fraction=0"]
+    renamed = write_csv(
+        tmp_path / "renamed.csv", ["comment_text", *LABELS[::-1]], [[r["text"], *one_hot(r)[::-1]] for r in TRAIN[:40]]
+    )
+    run_multilabel.main([*base, *asked, f"--train_file={renamed}"])
+    np.testing.assert_allclose(
+        probabilities(tmp_path / "out" / "predictions.csv"), probabilities(output / "predictions.csv"), atol=1e-5
+    )
+    others = write_jsonl(tmp_path / "others.jsonl", [{"text": "a b", "labels": ["x", "y"]}, {"text": "c", "labels": []}] * 4)
+    with pytest.raises(UserError, match="--ignore_mismatched_sizes"):
+        run_multilabel.main([f"--model_name_or_path={output}", f"--train_file={others}", f"--output_dir={tmp_path / 'o'}"])
+    with pytest.raises(UserError, match=re.escape(f"{files['test']} has no column 't'")):
+        run_multilabel.main([*base, f"--train_file={train}", "--text_column_names=t"])
+
+
+@pytest.mark.parametrize(
+    "extra", [["--loss=focal"], ["--loss=asymmetric"], ["--pos_weight=balanced"], ["--label_smoothing_factor=0.2"]]
+)
+def test_every_loss_learns(tmp_path, tiny_model, extra):
+    files = [
+        f"--train_file={write_jsonl(tmp_path / 'a.jsonl', TRAIN)}",
+        f"--validation_file={write_jsonl(tmp_path / 'b.jsonl', VALIDATION)}",
+    ]
+    metrics = run_multilabel.main(
+        [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", *files, *LEARN, *extra]
+    )
+    assert metrics["eval_roc_auc_macro"] > 0.95
+
+
+@pytest.mark.parametrize("threshold", ["0.5", "single", "per_label"])
+def test_thresholds(tmp_path, tiny_model, threshold):
+    files = [
+        f"--train_file={write_jsonl(tmp_path / 'a.jsonl', TRAIN)}",
+        f"--validation_file={write_jsonl(tmp_path / 'b.jsonl.gz', VALIDATION)}",
+    ]
+    base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=5"]
+    metrics = run_multilabel.main([*base, *files, f"--threshold={threshold}"])
+    found = set(json.loads((tmp_path / "o" / "thresholds.json").read_text()).values())
+    assert {"0.5": found == {0.5}, "single": len(found) == 1 and found != {0.5}, "per_label": len(found) == 4}[threshold]
+    assert threshold == "0.5" or metrics["eval_f1_micro"] > metrics["eval_f1_micro_at_0.5"]
+
+
+def test_prior_bias_starts_the_head_at_the_log_odds(tmp_path, tiny_model):
+    rows = [{"text": "a b", "labels": ["x"]}] * 9 + [{"text": "c", "labels": ["x", "y"]}, {"text": "d e", "labels": []}]
+    base = [
+        f"--model_name_or_path={tiny_model}",
+        f"--train_file={write_jsonl(tmp_path / 'a.jsonl', rows)}",
+        "--validation_fraction=0",
+    ]
+    from transformers import AutoModelForSequenceClassification
+
+    for extra, expected in (([], [np.log(10.5 / 1.5), np.log(1.5 / 10.5)]), (["--no_prior_bias"], [0, 0])):
+        run_multilabel.main([*base, *extra, "--max_steps=1", "--warmup_steps=10", f"--output_dir={tmp_path / 'o'}"])
+        bias = AutoModelForSequenceClassification.from_pretrained(tmp_path / "o").classifier.bias.detach().numpy()
+        np.testing.assert_allclose(bias, expected, atol=1e-3)
+
+
+def test_pairs_and_two_word_tokens(tmp_path, tiny_model):
+    rows = [[r["text"], "the kettle", ";".join(r["labels"])] for r in TRAIN[:40]]
+    train = write_csv(tmp_path / "a.csv", ["question", "context", "labels"], rows)
+    metrics = run_multilabel.main(
+        [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path / 'o'}", "--max_steps=1"]
+        + ["--text_column_names=question,context"]
+    )
+    assert np.isfinite(metrics["eval_loss"])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        make_rows(30),
+        [{"text": r["text"], "labels": [LABELS.index(label) for label in r["labels"]]} for r in make_rows(30)],
+        [{"text": r["text"], "labels": one_hot(r)} for r in make_rows(30)],
+        [{"text": r["text"], **dict(zip(LABELS, one_hot(r), strict=True))} for r in make_rows(30)],
+        [{"text": r["text"], "labels": "|".join(r["labels"])} for r in make_rows(30)],
+        None,
+    ],
+)
+def test_smoke_test_of_each_label_shape(tmp_path, rows, caplog):
+    data = [] if rows is None else [f"--train_file={write_jsonl(tmp_path / 'a.jsonl', rows)}"]
+    caplog.set_level("INFO", logger="utils")
+    metrics = run_multilabel.main(["--smoke_test", *data])
+    assert "smoke test passed" in caplog.text and np.isfinite(metrics["train_loss"])
+
+
+def test_local_dataset_folder_by_name(tmp_path, tiny_model):
+    (tmp_path / "hub").mkdir()
+    for split, rows in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
+        write_jsonl(tmp_path / "hub" / f"{split}.jsonl", rows)
+    metrics = run_multilabel.main(
+        [
+            f"--model_name_or_path={tiny_model}",
+            f"--dataset_name={tmp_path / 'hub'}",
+            f"--output_dir={tmp_path / 'o'}",
+            "--max_steps=2",
+        ]
+    )
+    assert metrics["predict_samples_per_second"] > 0 and len(read_csv(tmp_path / "o" / "predictions.csv")) == 80
+
+
+def test_only_what_is_asked_for_happens(trained, tmp_path):
+    _, _, files, _ = trained
+    output = trained[0]
+    base = [f"--model_name_or_path={output}", f"--output_dir={tmp_path}", *(f"--{n}_file={p}" for n, p in files.items())]
+    metrics = run_multilabel.main([*base, "--do_eval"])
+    assert "eval_f1_macro" in metrics and "train_loss" not in metrics and not (tmp_path / "predictions.csv").exists()
+    run_multilabel.main([*base, "--do_predict"])
+    assert (tmp_path / "predictions.csv").exists()
+
+
+def test_check_data_reports_before_any_model(tmp_path, caplog):
+    train = columns_file(tmp_path / "a.csv", [*TRAIN, {**TRAIN[0], "labels": []}], r1=[-1, "", 0.5, 1])
+    caplog.set_level("INFO", logger="utils")
+    run_multilabel.main(["--check_data", f"--train_file={train}", "--validation_fraction=0", f"--output_dir={tmp_path / 'o'}"])
+    report = json.loads((tmp_path / "o" / "data_report.json").read_text())["train"]
+    assert report["rows"] == 401 and report["unknown_cells"] == 2 and report["soft_cells"] == 1
+    assert report["duplicate_texts"] == 1 and report["texts_with_contradicting_labels"] == 1
+    assert "label defect" in caplog.text and {path.name for path in (tmp_path / "o").iterdir()} == {"data_report.json"}
+
+
+MISTAKES = [
+    (["--train_file={train}", "--label_column_names=nope"], "train.csv has no column 'nope'; its columns: id, comment_text"),
+    (["--train_file={bad_cell}"], "bad_cell.csv, line 2, column 'defect': found 'yes', expected 0 or 1"),
+    (["--train_file={train}", "--validation_file={unseen}"], "has no column 'defect'"),
+    (["--train_file={names}", "--validation_file={unseen}"], "unseen.jsonl, line 1, column 'labels': the label 'zebra'"),
+    (["--train_file={names}", "--test_file={unseen}"], "unseen.jsonl, line 1, column 'labels': the label 'zebra'"),
+    (["--train_file={empty}"], "empty.csv is empty"),
+    (["--train_file={nothing}"], "no row is positive for any label"),
+    (["--train_file={no_text}"], "no_text.csv, line 3, column 'comment_text': the text is missing"),
+    (["--train_file={train}", "--pos_weight=1,2"], "--pos_weight has 2 numbers; expected 1, or one for each of 4"),
+    (["--train_file={train}", "--pos_weight=-1"], "--pos_weight -1: expected none, balanced, sqrt, or numbers"),
+    (["--train_file={train}", "--threshold=2"], "--threshold 2: expected per_label, single, or a number"),
+    (["--train_file={train}", "--metric_for_best_model=f1_marco"], "--metric_for_best_model f1_marco: no such metric"),
+    (["--train_file={train}", "--max_seq_length=9999"], "--max_seq_length 9999: this model reads at most 64 tokens"),
+    (["--train_file={train}", "--test_file={train}", "--sample_submission={sample}"], "sample.csv, row 2: the id 'x9'"),
+    (["--train_file={train}", "--learning_rat=1"], "unknown option --learning_rat: did you mean --learning_rate?"),
+    (
+        ["--train_file={train}", "--evaluation_strategy=epoch"],
+        "--evaluation_strategy is no longer an option: write --eval_strategy",
+    ),
+    (["--train_file={train}", "--learning_rate=abc"], "argument --learning_rate/--learning-rate: invalid float value: 'abc'"),
+    (["{yaml}"], "unknown option --train_fil: did you mean --train_file?"),
+    (["--test_file={train}"], "nothing to train on"),
+    (["--do_train", "--test_file={train}"], "--do_train needs train data"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, tiny_model, arguments, message):
+    rows = [[r["id"], r["text"], *one_hot(r)] for r in TRAIN[:30]]
+    header = ["id", "comment_text", *LABELS]
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "o.yaml").write_text("train_fil: a.csv\n")
+    files = {
+        "train": write_csv(tmp_path / "train.csv", header, rows),
+        "bad_cell": write_csv(tmp_path / "bad_cell.csv", header, [["a", "b", "yes", 0, 0, 1], *rows]),
+        "nothing": write_csv(tmp_path / "nothing.csv", header, [[*row[:2], 0, 0, 0, 0] for row in rows]),
+        "no_text": write_csv(tmp_path / "no_text.csv", header, [rows[0], ["r", "", *rows[1][2:]]]),
+        "names": write_jsonl(tmp_path / "names.jsonl", TRAIN[:30]),
+        "unseen": write_jsonl(tmp_path / "unseen.jsonl", [{"comment_text": "a", "text": "a", "labels": ["zebra"]}]),
+        "sample": write_csv(tmp_path / "sample.csv", ["id", *LABELS], [["x9", 0, 0, 0, 0]]),
+        "empty": str(tmp_path / "empty.csv"),
+        "yaml": str(tmp_path / "o.yaml"),
+    }
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "predictions.csv").write_text("precious")
+    arguments = [argument.format(**files) for argument in arguments]
+    if "bad_cell" in str(arguments):
+        arguments.append(f"--label_column_names={','.join(LABELS)}")
+    with pytest.raises(ValueError) as caught:
+        run_multilabel.main([*arguments, f"--model_name_or_path={tiny_model}", f"--output_dir={output}"])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert {path.name: path.read_text() for path in output.iterdir()} == {"predictions.csv": "precious"}
+
+
+def test_a_mistake_on_the_command_line_is_one_line_and_status_2(tmp_path):
+    result = launch("python", "run_multilabel.py", "--train_file", str(tmp_path / "nope.csv"), check=False)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in result.stderr
+    assert "nope.csv does not exist" in result.stderr
