@@ -210,7 +210,8 @@ class MultilabelTrainer(Trainer):
 
     def prediction_step(self, model, *args, **kwargs):
         with float32_forward(self.accelerator.unwrap_model(model)):
-            return super().prediction_step(model, *args, **kwargs)
+            loss, logits, targets = super().prediction_step(model, *args, **kwargs)
+        return loss, logits[0] if isinstance(logits, tuple) else logits, targets  # some models return hidden states as well
 
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
@@ -288,6 +289,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 3. Load the tokenizer and the model.
     tokenizer = load_tokenizer(model_args)
+    saved_thresholds = config.to_dict().get("thresholds") if names == saved_labels else None
     config.problem_type, config.num_labels = "multi_label_classification", len(names)
     config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
     max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
@@ -331,8 +333,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= trained.metrics
 
     # 7. Evaluate.
-    mode = data_args.threshold or ("per_label" if "train" in splits else "saved")
-    thresholds = known_thresholds(mode, config, len(names))
+    mode = data_args.threshold or ("per_label" if "train" in splits else None)
+    thresholds = known_thresholds(mode, saved_thresholds, len(names))
     tables = {}
     if "validation" in splits:
         logits, targets, found = predict_in_order(trainer, splits["validation"], "eval")

@@ -13,7 +13,7 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import HfArg
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class ModelArguments:
     trust_remote_code: bool = HfArg(default=False, help="Run the model code that comes with a Hub repository.")
     attention_dropout: float | None = HfArg(
         default=None,
-        help="Dropout of attention weights; unset: the model's own. 0 trains long texts on a CPU up to three times faster.",
+        help="Dropout of attention weights; unset: the model's own. 0: none, which makes long texts much faster on a CPU.",
     )
     ignore_mismatched_sizes: bool = HfArg(
         default=False, help="Replace a saved head of another width or with other labels by a new one."
@@ -100,9 +100,13 @@ class FineTuningArguments(TrainingArguments):
         help="Order of the training rows: batches of texts of similar length (less padding), random, or as they stand.",
     )
     eval_strategy: str = HfArg(default="epoch", help="When to evaluate during training: no, steps or epoch.")
-    save_strategy: str = HfArg(default="epoch", help="When to save a checkpoint: no, steps, epoch or best.")
+    save_strategy: str | None = HfArg(
+        default=None, help="When to save a checkpoint: no, steps, epoch or best; unset: when evaluating."
+    )
     save_total_limit: int | None = HfArg(default=1, help="Checkpoints kept, the best and the last always among them.")
-    load_best_model_at_end: bool = HfArg(default=True, help="Keep the weights of the best evaluation.")
+    load_best_model_at_end: bool | None = HfArg(
+        default=None, help="Keep the weights of the best evaluation; unset: yes, where each evaluation has a checkpoint."
+    )
     logging_steps: float = HfArg(default=50, help="Steps between two log lines; below 1: their share of all steps.")
     logging_nan_inf_filter: bool = HfArg(default=False, help="Hide NaN and infinite losses in the logs.")
     bf16: bool | None = HfArg(default=None, help="Train in bf16. Neither bf16 nor fp16 given: chosen for the hardware.")
@@ -111,12 +115,18 @@ class FineTuningArguments(TrainingArguments):
     def __post_init__(self):
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
         self.asked = [split for split, asked in phases.items() if asked]  # TrainingArguments sets do_eval by itself
-        self.use_cpu = self.use_cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+        self.save_strategy = self.save_strategy or self.eval_strategy
+        if self.load_best_model_at_end is None:
+            self.load_best_model_at_end = self.eval_strategy != "no" and self.save_strategy in (self.eval_strategy, "best")
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
             torch.set_num_threads(os.cpu_count())  # `accelerate launch` allows one thread unless it is told otherwise
         self.precision_note = self._choose_precision()
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
+        if self.resume_from_checkpoint is True:
+            if not Path(self.output_dir).is_dir() or get_last_checkpoint(self.output_dir) is None:
+                raise UserError(f"--resume_from_checkpoint: there is no checkpoint in {self.output_dir}")
         super().__post_init__()
         # TrainingArguments takes the launcher's variable where neither flag is set; here that means float32.
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"

@@ -72,7 +72,7 @@ class LabelFormat:
         present = [name for name in self.columns if name in columns(dataset)]
         if present and len(present) < len(self.columns):
             require_columns(dataset, self.columns, "--label_column_names")
-        return any(value not in (None, "", "-1", -1, []) for name in present for value in dataset[name])
+        return any(value not in (None, "", [], "-1", "-1.0", -1) for name in present for value in dataset[name])
 
     def __str__(self):
         shown = f"{self.kind} ({DELIMITERS.get(self.delimiter, self.delimiter)})" if self.delimiter else self.kind

@@ -41,7 +41,7 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:
-        if "debug" in sys.argv:
+        if "--log_level debug" in " ".join(sys.argv).replace("=", " "):
             raise
         if int(os.environ.get("RANK", 0)) == 0:
             print(f"error: {error}", file=sys.stderr, flush=True)

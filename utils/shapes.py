@@ -8,12 +8,13 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from utils.arguments import DataArguments, UserError
-from utils.data import columns, require_columns, split_validation
+from utils.data import PLACE, columns, require_columns, split_validation
 from utils.labels import UNKNOWN, LabelFormat, as_list, natural_order, parse_cell, rarest_label, shorten
 
 logger = logging.getLogger(__name__)
 
 LABEL_NAMES = ("labels", "label", "topics", "tags", "categories", "emotions", "genres", "classes")
+LABEL_NAMES += ("topic", "tag", "category", "emotion", "genre", "class", "intent", "target")
 CHOICE_COLUMN = re.compile(r"^(ending|choice|option|answer|candidate)_?([0-9]|[a-eA-E])$")
 CHOICE_LISTS = ("endings", "choices", "options", "candidates")
 
@@ -43,11 +44,14 @@ def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: Dat
 
     Splits validation data off the training data where it is wanted and there is none.
     """
-    logger.info("%s", label_format)
+    if label_format.columns:
+        logger.info("%s", label_format)
     result = {}
     for name, split in splits.items():
         if name != "test" or label_format.labelled(split):
             targets = label_format.targets(split)
+            if name != "test" and (targets == UNKNOWN).all():
+                raise UserError(f"{split[0][PLACE]} and all other rows of the {name} data: no label is known")
             replaced = sorted({*label_format.columns, "labels"} & set(split.column_names))
             split = split.remove_columns(replaced).add_column("labels", targets.tolist())
         result[name] = split
@@ -134,7 +138,7 @@ def find_label_columns(dataset: Dataset, names: list[str] | None) -> list[str]:
     cells = [name for name in available if _is_cell_column(dataset, name)]
     if lists:
         return ([name for name in named if name in lists] or lists)[:1]
-    return cells if len(cells) > 1 else named[:1]
+    return cells if len(cells) > 1 else named[:1] or cells
 
 
 def _is_cell_column(dataset: Dataset, name: str) -> bool:
@@ -146,7 +150,9 @@ def _is_cell_column(dataset: Dataset, name: str) -> bool:
 def choice_columns(dataset: Dataset) -> list[str]:
     """Return the columns that look like the candidates of multiple choice: ending0, ending1…, or a list `choices`."""
     numbered = [name for name in columns(dataset) if CHOICE_COLUMN.match(name)]
-    lists = [name for name in columns(dataset) if name in CHOICE_LISTS and isinstance(dataset[0][name], (list, dict))]
+    first = dataset[0]
+    lists = [name for name in columns(dataset) if name in CHOICE_LISTS and isinstance(first[name], (list, dict))]
+    lists += [name for name in columns(dataset) if isinstance(first[name], dict) and "choices" in first[name]]
     return lists or (numbered if len(numbered) > 1 else [])
 
 
@@ -177,9 +183,11 @@ def find_delimiter(column: str, texts: list[str]) -> str | None:
 def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
     """Raise a `UserError` naming run_classification.py if every row of `targets` [rows, labels] has exactly one label."""
     if np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
-        name = label_format.columns[0] if len(label_format.columns) == 1 else "<one column with the label's name>"
+        if len(label_format.columns) == 1:
+            found, column = f"every row of column {label_format.columns[0]!r} has exactly one label", label_format.columns[0]
+        else:
+            found, column = f"in every row exactly one of the columns {shorten(label_format.columns)} is 1", "<a column of names>"
         raise UserError(
-            f"every row has exactly one label ({label_format.kind}, {', '.join(label_format.columns[:3])}): that is sequence "
-            f"classification: use run_classification.py --label_column_name {name} "
+            f"{found}: that is sequence classification; use run_classification.py --label_column_name {column} "
             f"(or insist with --problem_type multi_label_classification)"
         )

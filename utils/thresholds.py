@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import precision_recall_curve
-from transformers import PreTrainedConfig
 
 from utils.arguments import UserError
 from utils.labels import UNKNOWN
@@ -34,12 +33,12 @@ def parse_threshold(text: str) -> float | None:
     return value
 
 
-def known_thresholds(mode: str, config: PreTrainedConfig, labels: int) -> np.ndarray:
-    """Return thresholds [labels] without tuning: the fixed number that `mode` is, the saved model's own, or 0.5."""
-    if mode not in TUNED and mode != "saved":
-        return np.full(labels, parse_threshold(mode))
-    saved = config.to_dict().get("thresholds") if mode == "saved" else None
-    return np.full(labels, 0.5) if saved is None else np.array(saved)
+def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -> np.ndarray:
+    """Return thresholds [labels] without tuning: the number that `mode` is, else those `saved` with the model, else 0.5."""
+    fixed = parse_threshold(mode) if mode else None
+    if fixed is None and saved is not None:
+        return np.array(saved)
+    return np.full(labels, fixed or 0.5)
 
 
 def choose_thresholds(mode: str, probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:

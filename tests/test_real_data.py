@@ -1,0 +1,29 @@
+"""Kaggle's own files, where they lie beside this repository; skipped where they do not."""
+
+import csv
+
+import pytest
+from conftest import ROOT
+
+import run_multilabel
+
+DATA = ROOT.parent / "shared" / "data" / "jigsaw_toxic"
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no data in {DATA}")
+
+
+def read(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_kaggles_test_file_and_sample_submission(tmp_path, tiny_model):
+    base = [f"--model_name_or_path={tiny_model}", f"--train_file={DATA / 'validation.csv.gz'}", "--max_train_samples=64"]
+    kaggle = [f"--test_file={DATA / 'kaggle_test.csv'}", f"--sample_submission={DATA / 'kaggle_sample_submission.csv'}"]
+    run_multilabel.main([*base, *kaggle, "--max_steps=2", f"--output_dir={tmp_path}"])
+    sample, submission = read(DATA / "kaggle_sample_submission.csv"), read(tmp_path / "submission.csv")
+    predictions = {row["id"]: row for row in read(tmp_path / "predictions.csv")}
+    assert list(submission[0]) == list(sample[0]) and len(submission) == len(predictions) == 1000
+    assert [row["id"] for row in submission] == [row["id"] for row in sample]
+    for row in submission:
+        assert {name: predictions[row["id"]][name] for name in row} == row
+    assert list(predictions) == [row["id"] for row in read(DATA / "kaggle_test.csv")]
