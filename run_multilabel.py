@@ -27,16 +27,7 @@ from transformers import AutoModelForSequenceClassification, Trainer, set_seed
 from transformers.hf_argparser import HfArg
 
 from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError, parse_arguments
-from utils.data import (
-    complete_last_batch,
-    find_ids,
-    find_text_columns,
-    first_rows,
-    load_splits,
-    longest_first,
-    splits_to_use,
-    train_sampler,
-)
+from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.imbalance import parse_pos_weight, positive_weights, prior_log_odds
 from utils.labels import UNKNOWN
 from utils.metrics import MultilabelMetrics, sigmoid
@@ -46,6 +37,7 @@ from utils.models import (
     load_tokenizer,
     padding_collator,
     saved_label_names,
+    saved_setting,
     sequence_length,
 )
 from utils.reporting import (
@@ -60,6 +52,7 @@ from utils.reporting import (
     write_predictions,
 )
 from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
+from utils.sampling import complete_last_batch, longest_first, train_sampler
 from utils.shapes import add_targets, find_labels
 from utils.thresholds import TUNED, choose_thresholds, known_thresholds, parse_threshold, save_thresholds
 
@@ -127,10 +120,10 @@ class MultilabelTrainingArguments(FineTuningArguments):
     )
     prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each label's log-odds in the training split.")
     head_learning_rate_multiplier: float = HfArg(
-        default=10.0, help="Learning rate of the new head, as a multiple of --learning_rate."
+        default=10.0, help="Learning rate of a new head (output layer and pooler), as a multiple of --learning_rate."
     )
     metric_for_best_model: str | None = HfArg(
-        default="average_precision_macro", help="Metric on the validation data that chooses the best weights."
+        default="average_precision_micro", help="Metric on the validation data that chooses the best weights."
     )
 
     def __post_init__(self):
@@ -173,17 +166,17 @@ class MultilabelTrainer(Trainer):
     (transformers 5 multiplies them otherwise: https://github.com/huggingface/transformers/issues/47688.)
 
     Args:
-        new_parameters: names of the parameters that are not from the checkpoint; they learn
-            `args.head_learning_rate_multiplier` times faster.
+        head_parameters: names of the parameters of a new head; they learn `args.head_learning_rate_multiplier` times faster
+            than the encoder.
         pos_weight: [labels], see `multilabel_loss`.
     """
 
-    def __init__(self, *args, new_parameters: set[str] = frozenset(), pos_weight: torch.Tensor | None = None, **kwargs):
+    def __init__(self, *args, head_parameters: set[str] = frozenset(), pos_weight: torch.Tensor | None = None, **kwargs):
         with warnings.catch_warnings():  # Trainer says that it drops label smoothing; multilabel_loss has its own
             warnings.filterwarnings("ignore", message="Label smoothing is not compatible")
             super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
-        self.new_parameters, self.pos_weight = new_parameters, pos_weight
+        self.head_parameters, self.pos_weight = head_parameters, pos_weight
 
     def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return multilabel_loss(logits, targets, self.args.loss, self.pos_weight, self.args.label_smoothing_factor)
@@ -199,17 +192,17 @@ class MultilabelTrainer(Trainer):
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         named = dict((self.model if model is None else model).named_parameters())
-        new = {id(named[name]) for name in self.new_parameters if name in named}
+        head = {id(named[name]) for name in self.head_parameters}
         for group in list(optimizer.param_groups):
-            fast = [parameter for parameter in group["params"] if id(parameter) in new]
+            fast = [parameter for parameter in group["params"] if id(parameter) in head]
             if fast and self.args.head_learning_rate_multiplier != 1:
-                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in new]
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
                 rate = group["lr"] * self.args.head_learning_rate_multiplier
                 optimizer.add_param_group({**group, "params": fast, "lr": rate})
         return optimizer
 
     def prediction_step(self, model, *args, **kwargs):
-        with float32_forward(self.accelerator.unwrap_model(model)):
+        with float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
             loss, logits, targets = super().prediction_step(model, *args, **kwargs)
         return loss, logits[0] if isinstance(logits, tuple) else logits, targets  # some models return hidden states as well
 
@@ -222,7 +215,7 @@ class MultilabelTrainer(Trainer):
         return output
 
     def _get_train_sampler(self, train_dataset=None):
-        return train_sampler(self.train_dataset, self.args)
+        return train_sampler(self.train_dataset, self.args, epoch=lambda: int(self.state.epoch or 0))
 
     def _get_eval_sampler(self, eval_dataset):
         return torch.utils.data.SequentialSampler(eval_dataset)  # Trainer's would shuffle, if training groups by length
@@ -269,12 +262,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     set_seed(training_args.seed)
 
     # 2. Load the data and check its shape.
-    splits = splits_to_use(load_splits(data_args), training_args.asked)
+    splits = splits_to_use(load_splits(data_args), training_args.asked, data_args)
     config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
     saved_labels = saved_label_names(config)
     label_format = find_labels(splits, data_args, saved_labels)
     names = label_format.names
-    text_columns = find_text_columns(splits, data_args, label_format.columns)
+    text_columns = find_text_columns(splits, data_args, label_format.columns, saved_setting(config, "text_column_names"))
     splits = add_targets(splits, label_format, data_args, training_args.seed)
     if data_args.check_data:
         report_data(splits, text_columns, names, training_args.output_dir)
@@ -282,14 +275,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits = first_rows(splits, data_args)
     id_column, ids = find_ids(splits, data_args)
     submission = None
-    if data_args.sample_submission and "test" in splits:
+    if data_args.sample_submission and "test" in splits and not data_args.smoke_test:
         submission = Submission(data_args.sample_submission, ids, id_column, names)
     validation_targets = np.array(splits["validation"]["labels"]) if "validation" in splits else None
     training_args.settle_evaluation(None if validation_targets is None else scores(validation_targets, validation_targets, names))
 
     # 3. Load the tokenizer and the model.
     tokenizer = load_tokenizer(model_args)
-    saved_thresholds = config.to_dict().get("thresholds") if names == saved_labels else None
+    saved_thresholds = saved_setting(config, "thresholds") if names == saved_labels else None
     config.problem_type, config.num_labels = "multi_label_classification", len(names)
     config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
     max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
@@ -298,7 +291,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         targets = np.array(splits["train"]["labels"], np.float32)
         pos_weight = positive_weights(training_args.pos_weight, targets)
         bias = prior_log_odds(targets, pos_weight) if training_args.prior_bias else None
-    model, new_parameters = load_model(AutoModelForSequenceClassification, model_args, config, saved_labels, bias)
+    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, config, saved_labels, bias)
 
     # 4. Encode the examples.
     for name, split in splits.items():
@@ -320,7 +313,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         processing_class=tokenizer,
         data_collator=padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None),
         compute_metrics=lambda output: scores(sigmoid(output.predictions), output.label_ids, names),
-        new_parameters=new_parameters,
+        head_parameters=head_parameters,
         pos_weight=pos_weight,
     )
 
@@ -348,7 +341,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 8. Predict and report.
     output_dir = Path(training_args.output_dir)
     if "train" in splits:
-        trainer.model.config.thresholds = thresholds.tolist()
+        trainer.model.config.thresholds, trainer.model.config.text_column_names = thresholds.tolist(), text_columns
+        tokenizer.model_max_length = max_length
         trainer.save_model()
     if "test" in splits:
         logits, targets, found = predict_in_order(trainer, splits["test"], "predict")

@@ -8,7 +8,7 @@ from conftest import LABELS, make_rows, one_hot, write_csv, write_jsonl
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
 from utils.arguments import UserError
-from utils.data import PLACE, read_files
+from utils.files import PLACE, read_files
 from utils.labels import UNKNOWN, natural_order, parse_cell, rarest_label
 from utils.shapes import find_labels, recognize_labels, refuse_single_label
 
@@ -72,7 +72,7 @@ def delimited(delimiter):
 )
 def test_every_shape_gives_the_same_targets(tmp_path, make, kind):
     dataset = make(tmp_path)
-    label_format = recognize_labels(dataset, None, None, None)
+    label_format = recognize_labels(dataset, [], None, None)
     assert label_format.kind == kind
     np.testing.assert_array_equal(label_format.targets(dataset), TARGETS)
     if make is as_vector:
@@ -86,7 +86,7 @@ def test_every_shape_gives_the_same_targets(tmp_path, make, kind):
 def test_unknown_and_soft_cells(tmp_path):
     rows = [["a", "1", "0.25"], ["b", "-1", ""], ["c", "0", "1.0"], ["d", "", "True"]]
     dataset = read_files(write_csv(tmp_path / "a.csv", ["text", "x", "y"], rows))
-    label_format = recognize_labels(dataset, None, None, None)
+    label_format = recognize_labels(dataset, [], None, None)
     assert label_format.names == ["x", "y"]
     expected = [[1, 0.25], [UNKNOWN, UNKNOWN], [0, 1], [UNKNOWN, 1]]
     np.testing.assert_array_equal(label_format.targets(dataset), np.array(expected, np.float32))
@@ -108,25 +108,25 @@ def test_cells_that_are_none(value):
 def test_missing_list_is_unknown_and_empty_list_is_no_label(tmp_path):
     rows = [{"text": "a", "labels": ["x", "y"]}, {"text": "b", "labels": []}, {"text": "c", "labels": None}]
     dataset = read_files(write_jsonl(tmp_path / "a.jsonl", rows))
-    targets = recognize_labels(dataset, None, None, None).targets(dataset)
+    targets = recognize_labels(dataset, [], None, None).targets(dataset)
     np.testing.assert_array_equal(targets, np.array([[1, 1], [0, 0], [UNKNOWN, UNKNOWN]], np.float32))
 
 
 def test_labels_of_a_saved_model_keep_their_order(tmp_path):
     dataset = as_columns(tmp_path)
     saved = LABELS[::-1]
-    np.testing.assert_array_equal(recognize_labels(dataset, None, None, saved).targets(dataset), TARGETS[:, ::-1])
+    np.testing.assert_array_equal(recognize_labels(dataset, LABELS, None, saved).targets(dataset), TARGETS[:, ::-1])
 
 
 @pytest.mark.parametrize(
     ("rows", "header", "arguments", "message"),
     [
-        ([["a", "x;y,z"]], ["text", "labels"], (None, None), "--label_delimiter"),
-        ([["a", "x y"], ["b", "x"]], ["text", "labels"], (None, None), "--label_delimiter ' '"),
-        ([["a", "b"]], ["text", "other"], (None, None), "no label columns among text, other"),
-        ([["a", "b"]], ["text", "other"], ("lables", None), "has no column 'lables'; its columns: text, other"),
-        ([["q", "a", "b", "1"]], ["question", "ending0", "ending1", "label"], (None, None), "run_multiple_choice.py"),
-        ([["a", ""]], ["text", "labels"], (None, None), "no row has a label"),
+        ([["a", "x;y,z"]], ["text", "labels"], ([], None), "--label_delimiter"),
+        ([["a", "x y"], ["b", "x"]], ["text", "labels"], ([], None), "--label_delimiter ' '"),
+        ([["a", "b"]], ["text", "other"], ([], None), "no label columns among text, other"),
+        ([["a", "b"]], ["text", "other"], (["lables"], None), "has no column 'lables'; its columns: text, other"),
+        ([["q", "a", "b", "1"]], ["question", "ending0", "ending1", "label"], ([], None), "run_multiple_choice.py"),
+        ([["a", ""]], ["text", "labels"], ([], None), "no row has a label"),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path, rows, header, arguments, message):
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_said(tmp_path, rows, header, arguments, message)
 )
 def test_one_label_in_every_row_is_for_the_other_script(tmp_path, rows):
     dataset = read_files(write_jsonl(tmp_path / "a.jsonl", rows))
-    label_format = recognize_labels(dataset, None, None, None)
+    label_format = recognize_labels(dataset, [], None, None)
     with pytest.raises(UserError, match="run_classification.py --label_column_name"):
         refuse_single_label(label_format.targets(dataset), label_format)
 
@@ -156,24 +156,47 @@ def test_wrong_cells_name_file_line_and_column(tmp_path):
     path = write_csv(tmp_path / "a.csv", ["text", "x", "y"], [["a\nb", "1", "0"], ["c", "yes", "1"]])
     with pytest.raises(UserError, match=rf"{path}, line 4, column 'x': found 'yes', expected 0 or 1"):
         dataset = read_files(path)
-        recognize_labels(dataset, "x,y", None, None).targets(dataset)
+        recognize_labels(dataset, ["x", "y"], None, None).targets(dataset)
 
 
 def test_unknown_label_names_file_line_and_label(tmp_path):
     train = read_files(write_jsonl(tmp_path / "train.jsonl", ROWS))
     path = write_jsonl(tmp_path / "validation.jsonl", [{"text": "a", "labels": ["zebra"]}])
     with pytest.raises(UserError, match=rf"{path}, line 1, column 'labels': the label 'zebra' is not among"):
-        recognize_labels(train, None, None, None).targets(read_files(path))
+        recognize_labels(train, [], None, None).targets(read_files(path))
 
 
 def test_nothing_to_train_on_and_no_labels(tmp_path):
     class Arguments:
-        label_column_names = label_delimiter = None
+        label_column_names = label_delimiter = problem_type = None
 
     test = read_files(write_jsonl(tmp_path / "test.jsonl", [{"text": "a"}]))
     with pytest.raises(UserError, match="nothing to train on"):
         find_labels({"test": test}, Arguments, None)
     assert find_labels({"test": test}, Arguments, ["x", "y"]).names == ["x", "y"]
+
+
+def test_a_column_called_labels_comes_before_lists_and_flags(tmp_path):
+    rows = [{"text": "a", "tokens": ["a"], "labels": "x;y", "is_reply": 0, "has_url": 1}, {"text": "b", "labels": "y"}]
+    dataset = read_files(write_jsonl(tmp_path / "a.jsonl", [{"tokens": [], "is_reply": 1, "has_url": 0, **row} for row in rows]))
+    assert recognize_labels(dataset, [], None, None).columns == ["labels"]
+
+
+def test_cell_that_is_no_list_is_named(tmp_path):
+    train = read_files(write_csv(tmp_path / "t.csv", ["text", "labels"], [["a", "['x', 'y']"]]))
+    path = write_csv(tmp_path / "v.csv", ["text", "labels"], [["a", "['x'"]])
+    with pytest.raises(UserError, match=rf"{path}, line 2, column 'labels': found \"\['x'\", expected a list"):
+        recognize_labels(train, [], None, None).targets(read_files(path))
+
+
+def test_one_column_of_yes_and_no_can_be_insisted_on(tmp_path):
+    class Arguments:
+        label_column_names, label_delimiter, problem_type = "toxic", None, "multi_label_classification"
+
+    dataset = read_files(write_csv(tmp_path / "a.csv", ["text", "toxic"], [["a", "1"], ["b", "0"], ["c", ""]]))
+    label_format = find_labels({"train": dataset}, Arguments, None)
+    assert label_format.names == ["toxic"]
+    np.testing.assert_array_equal(label_format.targets(dataset), np.array([[1], [0], [UNKNOWN]], np.float32))
 
 
 def test_natural_order_and_rarest_label():
@@ -185,6 +208,6 @@ def test_natural_order_and_rarest_label():
 def test_json_literal_vectors_in_csv(tmp_path):
     rows = [[r["text"], json.dumps(one_hot(r))] for r in ROWS]
     dataset = read_files(write_csv(tmp_path / "a.csv", ["text", "labels"], rows))
-    label_format = recognize_labels(dataset, None, None, None)
+    label_format = recognize_labels(dataset, [], None, None)
     assert label_format.kind == "0/1 vector"
     np.testing.assert_array_equal(label_format.targets(dataset), TARGETS)

@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score, ro
 from utils.arguments import UserError
 from utils.labels import UNKNOWN
 from utils.metrics import MultilabelMetrics, sigmoid
-from utils.thresholds import RARE, best_f1_threshold, choose_thresholds, parse_threshold
+from utils.thresholds import choose_thresholds, parse_threshold
 
 NAMES = ["a", "b", "c"]
 
@@ -54,28 +54,41 @@ def test_a_label_of_one_class_is_left_out_of_the_macro_means_and_counted():
     assert "roc_auc_macro" not in nothing and "f1_macro" not in nothing and np.isfinite(list(nothing.values())).all()
 
 
+def test_a_label_that_is_unknown_everywhere():
+    targets = np.array([[1, UNKNOWN], [0, UNKNOWN], [1, UNKNOWN]], float)
+    probabilities = np.array([[0.9, 0.2], [0.1, 0.3], [0.8, 0.4]])
+    found = compute(probabilities, targets, (0.5, 0.5), ["a", "b"])
+    assert found["labels_left_out"] == 1 and found["roc_auc_macro"] == 1 and found["b_support"] == 0
+    assert choose_thresholds("per_label", probabilities, targets)[1] == 0.5
+
+
 def test_sigmoid_tells_large_logits_apart():
     assert len(np.unique(sigmoid(np.array([17.0, 18.0, 19.0, 30.0], np.float32)))) == 4
 
 
-def test_best_threshold_is_found_by_brute_force():
+def test_tuned_thresholds_hold_on_other_rows():
+    """Labels of known log-odds: F1 at the tuned threshold is that at the best one of all the rows, and above that at 0.5."""
     draw = np.random.default_rng(1)
-    for _ in range(20):
-        truth = draw.random(60) < 0.3
-        probabilities = np.round(np.clip(truth * 0.3 + draw.random(60) * 0.7, 0, 1), 2)
-        best = max(f1_score(truth, probabilities >= t) for t in np.unique(probabilities))
-        assert f1_score(truth, probabilities >= best_f1_threshold(truth, probabilities)) == pytest.approx(best)
+    truth = draw.random((20_000, 3)) < (0.5, 0.1, 0.03)
+    probabilities = sigmoid(draw.normal(truth * 2.0, 1.0) - (1.0, 3.2, 4.5))
+    for mode in ("per_label", "single"):
+        thresholds = choose_thresholds(mode, probabilities[:2000], truth[:2000].astype(float))
+        tuned, half = (f1_score(truth, probabilities >= t, average="macro") for t in (thresholds, 0.5))
+        assert tuned > half + 0.03
+    per_label = choose_thresholds("per_label", probabilities[:2000], truth[:2000].astype(float))
+    for label in range(3):
+        best = max(f1_score(truth[:, label], probabilities[:, label] >= t) for t in np.linspace(0.01, 0.99, 99))
+        assert f1_score(truth[:, label], probabilities[:, label] >= per_label[label]) > best - 0.03
 
 
-def test_rare_labels_take_the_common_threshold():
-    draw = np.random.default_rng(2)
-    targets = (draw.random((300, 3)) < (0.3, 0.2, 0.0)).astype(float)
-    targets[: RARE - 1, 2] = 1
-    probabilities = np.clip(targets * 0.3 + draw.random((300, 3)) * 0.5, 0, 1)
-    single, own = (choose_thresholds(mode, probabilities, targets) for mode in ("single", "per_label"))
-    assert len(set(single)) == 1 and own[2] == single[0] and len(set(own)) == 3
-    targets[RARE - 1 : RARE + 1, 2] = 1
-    assert choose_thresholds("per_label", probabilities, targets)[2] != single[0]
+def test_rare_labels_are_drawn_towards_one_half_and_unknown_cells_ignored():
+    probabilities = np.array([[0.02, 0.03, 0.9], [0.1, 0.02, 0.8], [0.03, 0.05, 0.3], [0.04, 0.01, 0.2]])
+    targets = np.array([[0, 0, 1], [1, 0, 1], [0, 0, UNKNOWN], [0, 0, 0]], float)
+    thresholds = choose_thresholds("per_label", probabilities, targets)
+    assert 0.1 < thresholds[0] < 0.5 and thresholds[1] == 0.5
+    targets[2, 2], probabilities[2, 2] = 0, 0.2
+    assert choose_thresholds("per_label", probabilities, targets)[2] == pytest.approx(thresholds[2], abs=0.1)
+    assert len(set(choose_thresholds("single", probabilities, targets))) == 1
 
 
 @pytest.mark.parametrize("text", ["0", "1", "1.5", "best", "", "nan"])

@@ -139,11 +139,75 @@ def test_trained_model_goes_on_learning_the_same_labels(trained, tmp_path):
     np.testing.assert_allclose(
         probabilities(tmp_path / "out" / "predictions.csv"), probabilities(output / "predictions.csv"), atol=1e-5
     )
-    others = write_jsonl(tmp_path / "others.jsonl", [{"text": "a b", "labels": ["x", "y"]}, {"text": "c", "labels": []}] * 4)
+    lists = [{"comment_text": "a b", "labels": ["refund", "defect"]}, {"comment_text": "c", "labels": []}] * 4
+    fewer = write_jsonl(tmp_path / "fewer.jsonl", lists)
+    run_multilabel.main([*base, f"--train_file={fewer}", "--max_steps=1", "--validation_fraction=0", "--do_train"])
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert list(config["id2label"].values()) == LABELS
+    others = write_jsonl(
+        tmp_path / "others.jsonl", [{"comment_text": "a b", "labels": ["x", "y"]}, {"comment_text": "c", "labels": []}] * 4
+    )
     with pytest.raises(UserError, match="--ignore_mismatched_sizes"):
         run_multilabel.main([f"--model_name_or_path={output}", f"--train_file={others}", f"--output_dir={tmp_path / 'o'}"])
     with pytest.raises(UserError, match=re.escape(f"{files['test']} has no column 't'")):
         run_multilabel.main([*base, f"--train_file={train}", "--text_column_names=t"])
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (["id", "text"], ["0", "hello"]),
+        (["text", "category", "flag"], ["hello", "news", "1"]),
+        (["text", "labels"], ["hello", ""]),
+    ],
+)
+def test_saved_model_predicts_rows_with_other_columns(trained, tmp_path, header, row):
+    test = write_csv(tmp_path / "new.csv", header, [row, row])
+    base = [f"--model_name_or_path={trained[0]}", f"--test_file={test}", f"--output_dir={tmp_path / 'o'}"]
+    run_multilabel.main([*base, "--text_column_names=text"])
+    assert len(read_csv(tmp_path / "o" / "predictions.csv")) == 2
+
+
+def test_empty_label_column_of_the_test_file_and_label_without_known_cells(tmp_path, tiny_model):
+    train = write_jsonl(tmp_path / "a.jsonl", TRAIN[:40])
+    test = write_csv(tmp_path / "t.csv", ["text", "labels"], [["hello", ""], ["bye", ""]])
+    base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=1"]
+    metrics = run_multilabel.main([*base, f"--train_file={train}", f"--test_file={test}"])
+    assert "predict_loss" not in metrics and len(read_csv(tmp_path / "o" / "predictions.csv")) == 2
+    train = columns_file(tmp_path / "c.csv", TRAIN[:40])
+    test = columns_file(tmp_path / "d.csv", TEST, **{row["id"]: [*one_hot(row)[:3], ""] for row in TEST})
+    metrics = run_multilabel.main([*base, f"--train_file={train}", f"--test_file={test}"])
+    assert metrics["predict_labels_left_out"] == 1
+
+
+def test_saved_model_remembers_its_pair_and_its_length(tmp_path, tiny_model):
+    rows = [[r["text"], "the kettle", ";".join(r["labels"])] for r in TRAIN[:40]]
+    train = write_csv(tmp_path / "a.csv", ["question", "context", "labels"], rows)
+    base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={train}", "--max_seq_length=9"]
+    run_multilabel.main([*base, f"--output_dir={tmp_path / 'o'}", "--max_steps=1", "--text_column_names=question,context"])
+    run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", f"--test_file={train}", f"--output_dir={tmp_path / 'p'}"])
+    assert (tmp_path / "p" / "predictions.csv").read_text() == (tmp_path / "o" / "predictions.csv").read_text()
+    one = write_csv(tmp_path / "one.csv", ["question"], [["a"]])
+    with pytest.raises(UserError, match="has no column 'context'"):
+        run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", f"--test_file={one}", f"--output_dir={tmp_path / 'p'}"])
+
+
+def test_flags_and_strategies_as_in_the_examples_of_hugging_face():
+    from utils.arguments import ModelArguments, parse_arguments
+
+    def parse(*argv):
+        types = (ModelArguments, run_multilabel.MultilabelArguments, run_multilabel.MultilabelTrainingArguments)
+        return parse_arguments(types, argv, "", run_multilabel.SAMPLE)[2:]
+
+    training, options = parse("--bf16", "--load_best_model_at_end", "--token=secret", "--tokenizer_name=x")
+    assert training.bf16 and training.load_best_model_at_end and options["tokenizer_name"] == "x" and "token" not in options
+    training, _ = parse("--fp16", "False")
+    assert not training.bf16 and not training.fp16 and training.mixed_precision == "no"
+    training, _ = parse("--eval_strategy=steps", "--eval_steps=200")
+    assert training.save_steps == 200 and training.load_best_model_at_end
+    assert not parse("--eval_strategy=steps", "--eval_steps=100", "--save_steps=500")[0].load_best_model_at_end
+    assert not parse("--save_strategy=no")[0].load_best_model_at_end
+    assert not parse("--eval_strategy=no")[0].load_best_model_at_end
 
 
 @pytest.mark.parametrize(
@@ -186,6 +250,25 @@ def test_prior_bias_starts_the_head_at_the_log_odds(tmp_path, tiny_model):
         run_multilabel.main([*base, *extra, "--max_steps=1", "--warmup_steps=10", f"--output_dir={tmp_path / 'o'}"])
         bias = AutoModelForSequenceClassification.from_pretrained(tmp_path / "o").classifier.bias.detach().numpy()
         np.testing.assert_allclose(bias, expected, atol=1e-3)
+
+
+def test_new_head_learns_faster_and_a_trained_one_does_not(trained, tiny_model, tmp_path):
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from utils.arguments import ModelArguments
+    from utils.models import load_model
+
+    for folder, saved, expected in ((tiny_model, None, {"classifier", "pooler"}), (trained[0], LABELS, set())):
+        config = AutoConfig.from_pretrained(folder, num_labels=4, id2label=dict(enumerate(LABELS)))
+        arguments = ModelArguments(model_name_or_path=str(folder))
+        model, head = load_model(AutoModelForSequenceClassification, arguments, config, saved, None)
+        training = run_multilabel.MultilabelTrainingArguments(output_dir=str(tmp_path), learning_rate=1e-3, eval_strategy="no")
+        optimizer = run_multilabel.MultilabelTrainer(model=model, args=training, head_parameters=head).create_optimizer()
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        rates = {names[parameter]: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+        assert len(rates) == len(names)
+        for name, rate in rates.items():
+            assert rate == pytest.approx(1e-2 if expected & set(name.split(".")) else 1e-3), name
 
 
 def test_pairs_and_two_word_tokens(tmp_path, tiny_model):
@@ -239,6 +322,8 @@ def test_only_what_is_asked_for_happens(trained, tmp_path):
     assert "eval_f1_macro" in metrics and "train_loss" not in metrics and not (tmp_path / "predictions.csv").exists()
     run_multilabel.main([*base, "--do_predict"])
     assert (tmp_path / "predictions.csv").exists()
+    metrics = run_multilabel.main([*base, "--do_train", "--max_steps=1"])
+    assert "train_loss" in metrics and "eval_loss" not in metrics and "predict_loss" not in metrics
 
 
 def test_check_data_reports_before_any_model(tmp_path, caplog):

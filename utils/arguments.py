@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
-from transformers.hf_argparser import HfArg
+from transformers.hf_argparser import HfArg, string_to_bool
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ class FineTuningArguments(TrainingArguments):
     save_strategy: str | None = HfArg(
         default=None, help="When to save a checkpoint: no, steps, epoch or best; unset: when evaluating."
     )
-    save_total_limit: int | None = HfArg(default=1, help="Checkpoints kept, the best and the last always among them.")
+    save_steps: float | None = HfArg(default=None, help="Steps between checkpoints; unset: as between evaluations, or 500.")
+    save_total_limit: int | None = HfArg(default=1, help="Checkpoints kept, the best among them.")
     load_best_model_at_end: bool | None = HfArg(
         default=None, help="Keep the weights of the best evaluation; unset: yes, where each evaluation has a checkpoint."
     )
@@ -116,8 +117,11 @@ class FineTuningArguments(TrainingArguments):
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
         self.asked = [split for split, asked in phases.items() if asked]  # TrainingArguments sets do_eval by itself
         self.save_strategy = self.save_strategy or self.eval_strategy
+        evaluation_steps = (self.eval_steps or self.logging_steps) if self.eval_strategy == "steps" else None
+        self.save_steps = self.save_steps or evaluation_steps or 500
         if self.load_best_model_at_end is None:
-            self.load_best_model_at_end = self.eval_strategy != "no" and self.save_strategy in (self.eval_strategy, "best")
+            together = self.save_strategy == self.eval_strategy and evaluation_steps in (None, self.save_steps)
+            self.load_best_model_at_end = self.eval_strategy != "no" and (together or self.save_strategy == "best")
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
             torch.set_num_threads(os.cpu_count())  # `accelerate launch` allows one thread unless it is told otherwise
@@ -127,6 +131,8 @@ class FineTuningArguments(TrainingArguments):
         if self.resume_from_checkpoint is True:
             if not Path(self.output_dir).is_dir() or get_last_checkpoint(self.output_dir) is None:
                 raise UserError(f"--resume_from_checkpoint: there is no checkpoint in {self.output_dir}")
+        elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint, "trainer_state.json").is_file():
+            raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no checkpoint in that folder")
         super().__post_init__()
         # TrainingArguments takes the launcher's variable where neither flag is set; here that means float32.
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
@@ -206,6 +212,11 @@ RENAMED_OPTIONS = {
 class ArgumentParser(HfArgumentParser):
     """`HfArgumentParser` that raises one line instead of printing the usage of 150 options."""
 
+    def add_argument(self, *names, **options):
+        if options.get("type") is string_to_bool and "nargs" not in options:
+            options |= {"nargs": "?", "const": True}  # a flag that is unset by default: --fp16 alone means True
+        return super().add_argument(*names, **options)
+
     def error(self, message):
         raise UserError(f"{message} (see --help)")
 
@@ -240,7 +251,7 @@ def parse_arguments(dataclass_types, argv: list[str] | None, description: str, s
         instances = parser.parse_dict(values, allow_extra_keys=True)
     except (ValueError, ImportError) as error:  # TrainingArguments checks its own combinations
         raise UserError(" ".join(str(error).split())) from error
-    return *instances, {name: value for name, value in values.items() if "token" not in name}
+    return *instances, {name: value for name, value in values.items() if name != "token" and not name.endswith("_token")}
 
 
 def _read_options(path: str, known: set[str]) -> list[str]:

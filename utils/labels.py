@@ -11,7 +11,8 @@ import numpy as np
 from datasets import Dataset
 
 from utils.arguments import UserError
-from utils.data import PLACE, columns, require_columns
+from utils.data import require_columns
+from utils.files import PLACE, columns
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,12 @@ class LabelFormat:
         index = {label: position for position, label in enumerate(self.names)}
         targets = np.zeros((len(dataset), len(self.names)), np.float32)
         for row, value in enumerate(dataset[name]):
-            items = as_list(value, self.delimiter)
+            try:
+                items = as_list(value, self.delimiter)
+            except (ValueError, SyntaxError):
+                raise UserError(
+                    f"{dataset[row][PLACE]}, column {name!r}: found {value!r}, expected a list such as ['a', 'b']"
+                ) from None
             if items is None or (self.kind == "0/1 vector" and not items):
                 targets[row] = UNKNOWN
             elif self.kind == "0/1 vector":
@@ -111,7 +117,7 @@ def as_list(value: Any, delimiter: str | None) -> list | None:
         return None
     if isinstance(value, str):
         if not delimiter and value.strip().startswith(("[", "(")):
-            return list(ast.literal_eval(value.strip()))
+            return list(ast.literal_eval(value.strip()))  # ValueError or SyntaxError if it is no list
         items = value.split(delimiter) if delimiter else [value]
         return [item.strip() for item in items if item.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -40,6 +40,8 @@ class MultilabelMetrics(evaluate.Metric):
     def _compute(self, predictions, references, label_names, thresholds, per_label=False):
         probabilities, targets = np.array(predictions), np.array(references)
         known = targets != UNKNOWN
+        if not known.any():
+            return {"labels_left_out": float(len(label_names))}
         truth, decided = known & (targets >= 0.5), known & (probabilities >= thresholds)
         scores = {name: label_scores(*columns) for name, *columns in zip(
             label_names, truth.T, decided.T, probabilities.T, known.T, strict=True)}  # fmt: skip
@@ -50,6 +52,7 @@ class MultilabelMetrics(evaluate.Metric):
         result["f1_weighted"] = np.average([s["f1"] for s in scores.values()], weights=support) if sum(support) else None
         if len(np.unique(truth[known])) == 2:
             result["roc_auc_micro"] = roc_auc_score(truth[known], probabilities[known])
+            result["average_precision_micro"] = average_precision_score(truth[known], probabilities[known])
         rows = known.any(axis=1)
         result["accuracy"] = np.mean((truth == decided).all(axis=1)[rows])
         result["accuracy_elementwise"] = np.mean((truth == decided)[known])
@@ -68,6 +71,8 @@ class MultilabelMetrics(evaluate.Metric):
 
 def label_scores(truth: np.ndarray, decided: np.ndarray, probabilities: np.ndarray, known: np.ndarray) -> dict[str, float]:
     """Return one label's scores over its known rows, all arguments [rows]; the ranking ones only where both classes occur."""
+    if not known.any():
+        return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
     truth, decided, probabilities = truth[known], decided[known], probabilities[known]
     precision, recall, f1, _ = precision_recall_fscore_support(truth, decided, average="binary", zero_division=0.0)
     scores = {"precision": precision, "recall": recall, "f1": f1, "support": truth.sum()}

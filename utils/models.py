@@ -64,6 +64,11 @@ def saved_label_names(config: PreTrainedConfig | None) -> list[str] | None:
     return None if names == [f"LABEL_{index}" for index in range(len(names))] else names
 
 
+def saved_setting(config: PreTrainedConfig | None, name: str):
+    """Return what our scripts saved under `name` in the model's config, or None."""
+    return None if config is None else config.to_dict().get(name)
+
+
 def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub_options(args))
@@ -74,9 +79,10 @@ def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
 def load_model(
     auto_class: type, args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None, bias: torch.Tensor | None
 ) -> tuple[PreTrainedModel, set[str]]:
-    """Load the model in float32 and return it with the names of the parameters that are new, not from the checkpoint.
+    """Load the model in float32 and return it with the names of the parameters of its new head, none if it is not new.
 
-    A new output layer starts at `bias` [labels]. `saved_labels` are those the checkpoint was trained for.
+    A new head is what the checkpoint lacks, and the pooler; its output layer starts at `bias` [labels]. `saved_labels` are
+    those the checkpoint was trained for.
 
     Raises:
         UserError: the checkpoint's head is of another width or was trained for other labels, or its weights
@@ -85,9 +91,10 @@ def load_model(
     names = list(config.id2label.values())
     other_labels = saved_labels is not None and saved_labels != names
     if other_labels and not args.ignore_mismatched_sizes:
+        only_model, only_data = ([n for n in a if n not in b] for a, b in ((saved_labels, names), (names, saved_labels)))
         raise UserError(
-            f"{args.model_name_or_path} was trained for other labels ({', '.join(saved_labels[:6])} …) than the data's "
-            f"({', '.join(names[:6])} …); add --ignore_mismatched_sizes to put a new head in its place"
+            f"{args.model_name_or_path} was trained for other labels: only it has {', '.join(only_model[:6]) or 'none'}, only "
+            f"the data has {', '.join(only_data[:6]) or 'none'}; add --ignore_mismatched_sizes to put a new head in its place"
         )
     try:
         model, info = auto_class.from_pretrained(
@@ -113,13 +120,15 @@ def load_model(
     if other_labels and not own & new:  # the same width by chance: those weights mean other labels
         layer.reset_parameters()
         new |= own
-    if bias is not None and own & new:
-        if layer.bias is None:
-            logger.info("the head of %s has no bias: it cannot start at the prior", type(model).__name__)
-        else:
-            with torch.no_grad():
-                layer.bias.copy_(bias)
-    return model, new
+    if not own & new:
+        return model, set()
+    if bias is not None and layer.bias is None:
+        logger.info("the head of %s has no bias: it cannot start at the prior", type(model).__name__)
+    elif bias is not None:
+        with torch.no_grad():
+            layer.bias.copy_(bias)
+    # Few checkpoints come with a pooler that was trained for more than next-sentence prediction, if at all.
+    return model, new | {name for name, _ in model.named_parameters() if ".pooler." in name}
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:

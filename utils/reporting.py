@@ -13,8 +13,9 @@ from datasets import Dataset
 from transformers import Trainer
 
 from utils.arguments import UserError
-from utils.data import columns, longest_first, read_files
+from utils.files import columns, read_files
 from utils.labels import UNKNOWN
+from utils.sampling import longest_first
 
 logger = logging.getLogger(__name__)
 

@@ -71,6 +71,7 @@ def prepare_smoke_test(
             file.writelines(json.dumps(row) + "\n" for row in example_rows)
     if not data_args.dataset_name:
         data_args.test_file = data_args.test_file or data_args.train_file
+    model_args.config_name = model_args.tokenizer_name = data_args.max_seq_length = None
     data_args.max_train_samples = data_args.max_eval_samples = data_args.max_predict_samples = 8
     training_args.output_dir = os.path.join(folder, "output")
     training_args.per_device_train_batch_size = training_args.per_device_eval_batch_size = 4

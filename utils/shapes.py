@@ -5,10 +5,11 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, LargeList, List
 
 from utils.arguments import DataArguments, UserError
-from utils.data import PLACE, columns, require_columns, split_validation
+from utils.data import require_columns, split_validation
+from utils.files import PLACE, columns
 from utils.labels import UNKNOWN, LabelFormat, as_list, natural_order, parse_cell, rarest_label, shorten
 
 logger = logging.getLogger(__name__)
@@ -23,20 +24,27 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
     """Return which labels there are and how they are written; without columns where unlabelled rows are to be predicted.
 
     Labels and their order come from the training data, or from the saved model: where there is no training data, and
-    where the model was trained for the same labels.
+    where the training data has no labels but the model's.
     """
-    if "train" not in splits:
-        if saved is None:
-            raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
-        source = next(iter(splits.values()))
-        if "validation" not in splits and not args.label_column_names and not find_label_columns(source, saved):
-            return LabelFormat("unlabelled", [], saved)
-        return recognize_labels(source, args.label_column_names, args.label_delimiter, saved)
-    label_format = recognize_labels(splits["train"], args.label_column_names, args.label_delimiter, None)
-    if saved and set(saved) == set(label_format.names):
-        per_column = label_format.columns == label_format.names
-        label_format = replace(label_format, names=saved, columns=saved if per_column else label_format.columns)
-    return label_format
+    named = [name.strip() for name in args.label_column_names.split(",")] if args.label_column_names else []
+    if "train" in splits:
+        train = splits["train"]
+        if args.problem_type and len(named) == 1 and named[0] in columns(train) and _is_cell_column(train, named[0]):
+            return LabelFormat("one 0/1 column per label", named, named)
+        label_format = recognize_labels(train, named, args.label_delimiter, None)
+        known, found = set(saved or []), set(label_format.names)
+        if label_format.columns == label_format.names:
+            return replace(label_format, names=saved, columns=saved) if known == found else label_format
+        return replace(label_format, names=saved) if found <= known else label_format
+    if saved is None:
+        raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
+    source = next(iter(splits.values()))
+    available = columns(source)
+    named = named or (saved if set(saved) <= set(available) else [name for name in LABEL_NAMES[:2] if name in available][:1])
+    present = named and set(named) <= set(available) and LabelFormat("", named, saved).labelled(source)
+    if not present and "validation" not in splits:
+        return LabelFormat("unlabelled", [], saved)
+    return recognize_labels(source, named, args.label_delimiter, saved)
 
 
 def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
@@ -52,8 +60,9 @@ def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: Dat
             targets = label_format.targets(split)
             if name != "test" and (targets == UNKNOWN).all():
                 raise UserError(f"{split[0][PLACE]} and all other rows of the {name} data: no label is known")
-            replaced = sorted({*label_format.columns, "labels"} & set(split.column_names))
-            split = split.remove_columns(replaced).add_column("labels", targets.tolist())
+            split = _without_labels(split, label_format).add_column("labels", targets.tolist())
+        else:
+            split = _without_labels(split, label_format)
         result[name] = split
         if name == "train":
             if not args.problem_type:
@@ -69,19 +78,23 @@ def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: Dat
     return result
 
 
-def recognize_labels(dataset: Dataset, column_names: str | None, delimiter: str | None, names: list[str] | None) -> LabelFormat:
+def _without_labels(split: Dataset, label_format: LabelFormat) -> Dataset:
+    return split.remove_columns(sorted({*label_format.columns, "labels"} & set(split.column_names)))
+
+
+def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, names: list[str] | None) -> LabelFormat:
     """Recognise how the labels of `dataset` are written.
 
     Args:
         dataset: the training split, or the only one there is.
-        column_names: --label_column_names, or None to find the columns.
+        named: the columns of --label_column_names; empty to find them.
         delimiter: --label_delimiter, or None to find it.
         names: the label names where they are known already, from a saved model; they fix labels and order.
 
     Raises:
         UserError: no label column, a cell that cannot be read, or the shape of another script's data.
     """
-    found = [name.strip() for name in column_names.split(",")] if column_names else find_label_columns(dataset, names)
+    found = named or find_label_columns(dataset)
     if not found:
         raise UserError(
             f"no label columns among {', '.join(columns(dataset))}: name the column of lists, the delimited column, "
@@ -98,7 +111,7 @@ def recognize_labels(dataset: Dataset, column_names: str | None, delimiter: str 
     if classes:
         return LabelFormat("list of ids", found, names or classes.names, id_names=classes.names)
     texts = [value for value in values if isinstance(value, str) and value.strip()]
-    if texts and not delimiter and not all(value.strip().startswith(("[", "(")) for value in texts):
+    if not delimiter and not all(value.strip().startswith(("[", "(")) or value.strip() in (names or []) for value in texts):
         delimiter = find_delimiter(column, texts)
     try:
         rows = [items for value in values if (items := as_list(value, delimiter)) is not None]
@@ -122,11 +135,9 @@ def recognize_labels(dataset: Dataset, column_names: str | None, delimiter: str 
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}))
 
 
-def find_label_columns(dataset: Dataset, names: list[str] | None) -> list[str]:
-    """Return the label columns: those called like the model's labels, one list-like column, all 0/1 columns, or none."""
+def find_label_columns(dataset: Dataset) -> list[str]:
+    """Return the label columns: `labels` or `label`, one list-like column, all 0/1 columns, one of a usual name, or none."""
     available = columns(dataset)
-    if names and set(names) <= set(available):
-        return names
     choices = choice_columns(dataset)
     if choices:
         raise UserError(
@@ -134,10 +145,12 @@ def find_label_columns(dataset: Dataset, names: list[str] | None) -> list[str]:
             f"run_multiple_choice.py (or name the labels with --label_column_names to train on them here)"
         )
     named = [name for name in LABEL_NAMES if name in available]
-    lists = [name for name in available if isinstance(dataset[0][name], list)]
+    lists = [name for name in available if isinstance(dataset.features[name], (List, LargeList))]
     cells = [name for name in available if _is_cell_column(dataset, name)]
+    if named and named[0] in LABEL_NAMES[:2] and named[0] not in cells:
+        return named[:1]
     if lists:
-        return ([name for name in named if name in lists] or lists)[:1]
+        return [name for name in named if name in lists][:1] or (lists if len(lists) == 1 else [])
     return cells if len(cells) > 1 else named[:1] or cells
 
 

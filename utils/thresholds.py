@@ -1,19 +1,18 @@
 """Decision thresholds: fixed, one tuned for all labels, or one tuned for each label."""
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit, logit
 from sklearn.metrics import precision_recall_curve
 
 from utils.arguments import UserError
 from utils.labels import UNKNOWN
 
-logger = logging.getLogger(__name__)
-
 TUNED = ("per_label", "single")
-RARE = 10  # positives below which a label's own best threshold is mostly chance
+RESAMPLES = 30
+BELIEF_IN_ONE_HALF = 2  # positives
 
 
 def parse_threshold(text: str) -> float | None:
@@ -44,34 +43,33 @@ def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -
 def choose_thresholds(mode: str, probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Return thresholds [labels] for a `mode` of `TUNED`, tuned for F1 on validation `probabilities` and `targets`.
 
-    A label with fewer than `RARE` known positives takes the one threshold tuned over all labels together: its own
-    would fit the few rows there happen to be. Both arrays are [rows, labels].
+    Both arrays are [rows, labels]; `UNKNOWN` cells count nowhere.
     """
-    labels = probabilities.shape[1]
-    known = targets != UNKNOWN
-    truth = targets >= 0.5
-    thresholds = np.full(labels, best_f1_threshold(truth[known], probabilities[known]))
-    if mode == "per_label":
-        common = (truth & known).sum(axis=0) >= RARE
-        for label in np.flatnonzero(common):
-            rows = known[:, label]
-            thresholds[label] = best_f1_threshold(truth[rows, label], probabilities[rows, label])
-        if not common.all():
-            logger.info(
-                "thresholds: %d of %d labels have under %d positives in the validation data and take the common one",
-                (~common).sum(), labels, RARE,
-            )  # fmt: skip
-    return thresholds
+    known, truth = targets != UNKNOWN, targets >= 0.5
+    if mode == "single":
+        return np.full(targets.shape[1], best_f1_threshold(truth[known], probabilities[known]))
+    columns = zip(truth.T, probabilities.T, known.T, strict=True)
+    return np.array([best_f1_threshold(label[rows], column[rows]) for label, column, rows in columns])
 
 
 def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the threshold with the highest F1, halfway to the next lower probability; 0.5 without positives."""
-    if not truth.any():
+    """Return the threshold for the highest F1, guarded against the chance of a small sample; both arguments [rows].
+
+    The best threshold of one sample jumps from row to row; the mean, in log-odds, of those of `RESAMPLES` bootstrap samples
+    does not (bagging: Breiman 1996, https://doi.org/10.1007/BF00058655). It is drawn towards 0.5 as if
+    `BELIEF_IN_ONE_HALF` more positives spoke for that, which tells for rare labels only; without positives it is 0.5.
+    """
+    draw, found = np.random.default_rng(0), []
+    for _ in range(RESAMPLES if truth.any() else 0):
+        counts = draw.multinomial(len(truth), np.full(len(truth), 1 / len(truth)))
+        if (truth * counts).any():
+            precision, recall, thresholds = precision_recall_curve(truth, probabilities, sample_weight=counts)
+            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+            best = int(np.argmax(f1[:-1]))
+            found.append((thresholds[best] + thresholds[max(best - 1, 0)]) / 2)  # halfway to the next lower probability
+    if not found:
         return 0.5
-    precision, recall, thresholds = precision_recall_curve(truth, probabilities)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    best = int(np.argmax(f1[:-1]))
-    return float((thresholds[best] + thresholds[max(best - 1, 0)]) / 2)
+    return float(expit(logit(np.clip(found, 1e-6, 1 - 1e-6)).mean() * truth.sum() / (truth.sum() + BELIEF_IN_ONE_HALF)))
 
 
 def save_thresholds(thresholds: np.ndarray, names: list[str], output_dir: str) -> None:

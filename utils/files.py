@@ -1,0 +1,188 @@
+"""Read files of every format as they are: text stays text, and each row knows where it stands."""
+
+import csv
+import glob
+import gzip
+import io
+import json
+import logging
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, concatenate_datasets
+
+from utils.arguments import UserError
+
+logger = logging.getLogger(__name__)
+
+PLACE = "__place__"  # hidden column: where a row stands, for messages: "train.csv, line 17"
+FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+csv.field_size_limit(sys.maxsize)
+
+
+def columns(dataset: Dataset) -> list[str]:
+    """Return the user's columns: all but the hidden one."""
+    return [name for name in dataset.column_names if name != PLACE]
+
+
+def read_files(pattern: str) -> Dataset:
+    """Read one file, a comma-separated list or a glob into one dataset.
+
+    Raises:
+        UserError: nothing matches, the files' columns differ, or one of them cannot be read.
+    """
+    paths = []
+    for part in (part.strip() for part in pattern.split(",")):
+        matches = sorted(glob.glob(part)) if glob.has_magic(part) and not Path(part).exists() else [part]
+        if not matches:
+            raise UserError(f"no file matches {part}")
+        paths += matches
+    datasets = [_read_file(path) for path in paths]
+    for path, dataset in zip(paths, datasets, strict=True):
+        if set(dataset.column_names) != set(datasets[0].column_names):
+            raise UserError(
+                f"{path} has the columns {', '.join(columns(dataset))}, but {paths[0]} has "
+                f"{', '.join(columns(datasets[0]))}: files of one split need the same columns"
+            )
+    try:
+        return concatenate_datasets(datasets)
+    except (ValueError, pa.ArrowInvalid) as error:
+        raise UserError(f"the files of {pattern} do not fit together: {' '.join(str(error).split())}") from error
+
+
+def _read_file(path: str) -> Dataset:
+    file = Path(path)
+    suffix = file.suffixes[-2] if file.suffix == ".gz" and len(file.suffixes) > 1 else file.suffix
+    if suffix not in FORMATS:
+        raise UserError(f"{path}: unknown format {suffix or 'without an ending'}; expected {' '.join(FORMATS)}, or .gz of one")
+    try:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist (looked in {Path.cwd()})") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not content.strip():
+        raise UserError(f"{path} is empty")
+    if suffix == ".parquet":
+        dataset = _read_parquet(path, content)
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise UserError(
+                f"{path}, line {line}: byte {content[error.start]:#x} is not UTF-8; "
+                f"convert the file, for example with: iconv -f latin1 -t utf-8"
+            ) from error
+        reader = {".csv": _read_delimited, ".tsv": _read_delimited, ".json": _read_json, ".jsonl": _read_json_lines}
+        dataset = reader[suffix](path, text)
+    if len(dataset) == 0:
+        raise UserError(f"{path} has no rows")
+    return dataset
+
+
+def _read_delimited(path: str, text: str) -> Dataset:
+    """Read CSV or TSV. Every cell stays the text it is: "NA" is not missing and "007" is not 7."""
+    first_line = text.split("\n", 1)[0]
+    if ".tsv" in Path(path).suffixes:
+        delimiter = "\t"
+    elif "," not in first_line and ";" in first_line:
+        delimiter = ";"
+        logger.info("%s: columns are separated by `;`", path)
+    else:
+        delimiter = ","
+    try:
+        rows = list(_parse_delimited(path, text, delimiter, csv.QUOTE_MINIMAL))
+        unquoted = delimiter == "\t" and any("\t" in cell and "\n" in cell for _, row in rows for cell in row)
+    except UserError:
+        unquoted = delimiter == "\t"
+        if not unquoted:
+            raise
+    if unquoted:  # quotation marks are part of the text in this TSV: read as quotes they would swallow lines
+        rows = list(_parse_delimited(path, text, delimiter, csv.QUOTE_NONE))
+    (_, header), *rows = rows
+    repeated = [name for name in header if header.count(name) > 1]
+    if repeated:
+        raise UserError(f"{path}, line 1: the column name {repeated[0]!r} occurs {header.count(repeated[0])} times")
+    for line, row in rows:
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {line}: found {len(row)} fields, expected {len(header)} as in the header")
+    cells = zip(*(row for _, row in rows), strict=True) if rows else [[] for _ in header]
+    table = {name: pa.array(values, pa.string()) for name, values in zip(header, cells, strict=True)}
+    return _with_places(table, (f"{path}, line {line}" for line, _ in rows))
+
+
+def _parse_delimited(path: str, text: str, delimiter: str, quoting: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line on which the row starts, its cells)."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    start = 1
+    try:
+        for row in reader:
+            if row:
+                yield start, row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {start}: {error} in the row that starts here; is a quotation mark left open?") from error
+
+
+def _read_json(path: str, text: str) -> Dataset:
+    """Read a list of objects, an object with that list under "data", or JSON lines under the ending .json."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            return _read_json_lines(path, text)
+        raise UserError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    rows = content.get("data", [content]) if isinstance(content, dict) else content
+    return _from_objects(path, [(f"row {row}", value) for row, value in enumerate(rows)])
+
+
+def _read_json_lines(path: str, text: str) -> Dataset:
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                rows.append((f"line {number}", json.loads(line)))
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: not valid JSON: {error.msg}") from error
+    return _from_objects(path, rows)
+
+
+def _from_objects(path: str, rows: list[tuple[str, Any]]) -> Dataset:
+    """Build a dataset of JSON objects; a key that a row lacks is missing there."""
+    for place, row in rows:
+        if not isinstance(row, dict):
+            raise UserError(f'{path}, {place}: found {type(row).__name__}, expected an object such as {{"text": …}}')
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    table = {}
+    for name in names:
+        values = [row.get(name) for _, row in rows]
+        try:
+            table[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            kinds = [type(value) for value in values]
+            known = next(kind for kind in kinds if kind is not type(None))
+            odd = next((i for i, kind in enumerate(kinds) if kind not in (known, type(None))), 0)
+            raise UserError(
+                f"{path}, {rows[odd][0]}, column {name!r}: found {json.dumps(values[odd])[:80]}, "
+                f"but earlier rows hold {known.__name__}: one column needs one type"
+            ) from None
+    return _with_places(table, (f"{path}, {place}" for place, _ in rows))
+
+
+def _read_parquet(path: str, content: bytes) -> Dataset:
+    try:
+        dataset = Dataset(pq.read_table(pa.BufferReader(content)))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from error
+    return dataset.add_column(PLACE, [f"{path}, row {row}" for row in range(len(dataset))])
+
+
+def _with_places(table: dict[str, pa.Array], places: Iterator[str]) -> Dataset:
+    return Dataset(pa.table({**table, PLACE: pa.array(places, pa.string())}))
