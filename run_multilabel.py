@@ -256,10 +256,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     model_args, data_args, training_args, options = parse_arguments(
         (ModelArguments, MultilabelArguments, MultilabelTrainingArguments), argv, __doc__, SAMPLE
     )
+    set_seed(training_args.seed)
     if data_args.smoke_test:
         prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
     set_up_logging(training_args)
-    set_seed(training_args.seed)
 
     # 2. Load the data and check its shape.
     splits = splits_to_use(load_splits(data_args), training_args.asked, data_args)

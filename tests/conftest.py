@@ -58,9 +58,12 @@ def one_hot(row: dict) -> list[int]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> str:
     """A random two-layer BERT without dropout, so that differently cut batches can be compared."""
+    from transformers import set_seed
+
     from utils.models import save_tiny_model
 
     folder = tmp_path_factory.mktemp("tiny")
+    set_seed(0)
     save_tiny_model([row["text"] for row in make_rows(200)], str(folder))
     config = json.loads((folder / "config.json").read_text())
     config["hidden_dropout_prob"] = config["attention_probs_dropout_prob"] = 0.0
