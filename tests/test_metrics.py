@@ -59,7 +59,8 @@ def test_a_label_that_is_unknown_everywhere():
     probabilities = np.array([[0.9, 0.2], [0.1, 0.3], [0.8, 0.4]])
     found = compute(probabilities, targets, (0.5, 0.5), ["a", "b"])
     assert found["labels_left_out"] == 1 and found["roc_auc_macro"] == 1 and found["b_support"] == 0
-    assert choose_thresholds("per_label", probabilities, targets)[1] == 0.5
+    single, per_label = (choose_thresholds(mode, probabilities, targets)[1] for mode in ("single", "per_label"))
+    assert per_label == single
 
 
 def test_sigmoid_tells_large_logits_apart():
@@ -81,14 +82,21 @@ def test_tuned_thresholds_hold_on_other_rows():
         assert f1_score(truth[:, label], probabilities[:, label] >= per_label[label]) > best - 0.03
 
 
-def test_rare_labels_are_drawn_towards_one_half_and_unknown_cells_ignored():
-    probabilities = np.array([[0.02, 0.03, 0.9], [0.1, 0.02, 0.8], [0.03, 0.05, 0.3], [0.04, 0.01, 0.2]])
-    targets = np.array([[0, 0, 1], [1, 0, 1], [0, 0, UNKNOWN], [0, 0, 0]], float)
+def test_rare_labels_are_drawn_towards_the_common_threshold_and_unknown_cells_ignored():
+    draw = np.random.default_rng(2)
+    truth = draw.random((3000, 3)) < (0.4, 0.0, 0.4)
+    truth[7, 1] = True
+    probabilities = np.where(truth, 0.7, 0.1) + draw.uniform(-0.05, 0.05, truth.shape)
+    probabilities[:, 1] = np.where(truth[:, 1], 0.2, 0.02)
+    targets = truth.astype(float)
+    common = choose_thresholds("single", probabilities, targets)
     thresholds = choose_thresholds("per_label", probabilities, targets)
-    assert 0.1 < thresholds[0] < 0.5 and thresholds[1] == 0.5
-    targets[2, 2], probabilities[2, 2] = 0, 0.2
-    assert choose_thresholds("per_label", probabilities, targets)[2] == pytest.approx(thresholds[2], abs=0.1)
-    assert len(set(choose_thresholds("single", probabilities, targets))) == 1
+    assert len(set(common)) == 1 and 0.15 < common[0] < 0.65
+    assert 0.11 < thresholds[1] < common[0]  # its own would be halfway between 0.02 and 0.2
+    targets[:, 1] = 0
+    assert choose_thresholds("per_label", probabilities, targets)[1] == choose_thresholds("single", probabilities, targets)[1]
+    targets[:1000, 2], probabilities[:1000, 2] = UNKNOWN, 0.99
+    assert choose_thresholds("per_label", probabilities, targets)[2] == pytest.approx(thresholds[2], abs=0.05)
 
 
 @pytest.mark.parametrize("text", ["0", "1", "1.5", "best", "", "nan"])

@@ -12,7 +12,7 @@ from utils.labels import UNKNOWN
 
 TUNED = ("per_label", "single")
 RESAMPLES = 30
-BELIEF_IN_ONE_HALF = 2  # positives
+WEIGHT_OF_COMMON = 2  # positives
 
 
 def parse_threshold(text: str) -> float | None:
@@ -46,18 +46,20 @@ def choose_thresholds(mode: str, probabilities: np.ndarray, targets: np.ndarray)
     Both arrays are [rows, labels]; `UNKNOWN` cells count nowhere.
     """
     known, truth = targets != UNKNOWN, targets >= 0.5
+    common = best_f1_threshold(truth[known], probabilities[known])
     if mode == "single":
-        return np.full(targets.shape[1], best_f1_threshold(truth[known], probabilities[known]))
+        return np.full(targets.shape[1], common)
     columns = zip(truth.T, probabilities.T, known.T, strict=True)
-    return np.array([best_f1_threshold(label[rows], column[rows]) for label, column, rows in columns])
+    return np.array([best_f1_threshold(label[rows], column[rows], common) for label, column, rows in columns])
 
 
-def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the threshold for the highest F1, guarded against the chance of a small sample; both arguments [rows].
+def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: float | None = None) -> float:
+    """Return the threshold for the highest F1, guarded against the chance of a small sample; `truth`, `probabilities`: [rows].
 
     The best threshold of one sample jumps from row to row; the mean, in log-odds, of those of `RESAMPLES` bootstrap samples
-    does not (bagging: Breiman 1996, https://doi.org/10.1007/BF00058655). It is drawn towards 0.5 as if
-    `BELIEF_IN_ONE_HALF` more positives spoke for that, which tells for rare labels only; without positives it is 0.5.
+    does not (bagging: Breiman 1996, https://doi.org/10.1007/BF00058655). It is drawn towards `common`, the threshold of all
+    labels together, as if `WEIGHT_OF_COMMON` more positives spoke for that, which tells for rare labels only. Without
+    positives it is `common`, 0.5 if there is none.
     """
     draw, found = np.random.default_rng(0), []
     for _ in range(RESAMPLES if truth.any() else 0):
@@ -68,8 +70,12 @@ def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray) -> float:
             best = int(np.argmax(f1[:-1]))
             found.append((thresholds[best] + thresholds[max(best - 1, 0)]) / 2)  # halfway to the next lower probability
     if not found:
-        return 0.5
-    return float(expit(logit(np.clip(found, 1e-6, 1 - 1e-6)).mean() * truth.sum() / (truth.sum() + BELIEF_IN_ONE_HALF)))
+        return 0.5 if common is None else common
+    own = logit(np.clip(found, 1e-6, 1 - 1e-6)).mean()
+    if common is None:
+        return float(expit(own))
+    positives = truth.sum()
+    return float(expit((own * positives + logit(common) * WEIGHT_OF_COMMON) / (positives + WEIGHT_OF_COMMON)))
 
 
 def save_thresholds(thresholds: np.ndarray, names: list[str], output_dir: str) -> None:
