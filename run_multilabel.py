@@ -1,4 +1,4 @@
-"""Fine-tune a pretrained encoder to give each text any number of labels.
+r"""Fine-tune a pretrained encoder to give each text any number of labels.
 
 Every label is a yes/no question of its own: one logit a label, binary cross-entropy, a decision threshold of its own.
 The new head starts at each label's log-odds in the training data and learns faster than the encoder.
@@ -28,8 +28,8 @@ from transformers.hf_argparser import HfArg
 
 from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError, parse_arguments
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
-from utils.imbalance import parse_pos_weight, positive_weights, prior_log_odds
-from utils.labels import UNKNOWN
+from utils.imbalance import parse_weights, positive_weights, prior_log_odds
+from utils.labels import UNKNOWN, describe_targets
 from utils.metrics import MultilabelMetrics, sigmoid
 from utils.models import (
     load_config,
@@ -39,6 +39,7 @@ from utils.models import (
     saved_label_names,
     saved_setting,
     sequence_length,
+    speed_up,
 )
 from utils.reporting import (
     Submission,
@@ -63,7 +64,7 @@ HOW_TO_USE = """```python
 from transformers import pipeline
 
 classify = pipeline("text-classification", model="<this folder>", top_k=None)
-classify("a text", truncation=True)  # a probability for each label
+classify(["a text"], truncation=True)  # for each text, a probability of each label
 ```
 
 A label is decided where its probability reaches its threshold; the thresholds are in `thresholds.json` and `config.json`."""
@@ -102,7 +103,7 @@ class MultilabelArguments(DataArguments):
     def __post_init__(self):
         super().__post_init__()
         if self.threshold is not None:
-            parse_threshold(self.threshold)
+            parse_threshold(self.threshold, TUNED)
 
 
 @dataclass
@@ -123,12 +124,14 @@ class MultilabelTrainingArguments(FineTuningArguments):
         default=10.0, help="Learning rate of a new head (output layer and pooler), as a multiple of --learning_rate."
     )
     metric_for_best_model: str | None = HfArg(
-        default="average_precision_micro", help="Metric on the validation data that chooses the best weights."
+        default="average_precision_micro",
+        aliases=["--metric_name"],
+        help="Metric on the validation data that chooses the best weights.",
     )
 
     def __post_init__(self):
         super().__post_init__()
-        parse_pos_weight(self.pos_weight)
+        parse_weights(self.pos_weight, "--pos_weight")
         if not self.head_learning_rate_multiplier > 0:
             raise UserError(f"--head_learning_rate_multiplier {self.head_learning_rate_multiplier}: expected above 0")
 
@@ -191,14 +194,7 @@ class MultilabelTrainer(Trainer):
 
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
-        named = dict((self.model if model is None else model).named_parameters())
-        head = {id(named[name]) for name in self.head_parameters}
-        for group in list(optimizer.param_groups):
-            fast = [parameter for parameter in group["params"] if id(parameter) in head]
-            if fast and self.args.head_learning_rate_multiplier != 1:
-                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
-                rate = group["lr"] * self.args.head_learning_rate_multiplier
-                optimizer.add_param_group({**group, "params": fast, "lr": rate})
+        speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
         return optimizer
 
     def prediction_step(self, model, *args, **kwargs):
@@ -221,9 +217,13 @@ class MultilabelTrainer(Trainer):
         return torch.utils.data.SequentialSampler(eval_dataset)  # Trainer's would shuffle, if training groups by length
 
 
-def encode(examples: dict[str, list], tokenizer, text_columns: list[str], max_length: int) -> dict[str, list]:
+def encode(
+    examples: dict[str, list], tokenizer, text_columns: list[str], max_length: int, delimiter: str | None
+) -> dict[str, list]:
     """Tokenize a batch of texts or of pairs; `length`, in tokens, groups rows that need little padding."""
     texts = [[str(text) for text in examples[name]] for name in text_columns]
+    if delimiter is not None:
+        texts = [[delimiter.join(row) for row in zip(*texts, strict=True)]]
     encoded = tokenizer(*texts, truncation=True, max_length=max_length)
     return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
 
@@ -268,14 +268,21 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     label_format = find_labels(splits, data_args, saved_labels)
     names = label_format.names
     text_columns = find_text_columns(splits, data_args, label_format.columns, saved_setting(config, "text_column_names"))
+    delimiter = data_args.text_column_delimiter or saved_setting(config, "text_column_delimiter")
     splits = add_targets(splits, label_format, data_args, training_args.seed)
-    if data_args.check_data:
-        report_data(splits, text_columns, names, training_args.output_dir)
-        return {}
-    splits = first_rows(splits, data_args)
+    splits = first_rows(splits, data_args, training_args.seed)
     id_column, ids = find_ids(splits, data_args)
+    if data_args.check_data:
+        report_data(splits, text_columns, partial(describe_targets, names=names), training_args.output_dir)
+        return {}
+    if data_args.threshold in TUNED and "validation" not in splits:
+        raise UserError(
+            f"--threshold {data_args.threshold} is tuned on validation data, and there is none: give --validation_file"
+        )
     submission = None
-    if data_args.sample_submission and "test" in splits and not data_args.smoke_test:
+    if data_args.sample_submission and "test" not in splits:
+        raise UserError("--sample_submission needs rows to predict: give --test_file")
+    if data_args.sample_submission and not data_args.smoke_test:
         submission = Submission(data_args.sample_submission, ids, id_column, names)
     validation_targets = np.array(splits["validation"]["labels"]) if "validation" in splits else None
     training_args.settle_evaluation(None if validation_targets is None else scores(validation_targets, validation_targets, names))
@@ -296,7 +303,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 4. Encode the examples.
     for name, split in splits.items():
         splits[name] = split.map(
-            partial(encode, tokenizer=tokenizer, text_columns=text_columns, max_length=max_length),
+            partial(
+                encode,
+                tokenizer=tokenizer,
+                text_columns=text_columns,
+                max_length=max_length,
+                delimiter=delimiter,
+            ),
             batched=True,
             num_proc=data_args.preprocessing_num_workers,
             remove_columns=[column for column in split.column_names if column != "labels"],
@@ -304,7 +317,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         )
 
     # 5. Build the trainer.
-    logger.info(training_args.precision_note)
+    if "train" in splits:
+        logger.info(training_args.precision_note)
     trainer = MultilabelTrainer(
         model=model,
         args=training_args,
@@ -327,6 +341,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 7. Evaluate.
     mode = data_args.threshold or ("per_label" if "train" in splits else None)
+    if mode in TUNED and "validation" not in splits:
+        logger.info("no validation data to tune thresholds on: %s", "those of the saved model" if saved_thresholds else "0.5")
     thresholds = known_thresholds(mode, saved_thresholds, len(names))
     tables = {}
     if "validation" in splits:
@@ -341,7 +357,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 8. Predict and report.
     output_dir = Path(training_args.output_dir)
     if "train" in splits:
-        trainer.model.config.thresholds, trainer.model.config.text_column_names = thresholds.tolist(), text_columns
+        trainer.model.config.thresholds = thresholds.tolist()
+        trainer.model.config.text_column_names, trainer.model.config.text_column_delimiter = text_columns, delimiter
         tokenizer.model_max_length = max_length
         trainer.save_model()
     if "test" in splits:
@@ -361,11 +378,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         save_arguments(options, output_dir)
         save_thresholds(thresholds, names, output_dir)
         if "train" in splits:
-            write_model_card(trainer, model_args.model_name_or_path, HOW_TO_USE, tables)
+            data = data_args.dataset_name or data_args.train_file
+            write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics)
         print_scores(tables, metrics)
         if data_args.smoke_test:
             check_reload(output_dir, AutoModelForSequenceClassification, trainer.model)
-        print_files(output_dir)
+        else:
+            print_files(output_dir)
     return metrics
 
 

@@ -75,7 +75,7 @@ def test_a_lone_quotation_mark_in_tsv(tmp_path, first):
     ("name", "content", "message"),
     [
         ("a.csv", b"", "a.csv is empty"),
-        ("a.csv", b"text,label\n", "a.csv has no rows"),
+        ("a.csv", b"text,label\n", "a.csv has a header but no rows"),
         ("a.csv", b"text,label\na,1\nb,2,3\n", "a.csv, line 3: found 3 fields, expected 2"),
         ("a.csv", b"text,text\na,1\n", "a.csv, line 1: the column name 'text' occurs 2 times"),
         ("a.csv", b'text,label\na,1\n"b,2\nc,3\n', "a.csv, line 3: .* is a quotation mark left open"),

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -354,12 +355,24 @@ MISTAKES = [
     (["--train_file={train}", "--learning_rat=1"], "unknown option --learning_rat: did you mean --learning_rate?"),
     (
         ["--train_file={train}", "--evaluation_strategy=epoch"],
-        "--evaluation_strategy is no longer an option: write --eval_strategy",
+        "--evaluation_strategy is not an option: write --eval_strategy",
     ),
     (["--train_file={train}", "--learning_rate=abc"], "argument --learning_rate/--learning-rate: invalid float value: 'abc'"),
     (["{yaml}"], "unknown option --train_fil: did you mean --train_file?"),
     (["--test_file={train}"], "nothing to train on"),
     (["--do_train", "--test_file={train}"], "--do_train needs train data"),
+    (["--train_file={odd_cell}"], "odd_cell.csv, line 2, column 'defect': found 'yes' in a column of 0 and 1"),
+    (["--train_file={ragged}"], "ragged.jsonl, line 3, column 'labels': found [1, 0], but most rows are 0/1 vectors of 3"),
+    (["--train_file={train}", "--validation_fraction=0", "--threshold=single"], "there is none: give --validation_file"),
+    (["--train_file={train}", "--text_column_names=defect"], "--text_column_names defect: 'defect' is a label column"),
+    (["--train_file={one_row}"], "too few to split validation data off"),
+    (["--train_file={train}", "--sample_submission={sample}"], "--sample_submission needs rows to predict"),
+    (["--train_file={train}", "--learning_rate=-1"], "--learning_rate -1.0: expected above 0"),
+    (["--train_file={train}", "--per_device_train_batch_size=0"], "--per_device_train_batch_size 0: expected at least 1"),
+    (["--train_file={train}", "--bf16", "--fp16"], "--bf16 and --fp16 are both given"),
+    (["--train_file={train}", "--max_seq_length=2"], "--max_seq_length 2: 3 of these tokens mark the ends"),
+    (["--train_file={train}", "--report_to=wandb"], "--report_to wandb: wandb is not installed"),
+    (["--train_file={train}", "--lr=1"], "--lr is not an option: write --learning_rate"),
 ]
 
 
@@ -372,6 +385,12 @@ def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, t
     files = {
         "train": write_csv(tmp_path / "train.csv", header, rows),
         "bad_cell": write_csv(tmp_path / "bad_cell.csv", header, [["a", "b", "yes", 0, 0, 1], *rows]),
+        "odd_cell": write_csv(tmp_path / "odd_cell.csv", header, [["a", "b", "yes", 0, 0, 1], *rows]),
+        "one_row": write_csv(tmp_path / "one_row.csv", header, [["a", "b", 1, 1, 0, 0]]),
+        "ragged": write_jsonl(
+            tmp_path / "ragged.jsonl",
+            [{"text": "a", "labels": labels} for labels in ([1, 0, 0], [1, 1, 0], [1, 0], [0, 0, 1])],
+        ),
         "nothing": write_csv(tmp_path / "nothing.csv", header, [[*row[:2], 0, 0, 0, 0] for row in rows]),
         "no_text": write_csv(tmp_path / "no_text.csv", header, [rows[0], ["r", "", *rows[1][2:]]]),
         "names": write_jsonl(tmp_path / "names.jsonl", TRAIN[:30]),
@@ -390,6 +409,31 @@ def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, t
         run_multilabel.main([*arguments, f"--model_name_or_path={tiny_model}", f"--output_dir={output}"])
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert {path.name: path.read_text() for path in output.iterdir()} == {"predictions.csv": "precious"}
+
+
+def test_output_dir_that_is_a_file(tmp_path, tiny_model):
+    (tmp_path / "o").write_text("precious")
+    train = write_jsonl(tmp_path / "a.jsonl", TRAIN[:30])
+    with pytest.raises(ValueError, match="--output_dir .* is not a folder that can be written to"):
+        run_multilabel.main([f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path / 'o'}"])
+
+
+def test_predicting_into_the_models_folder_keeps_its_training_record(trained, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "model")
+    record = (folder / "args.yaml").read_text()
+    run_multilabel.main([f"--model_name_or_path={folder}", f"--test_file={trained[2]['test']}", f"--output_dir={folder}"])
+    assert (folder / "args.yaml").read_text() == record
+
+
+def test_smoke_test_in_two_processes():
+    result = launch("torchrun", "--nproc_per_node", "2", "run_multilabel.py", "--smoke_test", "--use_cpu")
+    assert "smoke test passed" in result.stderr
+
+
+def test_help_keeps_its_examples_copyable():
+    result = launch("python", "run_multilabel.py", "--help")
+    assert "\n    python run_multilabel.py --model_name_or_path bert-base-uncased --output_dir out \\\n" in result.stdout
+    assert "Turn off --prior_bias." in result.stdout
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2(tmp_path):

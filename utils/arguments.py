@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import sys
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -13,6 +15,7 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import HfArg, string_to_bool
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -20,6 +23,12 @@ logger = logging.getLogger(__name__)
 
 class UserError(ValueError):
     """A mistake in the user's data or options: one line that says what was found, what was expected, what to do."""
+
+
+def require(name: str, value, condition: Callable[..., bool], expected: str) -> None:
+    """Raise a `UserError` if the value of an option does not fulfil `condition`."""
+    if not condition(value):
+        raise UserError(f"--{name} {value}: expected {expected}")
 
 
 @dataclass
@@ -43,6 +52,9 @@ class ModelArguments:
         default=False, help="Replace a saved head of another width or with other labels by a new one."
     )
 
+    def __post_init__(self):
+        require("attention_dropout", self.attention_dropout, lambda value: value is None or 0 <= value < 1, "from 0 to below 1")
+
 
 @dataclass
 class DataArguments:
@@ -56,14 +68,23 @@ class DataArguments:
     validation_fraction: float = HfArg(
         default=0.1, help="Share of the training data split off, stratified, when there is no validation data; 0: none."
     )
+    remove_splits: str | None = HfArg(default=None, help="Splits of that dataset not to use, joined by commas.")
     text_column_names: str | None = HfArg(
-        default=None, help="Text column, or two joined by a comma, encoded as a pair; unset: found and printed."
+        default=None,
+        aliases=["--text_column_name"],
+        help="Text column, or two joined by a comma, encoded as a pair; unset: found and printed.",
+    )
+    text_column_delimiter: str | None = HfArg(
+        default=None, help="Join the text columns by this into one text, instead of encoding two as a pair."
     )
     id_column_name: str | None = HfArg(
         default=None, help="Column copied into predictions.csv; unset: `id` where there is one, else the row number."
     )
     max_seq_length: int | None = HfArg(default=None, help="Tokens kept of each text; unset: the model's own limit, at most 512.")
     pad_to_max_length: bool = HfArg(default=False, help="Pad to max_seq_length instead of to the longest of the batch.")
+    shuffle_train_dataset: bool = HfArg(
+        default=False, help="Shuffle the training rows before max_train_samples are taken; batches are shuffled anyway."
+    )
     max_train_samples: int | None = HfArg(default=None, help="Train on the first so many rows only.")
     max_eval_samples: int | None = HfArg(default=None, help="Evaluate on the first so many rows only.")
     max_predict_samples: int | None = HfArg(default=None, help="Predict the first so many rows only.")
@@ -75,14 +96,17 @@ class DataArguments:
     )
 
     def __post_init__(self):
+        for name in (
+            "max_seq_length",
+            "max_train_samples",
+            "max_eval_samples",
+            "max_predict_samples",
+            "preprocessing_num_workers",
+        ):
+            require(name, getattr(self, name), lambda value: value is None or value >= 1, "at least 1")
+        require("validation_fraction", self.validation_fraction, lambda value: 0 <= value < 1, "a share from 0 to below 1")
         if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
             raise UserError("both --dataset_name and --*_file are given: keep one source of data")
-        if not 0 <= self.validation_fraction < 1:
-            raise UserError(f"--validation_fraction is {self.validation_fraction}: expected a share from 0 to below 1")
-        for name in ("max_seq_length", "max_train_samples", "max_eval_samples", "max_predict_samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} is {value}: expected at least 1")
 
 
 @dataclass
@@ -114,6 +138,23 @@ class FineTuningArguments(TrainingArguments):
     fp16: bool | None = HfArg(default=None, help="Train in fp16. `--fp16 False` alone asks for float32.")
 
     def __post_init__(self):
+        require("learning_rate", self.learning_rate, lambda value: value > 0, "above 0")
+        if self.max_steps <= 0:
+            require("num_train_epochs", self.num_train_epochs, lambda value: value > 0, "above 0")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
+        require("label_smoothing_factor", self.label_smoothing_factor, lambda value: 0 <= value < 1, "from 0 to below 1")
+        if self.bf16 and self.fp16:
+            raise UserError("--bf16 and --fp16 are both given: keep one")
+        existing = next(
+            path for path in (Path(self.output_dir).absolute(), *Path(self.output_dir).absolute().parents) if path.exists()
+        )
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UserError(f"--output_dir {self.output_dir}: {existing} is not a folder that can be written to")
+        asked_for = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
+        missing = set(asked_for) - {"all", "none", *get_available_reporting_integrations()}
+        if missing:
+            raise UserError(f"--report_to {' '.join(asked_for)}: {missing.pop()} is not installed; install it, or leave it out")
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
         self.asked = [split for split, asked in phases.items() if asked]  # TrainingArguments sets do_eval by itself
         self.save_strategy = self.save_strategy or self.eval_strategy
@@ -147,6 +188,10 @@ class FineTuningArguments(TrainingArguments):
             self.eval_strategy, self.load_best_model_at_end, self.do_eval = IntervalStrategy.NO, False, False
             return
         chosen = self.metric_for_best_model.removeprefix("eval_")
+        if chosen not in defined and f"{chosen}_macro" in defined:
+            chosen = self.metric_for_best_model = f"{chosen}_macro"
+        if chosen in ("mse", "expected_calibration_error"):
+            self.greater_is_better = False
         if chosen in ("loss", *defined):
             return
         if not chosen.endswith(("_macro", "_micro", "_weighted")):
@@ -184,7 +229,7 @@ def fastest_precision(use_cpu: bool) -> tuple[bool, bool, str]:
     return False, False, "this device has no fast half precision"
 
 
-# Options that HF's older examples and transformers 4 took, and what to write today.
+# Options of HF's older examples, of transformers 4 and of habit, and what to write here.
 RENAMED_OPTIONS = {
     "evaluation_strategy": "write --eval_strategy",
     "warmup_ratio": "write --warmup_steps; a value below 1 is a share of all steps",
@@ -201,18 +246,30 @@ RENAMED_OPTIONS = {
     "use_auth_token": "write --token",
     "per_gpu_train_batch_size": "write --per_device_train_batch_size",
     "per_gpu_eval_batch_size": "write --per_device_eval_batch_size",
-    "metric_name": "leave it out, all metrics are computed; --metric_for_best_model picks the one that selects",
-    "shuffle_train_dataset": "leave it out, training data is shuffled in every epoch",
     "shuffle_seed": "write --data_seed",
+    "batch_size": "write --per_device_train_batch_size",
+    "lr": "write --learning_rate",
+    "epochs": "write --num_train_epochs",
+    "num_epochs": "write --num_train_epochs",
+    "max_length": "write --max_seq_length",
+    "do_regression": "write --problem_type regression",
     "adafactor": "write --optim adafactor",
     "torchdynamo": "write --torch_compile",
 }
+
+
+class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Show each default, and the script's docstring with its line breaks."""
 
 
 class ArgumentParser(HfArgumentParser):
     """`HfArgumentParser` that raises one line instead of printing the usage of 150 options."""
 
     def add_argument(self, *names, **options):
+        if names[0] == "--resume_from_checkpoint":
+            options |= {"nargs": "?", "const": "True"}
+        if names[0].startswith("--no_") and options.get("action") == "store_false":
+            options["help"] = f"Turn off --{names[0].removeprefix('--no_')}."
         if options.get("type") is string_to_bool and "nargs" not in options:
             options |= {"nargs": "?", "const": True}  # a flag that is unset by default: --fp16 alone means True
         return super().add_argument(*names, **options)
@@ -239,7 +296,13 @@ def parse_arguments(dataclass_types, argv: list[str] | None, description: str, s
         if not sample.is_file():
             raise UserError(f"nothing to do: the sample {sample.name} is not here; give --train_file, or --smoke_test")
         argv = [str(sample)]
-    parser = ArgumentParser(dataclass_types, description=description, allow_abbrev=False)
+    parser = ArgumentParser(
+        dataclass_types,
+        description=description,
+        usage="%(prog)s [options.yaml] [--option value ...]",
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
     known = {field.name for dataclass_type in dataclass_types for field in fields(dataclass_type) if field.init}
     if argv[0].endswith((".yaml", ".yml", ".json")):
         argv = _read_options(argv[0], known) + argv[1:]
@@ -283,6 +346,6 @@ def _unknown_option(option: str, known: set[str]) -> str:
     if not option.startswith("-"):
         return f"unexpected argument {option!r}: every value follows an option, such as --train_file {option}"
     if name in RENAMED_OPTIONS:
-        return f"--{name} is no longer an option: {RENAMED_OPTIONS[name]}"
+        return f"--{name} is not an option: {RENAMED_OPTIONS[name]}"
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"unknown option --{name}" + (f": did you mean --{nearest[0]}?" if nearest else " (see --help)")

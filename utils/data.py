@@ -13,7 +13,10 @@ from utils.files import PLACE, columns, read_files
 logger = logging.getLogger(__name__)
 
 TEXT_NAMES = ("text", "comment_text", "sentence", "comment", "content", "body", "review", "tweet", "message", "question")
-VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+PAIR_NAMES = (("sentence1", "sentence2"), ("question1", "question2"), ("premise", "hypothesis"), ("question", "sentence"))
+PAIR_NAMES += (("text1", "text2"), ("text_a", "text_b"), ("sentence_1", "sentence_2"), ("text", "text_pair"))
+VALIDATION_NAMES = ("validation", "validation_matched", "valid", "val", "dev")
+TEST_NAMES = ("test", "test_matched")
 
 
 def load_splits(args: DataArguments) -> dict[str, Dataset]:
@@ -53,8 +56,10 @@ def splits_to_use(splits: dict[str, Dataset], asked: list[str], args: DataArgume
     return {name: split for name, split in splits.items() if name in asked}
 
 
-def first_rows(splits: dict[str, Dataset], args: DataArguments) -> dict[str, Dataset]:
+def first_rows(splits: dict[str, Dataset], args: DataArguments, seed: int) -> dict[str, Dataset]:
     """Return the splits cut to --max_train_samples, --max_eval_samples and --max_predict_samples."""
+    if args.shuffle_train_dataset and "train" in splits:
+        splits = {**splits, "train": splits["train"].shuffle(seed=seed)}
     limits = {"train": args.max_train_samples, "validation": args.max_eval_samples, "test": args.max_predict_samples}
     return {name: split.select(range(min(len(split), limits[name] or len(split)))) for name, split in splits.items()}
 
@@ -65,10 +70,11 @@ def _load_named(args: DataArguments) -> dict[str, Dataset]:
     except (DatasetNotFoundError, DatasetGenerationError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot load --dataset_name {args.dataset_name}: {' '.join(str(error).split())}") from error
     assert isinstance(loaded, DatasetDict)
-    found = {"train": "train", "test": "test", "validation": next((n for n in VALIDATION_NAMES if n in loaded), "")}
-    splits = {}
-    for name, source in found.items():
-        if source in loaded:
+    found = {"train": ("train",), "test": TEST_NAMES, "validation": VALIDATION_NAMES}
+    splits, removed = {}, (args.remove_splits or "").split(",")
+    for name, candidates in found.items():
+        source = next((candidate for candidate in candidates if candidate in loaded), None)
+        if source and source not in removed:
             places = [f"{args.dataset_name}[{source}], row {row}" for row in range(len(loaded[source]))]
             splits[name] = loaded[source].add_column(PLACE, places)
             logger.info("%s: %s rows; columns: %s", name, f"{len(splits[name]):,}", ", ".join(columns(splits[name])))
@@ -96,19 +102,30 @@ def find_text_columns(
     first = next(iter(splits.values()))
     if args.text_column_names:
         names = [name.strip() for name in args.text_column_names.split(",")]
-        if len(names) > 2:
-            raise UserError(f"--text_column_names {args.text_column_names}: expected one column, or two for a pair")
-    elif saved and (len(saved) == 2 or set(saved) <= set(columns(first))):
+        if len(names) > 2 and args.text_column_delimiter is None:
+            raise UserError(
+                f"--text_column_names {args.text_column_names}: expected one column, or two for a pair; to join several into one "
+                f"text add --text_column_delimiter ' '"
+            )
+    elif saved and (len(saved) > 1 or set(saved) <= set(columns(first))):
         names = saved
         logger.info("text columns: %s (as the model was trained; --text_column_names to change)", ", ".join(names))
     else:
         free = [name for name in columns(first) if name not in taken and _is_text(first, name)]
         named = [name for name in TEXT_NAMES if name in free]
+        pairs = [pair for pair in PAIR_NAMES if set(pair) <= set(free)]
         if not free:
-            raise UserError(f"no text column among {', '.join(columns(first))}: name it with --text_column_names")
+            raise UserError(
+                f"no column of texts among {', '.join(columns(first))}: name one with --text_column_names (numbers are then "
+                f"read as they are written)"
+            )
         sample = first.select(range(min(100, len(first))))
-        names = named[:1] or [max(free, key=lambda name: sum(len(value or "") for value in sample[name]))]
-        logger.info("text column: %s (found; --text_column_names to change)", names[0])
+        likeliest = named[:1] or [max(free, key=lambda name: sum(len(value or "") for value in sample[name]))]
+        names = list(pairs[0]) if pairs else likeliest
+        kind = "pair of text columns" if pairs else "text column"
+        logger.info("%s: %s (found; --text_column_names to change)", kind, ", ".join(names))
+    if set(names) & set(taken):
+        raise UserError(f"--text_column_names {','.join(names)}: {(set(names) & set(taken)).pop()!r} is a label column")
     for split in splits.values():
         require_columns(split, names, "--text_column_names")
         for name in names:
@@ -121,7 +138,7 @@ def find_text_columns(
 
 
 def _is_text(dataset: Dataset, name: str) -> bool:
-    return dataset.features[name].dtype in ("string", "large_string")
+    return getattr(dataset.features[name], "dtype", None) in ("string", "large_string")
 
 
 def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list]:
@@ -141,6 +158,8 @@ def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list
 
 def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, seed: int) -> tuple[Dataset, Dataset]:
     """Split validation rows off the training set, each of the `strata` ([rows] of any kind) in proportion."""
+    if len(train) < 2:
+        raise UserError("the training data has one row with a label: too few to split validation data off; see --validation_file")
     kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be divided: such rows share one
     size = max(round(len(train) * args.validation_fraction), 1)

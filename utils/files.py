@@ -68,7 +68,7 @@ def _read_file(path: str) -> Dataset:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not content.strip():
-        raise UserError(f"{path} is empty")
+        raise UserError(f"{path} is empty: expected rows with a text and its labels")
     if suffix == ".parquet":
         dataset = _read_parquet(path, content)
     else:
@@ -76,14 +76,15 @@ def _read_file(path: str) -> Dataset:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
+            encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
             raise UserError(
                 f"{path}, line {line}: byte {content[error.start]:#x} is not UTF-8; "
-                f"convert the file, for example with: iconv -f latin1 -t utf-8"
+                f"convert the file, for example with: iconv -f {encoding} -t utf-8"
             ) from error
         reader = {".csv": _read_delimited, ".tsv": _read_delimited, ".json": _read_json, ".jsonl": _read_json_lines}
         dataset = reader[suffix](path, text)
     if len(dataset) == 0:
-        raise UserError(f"{path} has no rows")
+        raise UserError(f"{path} has a header but no rows")
     return dataset
 
 

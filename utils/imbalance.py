@@ -7,7 +7,7 @@ from utils.arguments import UserError
 from utils.labels import UNKNOWN
 
 
-def parse_pos_weight(text: str) -> str | list[float]:
+def parse_weights(text: str, option: str) -> str | list[float]:
     """Return none, balanced or sqrt as it is, anything else as a list of numbers above 0."""
     if text in ("none", "balanced", "sqrt"):
         return text
@@ -16,13 +16,13 @@ def parse_pos_weight(text: str) -> str | list[float]:
     except ValueError:
         weights = []
     if not weights or not all(0 < weight < float("inf") for weight in weights):
-        raise UserError(f"--pos_weight {text}: expected none, balanced, sqrt, or numbers above 0 joined by commas")
+        raise UserError(f"{option} {text}: expected none, balanced, sqrt, or numbers above 0 joined by commas")
     return weights
 
 
 def positive_weights(text: str, targets: np.ndarray) -> torch.Tensor | None:
     """Return `--pos_weight` as [labels], from the training targets [rows, labels]; None for weights of 1."""
-    choice = parse_pos_weight(text)
+    choice = parse_weights(text, "--pos_weight")
     if choice == "none":
         return None
     if isinstance(choice, list):
@@ -46,3 +46,33 @@ def prior_log_odds(targets: np.ndarray, pos_weight: torch.Tensor | None) -> torc
     log_odds = np.log((positives + 0.5) / (known.sum(axis=0) - positives + 0.5))
     bias = torch.tensor(log_odds, dtype=torch.float32)
     return bias if pos_weight is None else bias + pos_weight.log()
+
+
+def class_weights(text: str, shares: np.ndarray) -> torch.Tensor | None:
+    """Return `--class_weights` as [classes], from the training rows' shares [rows, classes]; None for weights of 1.
+
+    balanced is scikit-learn's: rows / (classes x rows of the class).
+    """
+    choice = parse_weights(text, "--class_weights")
+    if choice == "none":
+        return None
+    if isinstance(choice, list):
+        if len(choice) != shares.shape[1]:
+            raise UserError(f"--class_weights has {len(choice)} numbers; expected one for each of {shares.shape[1]} labels")
+        return torch.tensor(choice)
+    counts = shares.sum(axis=0)
+    balanced = np.where(counts > 0, counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1e-9)), 1.0)
+    return torch.tensor(np.sqrt(balanced) if choice == "sqrt" else balanced, dtype=torch.float32)
+
+
+def class_prior(shares: np.ndarray, weights: torch.Tensor | None, one_logit: bool, independent: bool) -> torch.Tensor:
+    """Return the bias at which a head that ignores its input has the smallest loss, from shares [rows, classes].
+
+    [classes] log-frequencies, or log-odds where the logits are `independent` questions; [1] log-odds of the second class for
+    `one_logit`. Half a row is added to each class; `weights` [classes] count as rows.
+    """
+    counts = torch.tensor(shares.sum(axis=0) + 0.5, dtype=torch.float32) * (1.0 if weights is None else weights)
+    if one_logit:
+        return (counts[1:] / counts[:1]).log()
+    frequencies = counts / counts.sum()
+    return torch.logit(frequencies) if independent else frequencies.log()

@@ -4,6 +4,7 @@ import ast
 import logging
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,3 +142,17 @@ def rarest_label(targets: np.ndarray) -> np.ndarray:
     positive = targets >= 0.5
     ranked = np.argsort(positive.sum(axis=0))
     return np.where(positive.any(axis=1), ranked[positive[:, ranked].argmax(axis=1)], -1)
+
+
+def describe_targets(targets: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """Return what `--check_data` says of targets [rows, labels]."""
+    known = targets != UNKNOWN
+    positive = known & (targets >= 0.5)
+    sizes = Counter(positive.sum(axis=1).tolist())
+    return {
+        "labels": {label: int(count) for label, count in zip(names, positive.sum(axis=0), strict=True)},
+        "rows_without_label": int((~positive.any(axis=1) & known.any(axis=1)).sum()),
+        "unknown_cells": int((~known).sum()),
+        "soft_cells": int((known & (targets > 0) & (targets < 1)).sum()),
+        "labels_per_row": {str(size): sizes[size] for size in sorted(sizes)},
+    }

@@ -3,15 +3,29 @@
 import datasets
 import evaluate
 import numpy as np
-from scipy.special import expit
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
+from scipy import special, stats
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    log_loss,
+    matthews_corrcoef,
+    mean_squared_error,
+    precision_recall_fscore_support,
+    r2_score,
+    roc_auc_score,
+)
 
 from utils.labels import UNKNOWN
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Return probabilities in float64: in float32 all logits above 17 become the same 1.0, and ties spoil a ranking."""
-    return expit(np.asarray(logits, np.float64))
+    return special.expit(np.asarray(logits, np.float64))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of logits [rows, classes] in float64."""
+    return special.softmax(np.asarray(logits, np.float64), axis=1)
 
 
 class MultilabelMetrics(evaluate.Metric):
@@ -84,3 +98,94 @@ def label_scores(truth: np.ndarray, decided: np.ndarray, probabilities: np.ndarr
 
 def mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
+
+
+class ClassificationMetrics(evaluate.Metric):
+    """Scores of one class a row.
+
+    `compute(predictions, references, label_names, decided, per_label=False)`:
+        predictions: probabilities [rows, classes]; a row need not sum to 1.
+        references, decided: class ids [rows], the true and the decided ones.
+        label_names: names of the classes.
+        per_label: whether to add each class's scores under `<label>_<score>`.
+
+    Of two classes the second is the positive one: `f1`, `roc_auc` and `average_precision` are its scores. `roc_auc_macro` is
+    the mean of each class against the rest, over the classes that occur. `expected_calibration_error` has 15 bins of equal
+    width over the probability of the decided class (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+    """
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description="Classification scores of scikit-learn, and the expected calibration error.",
+            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
+            inputs_description="predictions: probabilities [rows, classes]; references: class ids [rows]",
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions, references, label_names, decided, per_label=False):
+        probabilities, truth, decided = np.array(predictions), np.array(references), np.array(decided)
+        classes = np.arange(len(label_names))
+        normalized = probabilities / probabilities.sum(axis=1, keepdims=True)
+        correct = truth == decided
+        precision, recall, f1, support = precision_recall_fscore_support(truth, decided, labels=classes, zero_division=0.0)
+        occurs = support > 0
+        result = {
+            "accuracy": correct.mean(),
+            "balanced_accuracy": recall[occurs].mean(),
+            "f1_macro": f1[occurs | np.isin(classes, decided)].mean(),
+            "f1_weighted": np.average(f1, weights=support),
+            "matthews_corrcoef": matthews_corrcoef(truth, decided) if len(np.unique([truth, decided])) > 1 else 0.0,
+            "log_loss": log_loss(truth, normalized, labels=classes),
+            "expected_calibration_error": calibration_error(normalized[np.arange(len(truth)), decided], correct),
+        }
+        areas = {c: roc_auc_score(truth == c, probabilities[:, c]) for c in classes if 0 < support[c] < len(truth)}
+        if areas:
+            result["roc_auc_macro"] = np.mean(list(areas.values()))
+        if len(classes) == 2:
+            result["f1"] = f1[1]
+            if areas:
+                result["roc_auc"] = areas[1]
+                result["average_precision"] = average_precision_score(truth, probabilities[:, 1])
+        if per_label:
+            for c, name in enumerate(label_names):
+                own = {
+                    "precision": precision[c],
+                    "recall": recall[c],
+                    "f1": f1[c],
+                    "support": support[c],
+                    "roc_auc": areas.get(c),
+                }
+                result |= {f"{name}_{key}": value for key, value in own.items() if value is not None}
+        return {name: float(value) for name, value in result.items()}
+
+
+class RegressionMetrics(evaluate.Metric):
+    """Scores of predicted numbers [rows] against true ones [rows]; correlations only where neither side is constant."""
+
+    def _info(self):
+        number = datasets.Value("float64")
+        return evaluate.MetricInfo(
+            description="Pearson and Spearman correlation of SciPy, mean squared error and R2 of scikit-learn.",
+            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
+            inputs_description="predictions, references: numbers [rows]",
+            features=datasets.Features({"predictions": number, "references": number}),
+        )
+
+    def _compute(self, predictions, references):
+        predicted, truth = np.array(predictions), np.array(references)
+        result = {"mse": mean_squared_error(truth, predicted)}
+        if len(np.unique(truth)) > 1:
+            result["r2"] = r2_score(truth, predicted)
+            if len(np.unique(predicted)) > 1:
+                result["pearson"] = stats.pearsonr(truth, predicted).statistic
+                result["spearman"] = stats.spearmanr(truth, predicted).statistic
+        return {name: float(value) for name, value in result.items()}
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """Return the mean gap between confidence and accuracy, both [rows], over bins of equal width weighted by their rows."""
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(confidence[index == b].sum() - correct[index == b].sum()) for b in range(bins)]
+    return sum(gaps) / len(confidence)

@@ -46,7 +46,7 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise UserError(
             f"--model_name_or_path {name} is neither a folder with a model nor to be had from the Hub "
-            f"({str(error).splitlines()[0]}); for the embedded model run `make model`"
+            f"({str(error).splitlines()[0]}); for the embedded model run `make model`; without a network set HF_HUB_OFFLINE=1"
         ) from error
     if args.attention_dropout is not None:
         known = [name for name in ("attention_probs_dropout_prob", "attention_dropout") if name in config.to_dict()]
@@ -73,7 +73,8 @@ def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub_options(args))
     except (OSError, ValueError) as error:
-        raise UserError(f"no tokenizer in {args.tokenizer_name or args.model_name_or_path}: {error}") from error
+        name = args.tokenizer_name or args.model_name_or_path
+        raise UserError(f"no tokenizer in {name}: {' '.join(str(error).split())}") from error
 
 
 def load_model(
@@ -137,6 +138,17 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
     return [layer for layer in layers if layer.out_features == model.config.num_labels][-1]
 
 
+def speed_up(optimizer: torch.optim.Optimizer, model: nn.Module, parameters: set[str], multiplier: float) -> None:
+    """Move the named `parameters` of `model` into groups of their own, whose learning rate is `multiplier` times as high."""
+    named = dict(model.named_parameters())
+    chosen = {id(named[name]) for name in parameters}
+    for group in list(optimizer.param_groups):
+        fast = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        if fast and multiplier != 1:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
+            optimizer.add_param_group({**group, "params": fast, "lr": group["lr"] * multiplier})
+
+
 def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
     """Return how many tokens of a text the model reads: `wanted`, or its own limit but at most 512.
 
@@ -146,6 +158,9 @@ def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, conf
     limit = min(tokenizer.model_max_length, config.to_dict().get("max_position_embeddings") or tokenizer.model_max_length)
     if wanted and wanted > limit:
         raise UserError(f"--max_seq_length {wanted}: this model reads at most {limit} tokens")
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    if wanted and wanted <= special:
+        raise UserError(f"--max_seq_length {wanted}: {special} of these tokens mark the ends of the texts; expected more")
     return wanted or min(limit, 512)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from transformers import Trainer
 
 from utils.arguments import UserError
 from utils.files import columns, read_files
-from utils.labels import UNKNOWN
 from utils.sampling import longest_first
 
 logger = logging.getLogger(__name__)
 
-OVERALL = ("roc_auc_macro", "roc_auc_micro", "average_precision_macro", "f1_macro", "f1_micro", "f1_macro_at_0.5")
+# Those of them that a script computes are printed, in this order.
+OVERALL = ("accuracy", "balanced_accuracy", "roc_auc", "roc_auc_macro", "roc_auc_micro", "average_precision_macro", "f1")
+OVERALL += ("f1_macro", "f1_micro", "f1_macro_at_0.5", "matthews_corrcoef", "log_loss", "expected_calibration_error")
+OVERALL += ("pearson", "spearman", "mse", "r2")
+PREFIXES = {"Validation": "eval", "Test": "predict"}
 PER_LABEL = ("support", "precision", "recall", "f1", "roc_auc", "average_precision")
 
 
@@ -62,6 +66,14 @@ class Submission:
         if unknown:
             raise UserError(f"{sample_file}, column {unknown[0]!r}: not one of the labels {', '.join(names)}")
         rows = {str(value): row for row, value in enumerate(ids)}
+        repeated = next(
+            (value for values in (sample[id_name], map(str, ids)) for value, n in Counter(values).items() if n > 1), None
+        )
+        if repeated is not None:
+            raise UserError(f"--sample_submission {sample_file}: the id {repeated!r} occurs twice, there or in the test data")
+        for what, count in (("test rows", len(rows) - len(sample)), ("labels", len(names) - len(labels))):
+            if count > 0:
+                logger.info("%s lacks %d %s: submission.csv has them neither", sample_file, count, what)
         for line, value in enumerate(sample[id_name], start=2):
             if str(value) not in rows:
                 raise UserError(
@@ -81,16 +93,25 @@ class Submission:
 
 
 def save_arguments(options: dict[str, Any], output_dir: str) -> None:
-    """Write every option of the run to `args.yaml`; `run_x.py args.yaml` runs it again."""
+    """Write every option of the run to `args.yaml`; `run_x.py args.yaml` runs it again.
+
+    A run that predicts into the folder of its own model leaves the `args.yaml` of the training there.
+    """
+    if (
+        Path(output_dir, "args.yaml").is_file()
+        and Path(options["model_name_or_path"] or "").absolute() == Path(output_dir).absolute()
+    ):
+        return
     options = {name: value for name, value in options.items() if value is not None}
     text = yaml.safe_dump(options, allow_unicode=True, sort_keys=True)
     Path(output_dir, "args.yaml").write_text(text, encoding="utf-8")
 
 
 def score_table(
-    metrics: dict[str, float], prefix: str, names: list[str], thresholds: np.ndarray, limit: int = 30
+    metrics: dict[str, float], prefix: str, names: list[str], thresholds: np.ndarray | None = None, limit: int = 30
 ) -> list[list[str]]:
     """Return the table of each label's scores, the header first; of many labels those with the largest support."""
+    keys = [key for key in PER_LABEL if any(f"{prefix}_{name}_{key}" in metrics for name in names)]
 
     def score(name: str, key: str) -> str:
         value = metrics.get(f"{prefix}_{name}_{key}")
@@ -101,30 +122,43 @@ def score_table(
         if len(names) > limit
         else range(len(names))
     )
-    rows = [[names[i], f"{thresholds[i]:.3f}", *(score(names[i], key) for key in PER_LABEL)] for i in list(order)[:limit]]
+    rows = [[names[i], *(score(names[i], key) for key in keys)] for i in list(order)[:limit]]
+    table = [["label", *keys], *rows]
+    if thresholds is not None:
+        column = ["threshold", *(f"{thresholds[i]:.3f}" for i in list(order)[:limit])]
+        table = [[first, value, *rest] for (first, *rest), value in zip(table, column, strict=True)]
     if len(names) > limit:
-        rows.append([f"… {len(names) - limit} more labels", *[""] * (len(PER_LABEL) + 1)])
-    return [["label", "threshold", *PER_LABEL], *rows]
+        table.append([f"… {len(names) - limit} more labels", *[""] * (len(table[0]) - 1)])
+    return table if keys else []
+
+
+def overall_scores(metrics: dict[str, float], split: str) -> str:
+    """Return the scores of a split as a whole, "Validation" or "Test", in one line."""
+    prefix = PREFIXES[split]
+    return "  ".join(f"{name} {metrics[f'{prefix}_{name}']:.3f}" for name in OVERALL if f"{prefix}_{name}" in metrics)
 
 
 def print_scores(tables: dict[str, list[list[str]]], metrics: dict[str, float]) -> None:
     """Print each split's score table, its overall scores below it."""
     for split, table in tables.items():
-        prefix = {"Validation": "eval", "Test": "predict"}[split]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         logger.info("\n%s scores", split)
         for first, *rest in table:
             cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
             logger.info("  %s", "  ".join([first.ljust(widths[0]), *cells]))
-        overall = [f"{name} {metrics[f'{prefix}_{name}']:.3f}" for name in OVERALL if f"{prefix}_{name}" in metrics]
-        logger.info("  %s", "  ".join(overall))
-        left_out = int(metrics.get(f"{prefix}_labels_left_out", 0))
+        logger.info("  %s", overall_scores(metrics, split))
+        left_out = int(metrics.get(f"{PREFIXES[split]}_labels_left_out", 0))
         if left_out:
-            logger.info("  %d labels have one class only in this split and are left out of the macro means", left_out)
+            logger.info("  labels with one class only in this split, left out of the macro means: %d", left_out)
 
 
-def report_data(splits: dict[str, Dataset], text_columns: list[str], names: list[str], output_dir: str) -> None:
-    """Print, and write to `data_report.json`, what a look at the data tells before any training."""
+def report_data(
+    splits: dict[str, Dataset], text_columns: list[str], describe: Callable[[np.ndarray], dict[str, Any]], output_dir: str
+) -> None:
+    """Print, and write to `data_report.json`, what a look at the data tells before any training.
+
+    `describe` returns what is to be said of the targets of a split.
+    """
     report: dict[str, Any] = {}
     texts = {
         name: [tuple(row) for row in zip(*(map(str, split[c]) for c in text_columns), strict=True)]
@@ -135,25 +169,18 @@ def report_data(splits: dict[str, Dataset], text_columns: list[str], names: list
         entry = report[name] = {
             "rows": len(split),
             "words_median": float(np.median(words)),
-            "words_95th_percentile": float(np.percentile(words, 95)),
+            "words_95th_percentile": round(float(np.percentile(words, 95)), 1),
             "duplicate_texts": len(split) - len(set(texts[name])),
         }
         if name != "train" and "train" in texts:
             entry["texts_also_in_training"] = len(set(texts[name]) & set(texts["train"]))
         if "labels" in split.column_names:
             targets = np.array(split["labels"])
-            known = targets != UNKNOWN
-            positive = known & (targets >= 0.5)
-            entry["labels"] = {label: int(count) for label, count in zip(names, positive.sum(axis=0), strict=True)}
-            entry["rows_without_label"] = int((~positive.any(axis=1) & known.any(axis=1)).sum())
-            entry["unknown_cells"] = int((~known).sum())
-            entry["soft_cells"] = int((known & (targets > 0) & (targets < 1)).sum())
+            entry |= describe(targets)
             by_text: dict[tuple, set] = {}
-            for text, row in zip(texts[name], positive.tolist(), strict=True):
-                by_text.setdefault(text, set()).add(tuple(row))
+            for text, row in zip(texts[name], targets.tolist(), strict=True):
+                by_text.setdefault(text, set()).add(str(row))
             entry["texts_with_contradicting_labels"] = sum(len(rows) > 1 for rows in by_text.values())
-            sizes = Counter(positive.sum(axis=1).tolist())
-            entry["labels_per_row"] = {str(size): sizes[size] for size in sorted(sizes)}
         logger.info("\n%s", name)
         for key, value in entry.items():
             if key == "labels":
@@ -167,10 +194,18 @@ def report_data(splits: dict[str, Dataset], text_columns: list[str], names: list
     logger.info("\nwrote %s", path)
 
 
-def write_model_card(trainer: Trainer, base_model: str, how_to_use: str, tables: dict[str, list[list[str]]]) -> None:
-    """Write README.md: the card of transformers, then how to use the model and each split's score table."""
-    trainer.create_model_card(tasks="text-classification", finetuned_from=base_model)
-    sections = {"How to use": how_to_use} | {f"{split} scores": markdown_table(table) for split, table in tables.items()}
+def write_model_card(
+    trainer: Trainer, base_model: str, data: str, how_to_use: str, tables: dict[str, list[list[str]]], metrics: dict[str, float]
+) -> None:
+    """Write README.md: the card of transformers, then how to use the model and each split's scores.
+
+    `data` names what it was trained on.
+    """
+    on_the_hub = None if Path(base_model).is_dir() else base_model  # the card links it
+    trainer.create_model_card(tasks="text-classification", finetuned_from=on_the_hub, dataset=data)
+    sections = {"How to use": how_to_use}
+    for split, table in tables.items():
+        sections[f"{split} scores"] = "\n\n".join(filter(None, (markdown_table(table), overall_scores(metrics, split))))
     with Path(trainer.args.output_dir, "README.md").open("a", encoding="utf-8") as card:
         for heading, text in sections.items():
             card.write(f"\n## {heading}\n\n{text}\n")
@@ -178,8 +213,8 @@ def write_model_card(trainer: Trainer, base_model: str, how_to_use: str, tables:
 
 def markdown_table(table: list[list[str]]) -> str:
     """Return a table, the header first, in Markdown."""
-    head, *rows = ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([head, "|" + " --- |" * len(table[0]), *rows])
+    rows = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([*rows[:1], *["|" + " --- |" * len(row) for row in table[:1]], *rows[1:]])
 
 
 def print_files(output_dir: Path) -> None:

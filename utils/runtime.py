@@ -31,6 +31,7 @@ def set_up_logging(args: TrainingArguments) -> None:
         logging.getLogger(name).setLevel(level if args.process_index == 0 else logging.ERROR)
     transformers.logging.set_verbosity(library_level)
     datasets.logging.set_verbosity(library_level)
+    logging.getLogger("huggingface_hub").setLevel(library_level)  # without a network it would announce every retry
     transformers.logging.disable_progress_bar()  # those of loading and saving; training and evaluation have their own
     if args.disable_tqdm or args.process_index > 0:
         datasets.disable_progress_bars()
@@ -40,11 +41,11 @@ def run(main: Callable[[], object]) -> None:
     """Run a script's `main` as a program: a user's mistake is one line on stderr and exit status 2, without traceback."""
     try:
         main()
-    except UserError as error:
+    except (UserError, ImportError) as error:  # an option may need a package that is not installed
         if "--log_level debug" in " ".join(sys.argv).replace("=", " "):
             raise
-        if int(os.environ.get("RANK", 0)) == 0:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # Leaving in the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489).
@@ -61,14 +62,19 @@ def prepare_smoke_test(
 
     Without data these are the script's `example_rows`. All that is written goes into a temporary folder.
     """
-    folder = tempfile.mkdtemp(prefix="smoke_test_")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    agreed: list = [None]
+    if training_args.process_index == 0:
+        folder = agreed[0] = tempfile.mkdtemp(prefix="smoke_test_")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        save_tiny_model([row["text"] for row in example_rows], os.path.join(folder, "tiny"))
+        with open(os.path.join(folder, "example_rows.jsonl"), "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in example_rows)
+    if training_args.world_size > 1:  # the others wait here until the folder is filled
+        torch.distributed.broadcast_object_list(agreed)
+    folder = agreed[0]
     model_args.model_name_or_path = os.path.join(folder, "tiny")
-    save_tiny_model([row["text"] for row in example_rows], model_args.model_name_or_path)
     if not (data_args.dataset_name or data_args.train_file):
         data_args.train_file = os.path.join(folder, "example_rows.jsonl")
-        with open(data_args.train_file, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in example_rows)
     if not data_args.dataset_name:
         data_args.test_file = data_args.test_file or data_args.train_file
     model_args.config_name = model_args.tokenizer_name = data_args.max_seq_length = None

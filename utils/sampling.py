@@ -16,16 +16,16 @@ def longest_first(dataset: Dataset) -> tuple[Dataset, np.ndarray]:
     return dataset.select(order), order
 
 
-def complete_last_batch(dataset: Dataset, args: TrainingArguments) -> Dataset:
-    """Append rows whose labels are all -100, of `length` 0, until every process has as many batches as the others.
+def complete_last_batch(dataset: Dataset, args: TrainingArguments, unknown: float = -100) -> Dataset:
+    """Append rows whose labels are all `unknown`, of `length` 0, until every process has as many batches as the others.
 
     accelerate would repeat rows of the epoch's start instead, which then count twice in the loss.
     """
     missing = -len(dataset) % (args.train_batch_size * args.world_size) if args.world_size > 1 else 0
     if missing == 0:
         return dataset
-    unknown = np.full_like(dataset[0]["labels"], -100).tolist()
-    filler = dataset.select([0] * missing).map(lambda _: {"labels": unknown, "length": 0}, features=dataset.features)
+    labels = np.full_like(dataset[0]["labels"], unknown).tolist()
+    filler = dataset.select([0] * missing).map(lambda _: {"labels": labels, "length": 0}, features=dataset.features)
     return concatenate_datasets([dataset, filler])
 
 

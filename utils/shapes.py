@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +30,7 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
     named = [name.strip() for name in args.label_column_names.split(",")] if args.label_column_names else []
     if "train" in splits:
         train = splits["train"]
-        if args.problem_type and len(named) == 1 and named[0] in columns(train) and _is_cell_column(train, named[0]):
+        if args.problem_type and len(named) == 1 and named[0] in columns(train) and is_cell_column(train, named[0]):
             return LabelFormat("one 0/1 column per label", named, named)
         label_format = recognize_labels(train, named, args.label_delimiter, None)
         known, found = set(saved or []), set(label_format.names)
@@ -43,6 +44,9 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
     named = named or (saved if set(saved) <= set(available) else [name for name in LABEL_NAMES[:2] if name in available][:1])
     present = named and set(named) <= set(available) and LabelFormat("", named, saved).labelled(source)
     if not present and "validation" not in splits:
+        some = [name for name in saved if name in available]
+        if some:
+            logger.info("labels of the test data are not used: it has %d of the model's %d columns", len(some), len(saved))
         return LabelFormat("unlabelled", [], saved)
     return recognize_labels(source, named, args.label_delimiter, saved)
 
@@ -116,7 +120,11 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
     try:
         rows = [items for value in values if (items := as_list(value, delimiter)) is not None]
     except (ValueError, SyntaxError):
-        raise UserError(f"column {column!r}: not every cell is a list such as ['a', 'b']; see --label_delimiter") from None
+        odd = next(row for row, value in enumerate(values) if isinstance(value, str) and not _is_literal(value))
+        raise UserError(
+            f"{dataset[odd][PLACE]}, column {column!r}: found {values[odd]!r}, but other cells are lists such as ['a', 'b']; see "
+            f"--label_delimiter"
+        ) from None
     items = [item for row in rows for item in row]
     if not items:
         raise UserError(f"column {column!r}: no row has a label; expected a positive row for at least one label")
@@ -126,6 +134,14 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
     widths = {len(row) for row in rows if row}
     if len(widths) == 1 and widths != {1} and all(parse_cell(item) is not None for item in items):
         return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(len(rows[0]))])
+    if all(parse_cell(item) is not None for item in items) and any(len(row) > len(set(row)) for row in rows):
+        widths = Counter(len(row) for row in rows if row)
+        usual = widths.most_common(1)[0][0]
+        row = next(i for i, value in enumerate(values) if value and len(as_list(value, delimiter) or []) not in (0, usual))
+        raise UserError(
+            f"{dataset[row][PLACE]}, column {column!r}: found {values[row]}, but most rows are 0/1 vectors of {usual} values; "
+            f"expected one length"
+        )
     odd = [item for item in items if not isinstance(item, int) or item < 0]
     if odd:
         raise UserError(
@@ -133,6 +149,14 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
             f"or 0/1 vectors of one length"
         )
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}))
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        as_list(text, None)
+    except (ValueError, SyntaxError):
+        return False
+    return True
 
 
 def find_label_columns(dataset: Dataset) -> list[str]:
@@ -146,15 +170,30 @@ def find_label_columns(dataset: Dataset) -> list[str]:
         )
     named = [name for name in LABEL_NAMES if name in available]
     lists = [name for name in available if isinstance(dataset.features[name], (List, LargeList))]
-    cells = [name for name in available if _is_cell_column(dataset, name)]
+    cells = [name for name in available if is_cell_column(dataset, name)]
     if named and named[0] in LABEL_NAMES[:2] and named[0] not in cells:
         return named[:1]
     if lists:
         return [name for name in named if name in lists][:1] or (lists if len(lists) == 1 else [])
-    return cells if len(cells) > 1 else named[:1] or cells
+    if len(cells) > 1:
+        _refuse_odd_cells(dataset, [name for name in available if name not in cells])
+        return cells
+    return named[:1] or cells
 
 
-def _is_cell_column(dataset: Dataset, name: str) -> bool:
+def _refuse_odd_cells(dataset: Dataset, others: list[str]) -> None:
+    """Raise a `UserError` for a column beside 0/1 columns that is one of them but for a few cells."""
+    for name in others:
+        cells = [parse_cell(value) for value in dataset[name]]
+        odd = [row for row, cell in enumerate(cells) if cell is None]
+        if odd and 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in cells):
+            raise UserError(
+                f"{dataset[odd[0]][PLACE]}, column {name!r}: found {dataset[name][odd[0]]!r} in a column of 0 and 1; correct the "
+                f"cell, or name the label columns with --label_column_names"
+            )
+
+
+def is_cell_column(dataset: Dataset, name: str) -> bool:
     """Whether a column holds 0/1 cells: all of them readable, at least one of them known."""
     cells = [parse_cell(value) for value in dataset[name]]
     return None not in cells and any(cell != UNKNOWN for cell in cells)

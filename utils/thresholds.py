@@ -15,26 +15,26 @@ RESAMPLES = 30
 WEIGHT_OF_COMMON = 2  # positives
 
 
-def parse_threshold(text: str) -> float | None:
-    """Return a fixed threshold as a number, None for a mode that tunes.
+def parse_threshold(text: str, modes: tuple[str, ...]) -> float | None:
+    """Return a fixed threshold as a number, None for one of the `modes` that tune.
 
     Raises:
         UserError: neither a mode nor a number above 0 and below 1.
     """
-    if text in TUNED:
+    if text in modes:
         return None
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 < value < 1:
-        raise UserError(f"--threshold {text}: expected {', '.join(TUNED)}, or a number above 0 and below 1 such as 0.5")
+        raise UserError(f"--threshold {text}: expected {', '.join(modes)}, or a number above 0 and below 1 such as 0.5")
     return value
 
 
 def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -> np.ndarray:
     """Return thresholds [labels] without tuning: the number that `mode` is, else those `saved` with the model, else 0.5."""
-    fixed = parse_threshold(mode) if mode else None
+    fixed = parse_threshold(mode, (*TUNED, "tuned")) if mode else None
     if fixed is None and saved is not None:
         return np.array(saved)
     return np.full(labels, fixed or 0.5)
