@@ -1,0 +1,217 @@
+"""Recognise what the label column of one-label data holds, check it against the head, name the script of other shapes."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+
+from utils.arguments import DataArguments, UserError
+from utils.classes import ClassFormat, class_ids, class_name, is_missing, read_number, read_row, unknown_rows
+from utils.data import require_columns, split_validation
+from utils.files import PLACE, columns
+from utils.labels import natural_order, shorten
+from utils.shapes import LABEL_NAMES, choice_columns, is_cell_column
+
+logger = logging.getLogger(__name__)
+
+
+def find_classes(splits: dict[str, Dataset], args: DataArguments, saved: ClassFormat | None) -> ClassFormat:
+    """Return what the label column holds: from the training data, or from the saved model where there is none.
+
+    Raises:
+        UserError: no label column, targets that no head fits, or the shape of another script's data.
+    """
+    source = next(iter(splits.values()))
+    if "train" not in splits:
+        if saved is None:
+            raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
+        column = args.label_column_name or next((name for name in LABEL_NAMES if name in columns(source)), saved.column)
+        return replace(saved, column=column, ids=_all_ids(source, column))
+    column = args.label_column_name or _find_label_column(source)
+    require_columns(source, [column], "--label_column_name")
+    found = recognize_classes(source, column, args)
+    if saved and not saved.regression and not found.regression:
+        if set(found.names) <= set(saved.names) or (found.ids and len(found.names) <= len(saved.names)):
+            form = saved.form if saved.problem == "binary" and args.binary_form is None else found.form
+            return replace(found, names=saved.names, form=form, independent=saved.independent)
+    return found
+
+
+def _all_ids(dataset: Dataset, column: str) -> bool:
+    values = [value for value in dataset[column] if not is_missing(value)] if column in columns(dataset) else []
+    return all(not isinstance(value, list) and class_name(value).isdigit() for value in values)
+
+
+def _find_label_column(dataset: Dataset) -> str:
+    available = columns(dataset)
+    choices = choice_columns(dataset)
+    if choices:
+        raise UserError(
+            f"{', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
+            f"run_multiple_choice.py (or name the label with --label_column_name to train on it here)"
+        )
+    usual = ("label", *LABEL_NAMES, "score", "similarity", "stars", "rating", "sentiment")
+    named = [name for name in usual if name in available]
+    cells = [name for name in available if is_cell_column(dataset, name) and name not in ("id", "index", "idx")]
+    if not named and len(cells) > 1:
+        raise UserError(
+            f"the columns {shorten(cells)} hold 0 and 1: several labels a text; use run_multilabel.py "
+            f"--label_column_names {','.join(cells[:20])} (or name one of them with --label_column_name)"
+        )
+    if not named and not cells:
+        raise UserError(f"no label column among {', '.join(available)}: name it with --label_column_name")
+    column = (named or cells)[0]
+    logger.info("label column: %s (found; --label_column_name to change)", column)
+    return column
+
+
+def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> ClassFormat:
+    """Recognise the target in `column` and check it against the head that the options ask for.
+
+    `args` has `problem_type` and `binary_form`, either of which may be None.
+    """
+    feature = dataset.features[column]
+    known = [(row, value) for row, value in enumerate(dataset[column]) if not is_missing(value)]
+    if not known:
+        raise UserError(f"{dataset[0][PLACE]} and all other rows: no label in column {column!r}")
+    values = [value for _, value in known]
+    rows = [read_row(value) for value in values]
+    if any(isinstance(value, list) for value in values) or all(rows):
+        return _recognize_rows(dataset, column, args, rows, values)
+    numbers = [None] if isinstance(feature, ClassLabel) else [read_number(value) for value in values]
+    if args.problem_type == "regression":
+        if None in numbers:
+            row, value = known[numbers.index(None)]
+            raise UserError(f"{dataset[row][PLACE]}, column {column!r}: found {value!r}, expected a number (regression)")
+        return ClassFormat("regression", "number", column, [column])
+    numeric = None not in numbers
+    if numeric and not all(number.is_integer() for number in numbers):
+        row, value = known[next(i for i, number in enumerate(numbers) if not number.is_integer())]
+        if args.binary_form in ("one_logit", "one_hot") and all(0 <= number <= 1 for number in numbers):
+            return ClassFormat("binary", args.binary_form, column, ["0", "1"])
+        if args.binary_form or args.problem_type:
+            asked = f"--binary_form {args.binary_form}" if args.binary_form else f"--problem_type {args.problem_type}"
+            raise UserError(
+                f"{dataset[row][PLACE]}, column {column!r}: found the number {value}; {asked} makes a head with one logit a "
+                f"class, whose cross-entropy takes class ids [rows]; for float targets [rows, 1] use --binary_form one_logit "
+                f"(from 0 to 1) or --problem_type regression"
+            )
+        return ClassFormat("regression", "number", column, [column])
+    if isinstance(feature, ClassLabel):
+        names, ids = feature.names, True
+    else:
+        names, ids = natural_order({class_name(value) for value in values}), numeric
+    _check_names(names, column, values, dataset, args, numeric)
+    form = _checked_form(args, len(names), column, "class ids [rows]")
+    return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids)
+
+
+def _recognize_rows(dataset: Dataset, column: str, args: DataArguments, rows: list, values: list) -> ClassFormat:
+    """Recognise lists: probabilities of the classes, or one target; anything else is several labels a text."""
+    widths = {len(row) for row in rows if row}
+    shares = all(rows) and len(widths) == 1 and all(0 <= cell <= 1 for row in rows for cell in row)
+    width = widths.pop() if shares else 0
+    if not shares or (width > 1 and any(abs(sum(row) - 1) > 1e-3 for row in rows)):
+        raise UserError(
+            f"column {column!r} holds lists such as {str(values[0])[:60]}: any number of labels a text; use run_multilabel.py "
+            f"--label_column_names {column} (for classification: one label a row, or rows of probabilities that sum to 1)"
+        )
+    if width == 1:
+        if args.problem_type in ("multi", "regression"):
+            head = "[rows, number of classes]" if args.problem_type == "multi" else "[rows, 1] of numbers, not lists"
+            raise UserError(
+                f"column {column!r}: targets [rows, 1] do not fit --problem_type {args.problem_type} with logits {head}: write "
+                f"the label itself into the column, or leave out --problem_type: one logit with one target is binary"
+            )
+        return ClassFormat("binary", _checked_form(args, 2, column, "targets [rows, 1]", "one_logit"), column, ["0", "1"])
+    if args.problem_type == "regression":
+        raise UserError(f"column {column!r}: targets [rows, {width}] do not fit --problem_type regression with logits [rows, 1]")
+    never = [index for index in range(width) if not any(row[index] for row in rows)]
+    if never and args.problem_type != "multi":
+        raise UserError(
+            f"column {column!r}: targets [rows, {width}] for {width - len(never)} labels: position {never[0]} is 0 in every row; "
+            f"write rows of width {width - len(never)}, or insist on {width} logits with --problem_type multi"
+        )
+    soft = next((row for row in rows if max(row) < 1), None)
+    default = "one_hot" if width == 2 or soft else "class_ids"
+    form = _checked_form(args, width, column, f"targets [rows, {width}]", default)
+    if form == "two_logits" and soft:
+        raise UserError(
+            f"column {column!r}: found {soft}; the cross-entropy of --binary_form two_logits takes class ids [rows]; "
+            f"use --binary_form one_hot for rows of probabilities"
+        )
+    return ClassFormat("binary" if width == 2 else "multi", form, column, [str(index) for index in range(width)])
+
+
+def _checked_form(args: DataArguments, labels: int, column: str, targets: str, default: str | None = None) -> str:
+    """Return the form of the targets, if the options ask for a head that fits the number of labels."""
+    if labels != 2 and (args.binary_form or args.problem_type == "binary"):
+        asked = f"--binary_form {args.binary_form}" if args.binary_form else "--problem_type binary"
+        raise UserError(
+            f"column {column!r}: {targets} with {labels} labels do not fit {asked}, which has logits "
+            f"[rows, {1 if args.binary_form == 'one_logit' else 2}] for 2 labels; leave the option out"
+        )
+    return args.binary_form or default or ("two_logits" if labels == 2 else "class_ids")
+
+
+def _check_names(names: list[str], column: str, values: list, dataset: Dataset, args: DataArguments, numeric: bool) -> None:
+    """Raise a `UserError` for labels that no classification has: a single one, ids with a hole, one a row, several in one."""
+    if len(names) < 2:
+        hint = "; -1 stands for an unknown label, so write names" if any(read_number(v) == -1 for v in dataset[column]) else ""
+        raise UserError(f"column {column!r}: every row has the label {names[0]!r}; expected at least two labels{hint}")
+    if args.problem_type:
+        return
+    if numeric:
+        ids = sorted({int(float(name)) for name in names})
+        if ids[-1] - ids[0] >= len(ids):
+            hole = next(value for value in range(ids[0], ids[-1]) if value not in ids)
+            raise UserError(
+                f"column {column!r}: the labels {shorten(names)} leave out {hole}, so class ids would not fit a head of "
+                f"{len(names)} logits; write names or ids without a hole, or insist: --problem_type "
+                f"{'binary' if len(names) == 2 else 'multi'} for classes, regression for numbers"
+            )
+    elif len(names) == len(values) > 20:
+        raise UserError(
+            f"column {column!r}: each of the {len(names)} rows has a label of its own; name the column of classes with "
+            f"--label_column_name"
+        )
+    for delimiter in ";|,":
+        parts = {part.strip() for name in names if delimiter in name for part in name.split(delimiter)}
+        if parts and parts <= set(names):
+            raise UserError(
+                f"column {column!r}: {next(n for n in names if delimiter in n)!r} holds several labels of other rows; use "
+                f"run_multilabel.py --label_column_names {column} (or insist with --problem_type multi)"
+            )
+
+
+def add_targets(splits: dict[str, Dataset], class_format: ClassFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
+    """Return the splits with the targets as column `labels`; a test split may have none.
+
+    Rows of training and validation data whose label is unknown are set aside. Splits validation data off the training
+    data where it is wanted and there is none.
+    """
+    logger.info("%s", class_format)
+    result = {}
+    for name, split in splits.items():
+        targets = class_format.targets(split) if name != "test" or class_format.labelled(split) else None
+        kept = split.remove_columns([column for column in {class_format.column, "labels"} if column in split.column_names])
+        if targets is None:
+            result[name] = kept
+            continue
+        kept = kept.add_column("labels", targets.tolist())
+        unknown = unknown_rows(targets)
+        if name != "test" and unknown.any():
+            logger.info("%s: %s rows without a label are set aside", name, f"{unknown.sum():,}")
+            kept, targets = kept.select(np.flatnonzero(~unknown)), targets[~unknown]
+            if not len(kept):
+                raise UserError(f"{split[0][PLACE]} and all other rows of the {name} data: no label is known")
+        result[name] = kept
+        if name == "train" and args.validation_fraction and "validation" not in splits:
+            ranks = targets.reshape(len(targets), -1)
+            if class_format.regression:  # as many rows from each tenth of the range
+                strata = np.searchsorted(np.quantile(ranks[:, 0], np.linspace(0.1, 0.9, 9)), ranks[:, 0])
+            else:
+                strata = class_ids(targets)
+            result["train"], result["validation"] = split_validation(kept, args, strata, seed)
+    return result
