@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score, ro
 from utils.arguments import UserError
 from utils.labels import UNKNOWN
 from utils.metrics import MultilabelMetrics, sigmoid
-from utils.thresholds import choose_thresholds, parse_threshold
+from utils.thresholds import TUNED, choose_thresholds, parse_threshold
 
 NAMES = ["a", "b", "c"]
 
@@ -102,4 +102,4 @@ def test_rare_labels_are_drawn_towards_the_common_threshold_and_unknown_cells_ig
 @pytest.mark.parametrize("text", ["0", "1", "1.5", "best", "", "nan"])
 def test_thresholds_that_are_none(text):
     with pytest.raises(UserError, match="expected per_label, single, or a number"):
-        parse_threshold(text)
+        parse_threshold(text, TUNED)
