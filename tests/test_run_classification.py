@@ -221,6 +221,7 @@ REFUSED = [
     (labels("a", "b", "c"), ["--threshold=0.4"], "--threshold decides between two labels"),
     (labels(["a", "b"], []), [], "use run_multilabel.py --label_column_names label"),
     (labels([1, 1], [0, 1]), [], "use run_multilabel.py --label_column_names label"),
+    (labels("['a', 'b']", "['b']"), [], "use run_multilabel.py --label_column_names label"),
     (labels("a;b", "a", "b"), [], "use run_multilabel.py --label_column_names label"),
     (labels("a", "b"), ["--label_column_name=topic"], "has no column 'topic'; its columns: id, text, label"),
     ([{"text": "x", "a": n % 2, "b": 1} for n in range(9)], [], "use run_multilabel.py --label_column_names a,b"),

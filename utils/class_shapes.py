@@ -77,7 +77,8 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         raise UserError(f"{dataset[0][PLACE]} and all other rows: no label in column {column!r}")
     values = [value for _, value in known]
     rows = [read_row(value) for value in values]
-    if any(isinstance(value, list) for value in values) or all(rows):
+    written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
+    if written_lists or any(isinstance(value, list) for value in values):
         return _recognize_rows(dataset, column, args, rows, values)
     numbers = [None] if isinstance(feature, ClassLabel) else [read_number(value) for value in values]
     if args.problem_type == "regression":
