@@ -37,6 +37,7 @@ from utils.models import (
     load_model,
     load_tokenizer,
     padding_collator,
+    refuse_model_of_other_script,
     saved_label_names,
     saved_setting,
     sequence_length,
@@ -340,6 +341,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 2. Load the data and check its shape.
     splits = splits_to_use(load_splits(data_args), training_args.asked, data_args)
     config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
+    if "train" not in splits:
+        refuse_model_of_other_script(config, "run_classification.py")
     saved_labels, saved_classes = saved_label_names(config), saved_format(config)
     class_format = find_classes(splits, data_args, saved_classes)
     if class_format.independent or (training_args.loss == "bce" and class_format.form == "one_hot"):

@@ -36,6 +36,7 @@ from utils.models import (
     load_model,
     load_tokenizer,
     padding_collator,
+    refuse_model_of_other_script,
     saved_label_names,
     saved_setting,
     sequence_length,
@@ -264,6 +265,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 2. Load the data and check its shape.
     splits = splits_to_use(load_splits(data_args), training_args.asked, data_args)
     config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
+    if "train" not in splits:
+        refuse_model_of_other_script(config, "run_multilabel.py")
     saved_labels = saved_label_names(config)
     label_format = find_labels(splits, data_args, saved_labels)
     names = label_format.names
@@ -290,6 +293,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 3. Load the tokenizer and the model.
     tokenizer = load_tokenizer(model_args)
     saved_thresholds = saved_setting(config, "thresholds") if names == saved_labels else None
+    config.__dict__.pop("binary_form", None)  # of a model of run_classification.py
     config.problem_type, config.num_labels = "multi_label_classification", len(names)
     config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
     max_length = sequence_length(data_args.max_seq_length, tokenizer, config)

@@ -255,15 +255,23 @@ def test_a_label_unknown_to_training_is_named_with_its_row(tmp_path, tiny_model,
         )
 
 
-def test_a_multilabel_model_is_answered_with_its_script(tmp_path, tiny_model):
+def test_a_model_of_the_other_script_is_answered_with_its_name(tmp_path, tiny_model):
     import run_multilabel
 
-    train = write_jsonl(tmp_path / "a.jsonl", make_rows(30))
-    run_multilabel.main(
-        [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path / 'o'}", "--max_steps=1"]
-    )
-    with pytest.raises(ValueError, match="any number of labels a text .* use run_multilabel.py"):
-        run_classification.main([f"--model_name_or_path={tmp_path / 'o'}", f"--test_file={train}", f"--output_dir={tmp_path}"])
+    rows = write_jsonl(tmp_path / "several.jsonl", make_rows(30))
+    one_label = write_jsonl(tmp_path / "one.jsonl", labels("a", "b"))
+    several, one = tmp_path / "several", tmp_path / "one"
+    base = [f"--model_name_or_path={tiny_model}", "--max_steps=1"]
+    run_multilabel.main([*base, f"--train_file={rows}", f"--output_dir={several}"])
+    for form in ("two_logits", "one_logit", "one_hot"):
+        run_classification.main([*base, f"--train_file={one_label}", f"--output_dir={one}", f"--binary_form={form}"])
+        with pytest.raises(ValueError, match="trained for one label a text: use run_classification.py"):
+            run_multilabel.main([f"--model_name_or_path={one}", f"--test_file={rows}", f"--output_dir={tmp_path / 'o'}"])
+    with pytest.raises(ValueError, match="any number of labels a text: use run_multilabel.py"):
+        run_classification.main([f"--model_name_or_path={several}", f"--test_file={rows}", f"--output_dir={tmp_path / 'o'}"])
+    base = [f"--model_name_or_path={one}", "--max_steps=1", "--ignore_mismatched_sizes"]  # its encoder serves the other script
+    run_multilabel.main([*base, f"--train_file={rows}", f"--output_dir={several}"])
+    run_multilabel.main([f"--model_name_or_path={several}", f"--test_file={rows}", f"--output_dir={tmp_path / 'o'}"])
 
 
 # The commands of the README files of HF's run_glue.py and run_classification.py (transformers 5), files in place of the Hub.

@@ -167,19 +167,11 @@ def class_name(value: Any) -> str:
 
 
 def saved_format(config: PreTrainedConfig | None) -> ClassFormat | None:
-    """Return the format of the labels that a saved model was trained for; None for a bare encoder.
-
-    Raises:
-        UserError: the model was trained for several labels a text.
-    """
+    """Return the format of the labels that a saved model was trained for; None for a bare encoder, or several labels a text."""
     names = saved_label_names(config)
-    if names is None:
+    form, several = saved_setting(config, "binary_form"), config and config.problem_type == "multi_label_classification"
+    if names is None or (several and form is None and len(names) > 1):
         return None
-    form, several = saved_setting(config, "binary_form"), config.problem_type == "multi_label_classification"
-    if several and form is None and len(names) > 1:
-        raise UserError(
-            f"{config.name_or_path} was trained for any number of labels a text ({shorten(names)}): use run_multilabel.py"
-        )
     if config.problem_type == "regression":
         return ClassFormat("regression", "number", names[0], names)
     names = saved_setting(config, "label_names") or (names if len(names) > 1 else [f"not {names[0]}", names[0]])

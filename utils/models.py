@@ -64,6 +64,22 @@ def saved_label_names(config: PreTrainedConfig | None) -> list[str] | None:
     return None if names == [f"LABEL_{index}" for index in range(len(names))] else names
 
 
+def refuse_model_of_other_script(config: PreTrainedConfig | None, script: str) -> None:
+    """Raise a `UserError` if `script` cannot predict with a trained model, naming the script that can."""
+    if config is None:
+        return
+    if any(name.endswith("ForMultipleChoice") for name in config.architectures or []):
+        own, purpose = "run_multiple_choice.py", "multiple choice"
+    elif saved_setting(config, "binary_form") or config.problem_type in ("single_label_classification", "regression"):
+        own, purpose = "run_classification.py", "one label a text"
+    elif config.problem_type == "multi_label_classification" and config.num_labels > 1:
+        own, purpose = "run_multilabel.py", "any number of labels a text"
+    else:
+        return
+    if own != script:
+        raise UserError(f"{config.name_or_path} was trained for {purpose}: use {own}")
+
+
 def saved_setting(config: PreTrainedConfig | None, name: str):
     """Return what our scripts saved under `name` in the model's config, or None."""
     return None if config is None else config.to_dict().get(name)
