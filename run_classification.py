@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, Trainer, set_seed
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError, parse_arguments
+from utils.arguments import FineTuningArguments, ModelArguments, TextArguments, UserError, parse_arguments
 from utils.class_shapes import add_targets, find_classes
 from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
@@ -33,6 +33,7 @@ from utils.imbalance import class_prior, class_weights, parse_weights
 from utils.labels import UNKNOWN
 from utils.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
 from utils.models import (
+    check_checkpoint,
     load_config,
     load_model,
     load_tokenizer,
@@ -60,6 +61,7 @@ from utils.thresholds import best_f1_threshold, known_thresholds, parse_threshol
 logger = logging.getLogger(__name__)
 
 SAMPLE = Path(__file__).parent / "configs" / "topics.yaml"
+GLUE_TASKS = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")
 GLUE_METRICS = {"cola": "matthews_corrcoef", "mrpc": "f1", "qqp": "f1", "stsb": "pearson"}  # accuracy for the others
 HOW_TO_USE = """```python
 from transformers import pipeline
@@ -81,7 +83,7 @@ EXAMPLE_ROWS = [
 
 
 @dataclass
-class ClassificationArguments(DataArguments):
+class ClassificationArguments(TextArguments):
     """Columns and choices of this task."""
 
     task_name: str | None = HfArg(
@@ -110,6 +112,12 @@ class ClassificationArguments(DataArguments):
         super().__post_init__()
         if self.threshold is not None:
             parse_threshold(self.threshold, ("tuned",))
+        if self.binary_form and self.problem_type in ("multi", "regression"):
+            raise UserError(f"--binary_form {self.binary_form} is for two classes, --problem_type {self.problem_type} is not")
+        if self.task_name and self.task_name not in GLUE_TASKS:
+            raise UserError(f"--task_name {self.task_name}: expected a GLUE task, one of {', '.join(GLUE_TASKS)}")
+        if self.task_name == "stsb":
+            self.problem_type = self.problem_type or "regression"  # its scores may be whole numbers
 
 
 @dataclass
@@ -324,7 +332,8 @@ def check_options(data_args: ClassificationArguments, training_args: Classificat
         if found.regression and value != default:
             raise UserError(f"{option} {value}: column {found.column!r} holds numbers (regression), whose loss is squared error")
     if data_args.threshold and len(found.names) != 2:
-        raise UserError(f"--threshold decides between two labels; column {found.column!r} has {len(found.names)}")
+        held = "holds numbers" if found.regression else f"has {len(found.names)}"
+        raise UserError(f"--threshold decides between two labels; column {found.column!r} {held}")
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
@@ -341,12 +350,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 2. Load the data and check its shape.
     splits = splits_to_use(load_splits(data_args), training_args.asked, data_args)
     config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
-    if "train" not in splits:
+    training = "train" in splits
+    if not training:
         refuse_model_of_other_script(config, "run_classification.py")
-    saved_labels, saved_classes = saved_label_names(config), saved_format(config)
+    saved_labels, saved_classes = saved_label_names(config, training), saved_format(config, training)
     class_format = find_classes(splits, data_args, saved_classes)
-    if class_format.independent or (training_args.loss == "bce" and class_format.form == "one_hot"):
-        class_format, training_args.loss = replace(class_format, independent=True), "bce"
+    if training and training_args.loss == "bce" and class_format.form == "one_hot":
+        class_format = replace(class_format, independent=True)
+    elif class_format.independent:  # as the saved model was trained
+        training_args.loss = "bce"
     names, regression = class_format.names, class_format.regression
     check_options(data_args, training_args, class_format)
     text_columns = find_text_columns(splits, data_args, [class_format.column], saved_setting(config, "text_column_names"))
@@ -370,12 +382,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 3. Load the tokenizer and the model.
     tokenizer = load_tokenizer(model_args)
-    saved_thresholds = saved_setting(config, "thresholds") if saved_classes and names == saved_classes.names else None
-    if "train" in splits:
+    saved_thresholds = None if training else saved_setting(config, "thresholds")
+    if training:
         save_format(config, class_format)
+        check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
     max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
     weights = bias = None
-    if "train" in splits:
+    if training:
         targets = torch.tensor(splits["train"]["labels"])
         if regression:
             bias = targets.mean(dim=0, keepdim=True)
@@ -403,13 +416,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         )
 
     # 5. Build the trainer.
-    if "train" in splits:
+    if training:
         logger.info(training_args.precision_note)
     to_probabilities = partial(predicted, independent=class_format.independent, regression=regression)
     trainer = ClassificationTrainer(
         model=model,
         args=training_args,
-        train_dataset=complete_last_batch(splits["train"], training_args, class_format.unknown) if "train" in splits else None,
+        train_dataset=complete_last_batch(splits["train"], training_args, class_format.unknown) if training else None,
         eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
         processing_class=tokenizer,
         data_collator=padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None),
@@ -421,7 +434,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 6. Train.
     metrics: dict[str, float] = {}
-    if "train" in splits:
+    if training:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
@@ -442,7 +455,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 8. Predict and report.
     output_dir = Path(training_args.output_dir)
-    if "train" in splits:
+    if training:
         trainer.model.config.text_column_names, trainer.model.config.text_column_delimiter = text_columns, delimiter
         if len(names) == 2:
             trainer.model.config.thresholds = [threshold]
@@ -459,17 +472,19 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         if trainer.is_world_process_zero():
             decided = probabilities[:, 0] if regression else [names[index] for index in decide(probabilities, threshold)]
             columns = [] if regression else names
-            write_predictions(output_dir / "predictions.csv", id_column, ids, columns, probabilities[:, : len(columns)], decided)
+            write_predictions(
+                output_dir / "predictions.csv", id_column, ids, columns, probabilities[:, : len(columns)], prediction=decided
+            )
     if trainer.is_world_process_zero():
         save_arguments(options, output_dir)
         if len(names) == 2:
             save_thresholds(np.array([threshold]), names[1:], output_dir)
-        if "train" in splits:
+        if training:
             data = data_args.dataset_name or data_args.train_file
             write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics)
         print_scores(tables, metrics)
         if data_args.smoke_test:
-            check_reload(output_dir, AutoModelForSequenceClassification, trainer.model)
+            check_reload(output_dir, AutoModelForSequenceClassification, trainer.model, shape=(2, 5))
         else:
             print_files(output_dir)
     return metrics

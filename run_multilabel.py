@@ -26,12 +26,13 @@ import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, Trainer, set_seed
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError, parse_arguments
+from utils.arguments import FineTuningArguments, ModelArguments, TextArguments, UserError, parse_arguments
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.imbalance import parse_weights, positive_weights, prior_log_odds
 from utils.labels import UNKNOWN, describe_targets
 from utils.metrics import MultilabelMetrics, sigmoid
 from utils.models import (
+    check_checkpoint,
     load_config,
     load_model,
     load_tokenizer,
@@ -80,7 +81,7 @@ EXAMPLE_ROWS = [
 
 
 @dataclass
-class MultilabelArguments(DataArguments):
+class MultilabelArguments(TextArguments):
     """Columns and choices of this task."""
 
     label_column_names: str | None = HfArg(
@@ -265,9 +266,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 2. Load the data and check its shape.
     splits = splits_to_use(load_splits(data_args), training_args.asked, data_args)
     config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
-    if "train" not in splits:
+    training = "train" in splits
+    if not training:
         refuse_model_of_other_script(config, "run_multilabel.py")
-    saved_labels = saved_label_names(config)
+    saved_labels = saved_label_names(config, training)
     label_format = find_labels(splits, data_args, saved_labels)
     names = label_format.names
     text_columns = find_text_columns(splits, data_args, label_format.columns, saved_setting(config, "text_column_names"))
@@ -292,13 +294,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 3. Load the tokenizer and the model.
     tokenizer = load_tokenizer(model_args)
-    saved_thresholds = saved_setting(config, "thresholds") if names == saved_labels else None
+    saved_thresholds = None if training else saved_setting(config, "thresholds")
     config.__dict__.pop("binary_form", None)  # of a model of run_classification.py
     config.problem_type, config.num_labels = "multi_label_classification", len(names)
     config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
+    if training:
+        check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
     max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
     pos_weight = bias = None
-    if "train" in splits:
+    if training:
         targets = np.array(splits["train"]["labels"], np.float32)
         pos_weight = positive_weights(training_args.pos_weight, targets)
         bias = prior_log_odds(targets, pos_weight) if training_args.prior_bias else None
@@ -321,12 +325,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         )
 
     # 5. Build the trainer.
-    if "train" in splits:
+    if training:
         logger.info(training_args.precision_note)
     trainer = MultilabelTrainer(
         model=model,
         args=training_args,
-        train_dataset=complete_last_batch(splits["train"], training_args) if "train" in splits else None,
+        train_dataset=complete_last_batch(splits["train"], training_args) if training else None,
         eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
         processing_class=tokenizer,
         data_collator=padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None),
@@ -337,14 +341,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 6. Train.
     metrics: dict[str, float] = {}
-    if "train" in splits:
+    if training:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
         metrics |= trained.metrics
 
     # 7. Evaluate.
-    mode = data_args.threshold or ("per_label" if "train" in splits else None)
+    mode = data_args.threshold or ("per_label" if training else None)
     if mode in TUNED and "validation" not in splits:
         logger.info("no validation data to tune thresholds on: %s", "those of the saved model" if saved_thresholds else "0.5")
     thresholds = known_thresholds(mode, saved_thresholds, len(names))
@@ -360,7 +364,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 8. Predict and report.
     output_dir = Path(training_args.output_dir)
-    if "train" in splits:
+    if training:
         trainer.model.config.thresholds = thresholds.tolist()
         trainer.model.config.text_column_names, trainer.model.config.text_column_delimiter = text_columns, delimiter
         tokenizer.model_max_length = max_length
@@ -375,18 +379,18 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= found
         if trainer.is_world_process_zero():
             decided = decide(probabilities, thresholds, names)
-            write_predictions(output_dir / "predictions.csv", id_column, ids, names, probabilities, decided)
+            write_predictions(output_dir / "predictions.csv", id_column, ids, names, probabilities, prediction=decided)
             if submission:
                 submission.write(output_dir / "submission.csv", probabilities)
     if trainer.is_world_process_zero():
         save_arguments(options, output_dir)
         save_thresholds(thresholds, names, output_dir)
-        if "train" in splits:
+        if training:
             data = data_args.dataset_name or data_args.train_file
             write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics)
         print_scores(tables, metrics)
         if data_args.smoke_test:
-            check_reload(output_dir, AutoModelForSequenceClassification, trainer.model)
+            check_reload(output_dir, AutoModelForSequenceClassification, trainer.model, shape=(2, 5))
         else:
             print_files(output_dir)
     return metrics

@@ -78,3 +78,19 @@ def launch(*command: str, cwd: Path = ROOT, check: bool = True) -> subprocess.Co
     if check:
         assert result.returncode == 0, result.stderr[-3000:]
     return result
+
+
+def make_choice_rows(count: int, seed: int = 0) -> list[dict]:
+    """Rows with 2 to 5 candidates that a two-layer model can learn: the right one, and no other, has a word of praise."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        sizes = draw.randint(2, 5)
+        label = draw.randrange(sizes)
+        choices = []
+        for position in range(sizes):
+            word = draw.choice(WORDS["praise"] if position == label else WORDS["defect"] + WORDS["refund"])
+            choices.append(" ".join([*draw.choices(FILLER, k=draw.randint(1, 4)), word, str(position)]))
+        context = " ".join(draw.choices(FILLER, k=draw.randint(2, 12)))
+        rows.append({"id": f"c{number}", "context": context, "choices": choices, "label": label})
+    return rows

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_csv, write_jsonl
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import TextArguments, UserError
 from utils.data import find_text_columns, split_validation
 from utils.files import PLACE, columns, read_files
 from utils.sampling import EpochSampler
@@ -110,20 +110,20 @@ def test_text_columns(tmp_path):
     rows = [["1", "a short one", "a title", "x"], ["2", "", "b title", "y"]]
     splits = {"train": read_files(write_csv(tmp_path / "a.csv", ["id", "text", "title", "kind"], rows))}
     with pytest.raises(UserError, match=r"a.csv, line 3, column 'text': the text is missing"):
-        find_text_columns(splits, DataArguments(), [])
-    assert find_text_columns(splits, DataArguments(text_column_names="title, kind"), []) == ["title", "kind"]
+        find_text_columns(splits, TextArguments(), [])
+    assert find_text_columns(splits, TextArguments(text_column_names="title, kind"), []) == ["title", "kind"]
     with pytest.raises(UserError, match=r"has no column 'comment'; its columns: id, text, title, kind"):
-        find_text_columns(splits, DataArguments(text_column_names="comment"), [])
+        find_text_columns(splits, TextArguments(text_column_names="comment"), [])
 
 
 def test_validation_split_keeps_strata(tmp_path):
     train = read_files(write_jsonl(tmp_path / "a.jsonl", [{"text": str(i)} for i in range(200)]))
     strata = np.array([0] * 150 + [1] * 48 + [2, 3])
-    kept, held_out = split_validation(train, DataArguments(validation_fraction=0.25), strata, seed=1)
+    kept, held_out = split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)
     assert sorted([*kept["text"], *held_out["text"]]) == sorted(train["text"])
     rare = sum(150 <= int(text) < 198 for text in held_out["text"])
     assert len(held_out) == 50 and rare == 12
-    assert split_validation(train, DataArguments(validation_fraction=0.25), strata, seed=1)[1]["text"][:] == held_out["text"][:]
+    assert split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)[1]["text"][:] == held_out["text"][:]
 
 
 def test_sampler_draws_every_row_once_and_follows_seed_and_epoch():

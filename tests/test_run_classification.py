@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from conftest import launch, make_rows, write_csv, write_jsonl
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from transformers import pipeline
 
 import run_classification
@@ -209,6 +209,12 @@ REFUSED = [
     (labels(0.2, 0.9), ["--problem_type=binary"], "cross-entropy takes class ids [rows]"),
     (labels([0.2, 0.8], [1, 0]), ["--binary_form=two_logits"], "takes class ids [rows]; use --binary_form one_hot"),
     (labels(0, 2), [], "the labels 0, 2 leave out 1"),
+    (labels([1], [0], [0.3]), ["--binary_form=two_logits"], "takes class ids [rows]; use --binary_form one_hot"),
+    (labels([1, 0]), [], "every row has the label 0; expected at least two"),
+    (labels("2.5", "1.25", "3.75", "0.5", "N/A"), [], "line 5, column 'label': found 'N/A' among numbers such as 2.5"),
+    (labels("a", "b"), ["--binary_form=one_logit", "--problem_type=multi"], "is for two classes, --problem_type multi is not"),
+    (labels("a", "b"), ["--task_name=foo"], "--task_name foo: expected a GLUE task, one of cola"),
+    (labels("a", "b"), ["--label_names=label"], "--label_names label: name the label with --label_column_name"),
     (labels([1], [0]), ["--problem_type=multi"], "targets [rows, 1] do not fit --problem_type multi"),
     (labels([0, 1], [1, 0]), ["--problem_type=regression"], "targets [rows, 2] do not fit --problem_type regression"),
     (labels("a", "b", "c"), ["--binary_form=one_logit"], "3 labels do not fit --binary_form one_logit"),
@@ -253,6 +259,101 @@ def test_a_label_unknown_to_training_is_named_with_its_row(tmp_path, tiny_model,
         run_classification.main(
             [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--{split}_file={other}", f"--output_dir={tmp_path}"]
         )
+
+
+def count_of(metrics, split="predict"):
+    return {name.split("_")[1]: value for name, value in metrics.items() if name.startswith(split) and name.endswith("_support")}
+
+
+def test_numbers_are_classes_by_name_and_not_by_position(tmp_path, tiny_model):
+    base = [f"--model_name_or_path={tiny_model}", "--max_steps=1", f"--output_dir={tmp_path / 'o'}"]
+    train = write_jsonl(tmp_path / "a.jsonl", labels(1, 2, 3))
+    other = write_jsonl(tmp_path / "b.jsonl", labels(0, 1, 2))
+    with pytest.raises(ValueError, match="line 1, column 'label': the label '0' is not among"):
+        run_classification.main([*base, f"--train_file={train}", f"--test_file={other}"])
+
+
+def test_class_labels_of_another_file_are_mapped_by_name(tmp_path, tiny_model):
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    def split(names, count):
+        features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+        rows = {"text": [f"a kettle {n}" for n in range(count)], "label": [0] * (count - 5) + [1] * 5}
+        return Dataset.from_dict(rows, features)
+
+    DatasetDict(train=split(["zeta", "alpha"], 30), test=split(["alpha", "zeta"], 12)).save_to_disk(tmp_path / "data")
+    base = [f"--model_name_or_path={tiny_model}", "--max_steps=1", f"--output_dir={tmp_path / 'o'}"]
+    metrics = run_classification.main([*base, f"--dataset_name={tmp_path / 'data'}"])
+    assert count_of(metrics) == {"zeta": 5, "alpha": 7}
+    split(["alpha", "zeta"], 12).save_to_disk(tmp_path / "single")
+    base[0] = f"--model_name_or_path={tmp_path / 'o'}"
+    metrics = run_classification.main([*base, f"--dataset_name={tmp_path / 'single'}", "--validation_fraction=0.5"])
+    assert count_of(metrics, "eval") in ({"zeta": 2, "alpha": 4}, {"zeta": 3, "alpha": 3})
+
+
+def test_loss_and_threshold_are_those_of_the_run_that_trains(tmp_path, tiny_model):
+    train = write_jsonl(tmp_path / "a.jsonl", binary_rows(60, 1))
+    model = ["--max_steps=2", f"--train_file={train}", f"--output_dir={tmp_path / 'm'}", "--binary_form=one_hot"]
+    run_classification.main([f"--model_name_or_path={tiny_model}", *model, "--threshold=tuned"])
+    tuned = json.loads((tmp_path / "m" / "thresholds.json").read_text())["yes"]
+    predict = [f"--model_name_or_path={tmp_path / 'm'}", f"--test_file={train}"]
+    run_classification.main([*predict, f"--output_dir={tmp_path / 'p'}"])
+    run_classification.main([*predict, f"--output_dir={tmp_path / 'q'}", "--loss=bce"])  # nothing is trained
+    assert (tmp_path / "p" / "predictions.csv").read_text() == (tmp_path / "q" / "predictions.csv").read_text()
+    assert json.loads((tmp_path / "p" / "thresholds.json").read_text())["yes"] == tuned != 0.5
+    for loss, problem in (("bce", "multi_label_classification"), ("cross_entropy", "single_label_classification")):
+        run_classification.main([f"--model_name_or_path={tmp_path / 'm'}", *model, f"--loss={loss}"])
+        assert json.loads((tmp_path / "m" / "config.json").read_text())["problem_type"] == problem
+        assert json.loads((tmp_path / "m" / "thresholds.json").read_text())["yes"] == 0.5
+
+
+def test_the_label_column_is_remembered_and_a_label_may_be_called_average(tmp_path, tiny_model):
+    rows = [{"text": row["text"], "topic": "x", "stars": row["label"]} for row in binary_rows(60, 1, "average", "prediction")]
+    file = write_jsonl(tmp_path / "a.jsonl", rows)
+    base = [f"--model_name_or_path={tiny_model}", f"--train_file={file}", f"--test_file={file}", "--label_column_name=stars"]
+    metrics = run_classification.main([*base, "--max_steps=2", f"--output_dir={tmp_path / 'm'}"])
+    predict = [f"--model_name_or_path={tmp_path / 'm'}", f"--test_file={file}", f"--output_dir={tmp_path / 'p'}"]
+    again = run_classification.main(predict)
+    assert again["predict_average_precision"] == metrics["predict_average_precision"]
+    found = read_csv(tmp_path / "p" / "predictions.csv")
+    assert list(found[0]) == ["row", "average", "label prediction", "prediction"]
+    truth = [row["stars"] == "prediction" for row in rows]
+    expected = average_precision_score(truth, [float(row["label prediction"]) for row in found])
+    assert metrics["predict_average_precision"] == pytest.approx(expected)
+
+
+def test_a_trained_head_without_names_predicts(tmp_path, tiny_model):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=3).save_pretrained(tmp_path / "m")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "m")
+    rows = write_jsonl(tmp_path / "a.jsonl", make_rows(5))
+    run_classification.main([f"--model_name_or_path={tmp_path / 'm'}", f"--test_file={rows}", f"--output_dir={tmp_path / 'o'}"])
+    assert list(read_csv(tmp_path / "o" / "predictions.csv")[0]) == ["id", "LABEL_0", "LABEL_1", "LABEL_2", "prediction"]
+
+
+def test_a_checkpoint_of_other_labels_is_not_resumed(tmp_path, tiny_model):
+    base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=4", "--save_strategy=steps"]
+    base += ["--save_steps=2", "--validation_fraction=0"]
+    for number, names in enumerate((("a", "b"), ("c", "d"), ("a", "b", "c"))):
+        train = write_jsonl(tmp_path / f"{number}.jsonl", labels(*names))
+        if number == 0:
+            run_classification.main([*base, f"--train_file={train}"])
+            continue
+        with pytest.raises(ValueError, match="was trained for the labels a, b, this run has"):
+            run_classification.main([*base, f"--train_file={train}", "--resume_from_checkpoint"])
+
+
+def test_a_metric_that_few_rows_do_not_define_gives_way_to_the_loss(tmp_path, tiny_model):
+    rows = [{"text": row["text"], "label": number / 7} for number, row in enumerate(make_rows(12))]
+    train = write_jsonl(tmp_path / "a.jsonl", rows)
+    metrics = run_classification.main(
+        [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path}", "--max_steps=2"]
+    )
+    assert "eval_mse" in metrics and "eval_pearson" not in metrics
+    test = write_jsonl(tmp_path / "t.jsonl", [{**row, "label": -1} for row in rows])
+    found = run_classification.main([f"--model_name_or_path={tmp_path}", f"--test_file={test}", f"--output_dir={tmp_path / 'p'}"])
+    assert "predict_mse" not in found
 
 
 def test_a_model_of_the_other_script_is_answered_with_its_name(tmp_path, tiny_model):

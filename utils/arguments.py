@@ -25,6 +25,11 @@ class UserError(ValueError):
     """A mistake in the user's data or options: one line that says what was found, what was expected, what to do."""
 
 
+def shorten(names: list[str], limit: int = 12) -> str:
+    """Return names joined by commas, of many the first and their number."""
+    return ", ".join(names[:limit]) + (f" … ({len(names)} in all)" if len(names) > limit else "")
+
+
 def require(name: str, value, condition: Callable[..., bool], expected: str) -> None:
     """Raise a `UserError` if the value of an option does not fulfil `condition`."""
     if not condition(value):
@@ -69,14 +74,6 @@ class DataArguments:
         default=0.1, help="Share of the training data split off, stratified, when there is no validation data; 0: none."
     )
     remove_splits: str | None = HfArg(default=None, help="Splits of that dataset not to use, joined by commas.")
-    text_column_names: str | None = HfArg(
-        default=None,
-        aliases=["--text_column_name"],
-        help="Text column, or two joined by a comma, encoded as a pair; unset: found and printed.",
-    )
-    text_column_delimiter: str | None = HfArg(
-        default=None, help="Join the text columns by this into one text, instead of encoding two as a pair."
-    )
     id_column_name: str | None = HfArg(
         default=None, help="Column copied into predictions.csv; unset: `id` where there is one, else the row number."
     )
@@ -110,11 +107,34 @@ class DataArguments:
 
 
 @dataclass
+class TextArguments(DataArguments):
+    """Which columns hold the text."""
+
+    text_column_names: str | None = HfArg(
+        default=None,
+        aliases=["--text_column_name"],
+        help="Text column, or two joined by a comma, encoded as a pair; unset: found and printed.",
+    )
+    text_column_delimiter: str | None = HfArg(
+        default=None, help="Join the text columns by this into one text, instead of encoding two as a pair."
+    )
+
+
+@dataclass
 class FineTuningArguments(TrainingArguments):
     """`TrainingArguments` with what fine-tuning a pretrained encoder wants, and the precision that suits the hardware."""
 
-    per_device_train_batch_size: int = HfArg(default=32, help="Rows of a training batch on each device.")
-    per_device_eval_batch_size: int = HfArg(default=64, help="Rows of an evaluation batch on each device.")
+    per_device_train_batch_size: int = HfArg(
+        default=32, aliases=["--per_gpu_train_batch_size"], help="Rows of a training batch on each device."
+    )
+    per_device_eval_batch_size: int = HfArg(
+        default=64, aliases=["--per_gpu_eval_batch_size"], help="Rows of an evaluation batch on each device."
+    )
+    overwrite_output_dir: bool = HfArg(
+        default=False,
+        aliases=["--overwrite_output"],
+        help="Accepted from older commands: files are always replaced.",
+    )
     learning_rate: float = HfArg(default=5e-5, help="Peak learning rate of the encoder.")
     num_train_epochs: float = HfArg(default=3.0, help="Passes over the training data.")
     warmup_steps: float = HfArg(default=0.1, help="Warm-up steps; below 1: their share of all steps.")
@@ -155,6 +175,8 @@ class FineTuningArguments(TrainingArguments):
         missing = set(asked_for) - {"all", "none", *get_available_reporting_integrations()}
         if missing:
             raise UserError(f"--report_to {' '.join(asked_for)}: {missing.pop()} is not installed; install it, or leave it out")
+        if self.label_names not in (None, ["labels"]):
+            raise UserError(f"--label_names {' '.join(self.label_names)}: name the label with --label_column_name (or _names)")
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
         self.asked = [split for split, asked in phases.items() if asked]  # TrainingArguments sets do_eval by itself
         self.save_strategy = self.save_strategy or self.eval_strategy
@@ -194,9 +216,10 @@ class FineTuningArguments(TrainingArguments):
             self.greater_is_better = False
         if chosen in ("loss", *defined):
             return
-        if not chosen.endswith(("_macro", "_micro", "_weighted")):
+        may_be_undefined = ("_macro", "_micro", "_weighted", "roc_auc", "average_precision", "pearson", "spearman", "r2")
+        if not chosen.endswith(may_be_undefined):
             raise UserError(f"--metric_for_best_model {chosen}: no such metric; there are loss, {', '.join(defined)}")
-        logger.info("%s is not defined on the validation data (too few positives): its loss chooses the best weights", chosen)
+        logger.info("%s is not defined on the validation data (too few rows): its loss chooses the best weights", chosen)
         self.metric_for_best_model, self.greater_is_better = "loss", False
 
     def _choose_precision(self) -> str:
@@ -237,15 +260,12 @@ RENAMED_OPTIONS = {
     "no_cuda": "write --use_cpu",
     "use_mps_device": "leave it out, Apple's GPU is found",
     "logging_dir": "leave it out, set the variable TENSORBOARD_LOGGING_DIR",
-    "overwrite_output_dir": "leave it out",
     "overwrite_cache": "leave it out, files are read anew each time",
     "save_safetensors": "leave it out, weights are always saved so",
     "fp16_opt_level": "leave it out, write --fp16 or --bf16",
     "half_precision_backend": "leave it out, write --fp16 or --bf16",
     "use_fast_tokenizer": "leave it out, fast tokenizers are the rule",
     "use_auth_token": "write --token",
-    "per_gpu_train_batch_size": "write --per_device_train_batch_size",
-    "per_gpu_eval_batch_size": "write --per_device_eval_batch_size",
     "shuffle_seed": "write --data_seed",
     "batch_size": "write --per_device_train_batch_size",
     "lr": "write --learning_rate",
@@ -253,6 +273,11 @@ RENAMED_OPTIONS = {
     "num_epochs": "write --num_train_epochs",
     "max_length": "write --max_seq_length",
     "do_regression": "write --problem_type regression",
+    "labels": "write --label_column_name or --label_column_names",
+    "remove_columns": "leave it out, only the columns that are named or found are used",
+    "train_split_name": "leave it out; splits are found by name, others are dropped with --remove_splits",
+    "validation_split_name": "leave it out; splits are found by name, others are dropped with --remove_splits",
+    "test_split_name": "leave it out; splits are found by name, others are dropped with --remove_splits",
     "adafactor": "write --optim adafactor",
     "torchdynamo": "write --torch_compile",
 }
@@ -305,7 +330,8 @@ def parse_arguments(dataclass_types, argv: list[str] | None, description: str, s
     )
     known = {field.name for dataclass_type in dataclass_types for field in fields(dataclass_type) if field.init}
     if argv[0].endswith((".yaml", ".yml", ".json")):
-        argv = _read_options(argv[0], known) + argv[1:]
+        several = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
+        argv = _read_options(argv[0], known, several) + argv[1:]
     namespace, unknown = parser.parse_known_args(argv)
     if unknown:
         raise UserError(_unknown_option(unknown[0], known))
@@ -317,8 +343,8 @@ def parse_arguments(dataclass_types, argv: list[str] | None, description: str, s
     return *instances, {name: value for name, value in values.items() if name != "token" and not name.endswith("_token")}
 
 
-def _read_options(path: str, known: set[str]) -> list[str]:
-    """Return the options of a YAML or JSON file as a command line."""
+def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:
+    """Return the options of a YAML or JSON file as a command line; a list is joined by commas if its option takes one value."""
     try:
         options = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
     except OSError as error:
@@ -331,8 +357,10 @@ def _read_options(path: str, known: set[str]) -> list[str]:
     for name, value in options.items():
         if name not in known:
             raise UserError(f"{path}: {_unknown_option(f'--{name}', known)}")
-        if isinstance(value, list) and value:
+        if isinstance(value, list) and value and name in several:
             arguments += [f"--{name}", *map(str, value)]
+        elif isinstance(value, list) and value:
+            arguments.append(f"--{name}={','.join(map(str, value))}")
         elif isinstance(value, dict):
             arguments.append(f"--{name}={json.dumps(value)}")
         elif value is not None and value != []:

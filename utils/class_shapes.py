@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from datasets import ClassLabel, Dataset
 
-from utils.arguments import DataArguments, UserError
-from utils.classes import ClassFormat, class_ids, class_name, is_missing, read_number, read_row, unknown_rows
+from utils.arguments import DataArguments, UserError, shorten
+from utils.classes import ROUNDING, ClassFormat, class_ids, class_name, is_missing, read_number, read_row, unknown_rows
 from utils.data import require_columns, split_validation
 from utils.files import PLACE, columns
-from utils.labels import natural_order, shorten
+from utils.labels import natural_order
 from utils.shapes import LABEL_NAMES, choice_columns, is_cell_column
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,9 @@ def find_classes(splits: dict[str, Dataset], args: DataArguments, saved: ClassFo
     if "train" not in splits:
         if saved is None:
             raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
-        column = args.label_column_name or next((name for name in LABEL_NAMES if name in columns(source)), saved.column)
+        column = args.label_column_name or saved.column
+        if column not in columns(source) and "validation" in splits:
+            column = next((name for name in LABEL_NAMES if name in columns(source)), column)
         return replace(saved, column=column, ids=_all_ids(source, column))
     column = args.label_column_name or _find_label_column(source)
     require_columns(source, [column], "--label_column_name")
@@ -34,7 +36,9 @@ def find_classes(splits: dict[str, Dataset], args: DataArguments, saved: ClassFo
     if saved and not saved.regression and not found.regression:
         if set(found.names) <= set(saved.names) or (found.ids and len(found.names) <= len(saved.names)):
             form = saved.form if saved.problem == "binary" and args.binary_form is None else found.form
-            return replace(found, names=saved.names, form=form, independent=saved.independent)
+            if not set(found.names) <= set(saved.names):
+                logger.info("label: the ids %s stand for the model's labels by position", shorten(found.names))
+            return replace(found, names=saved.names, form=form)
     return found
 
 
@@ -49,7 +53,8 @@ def _find_label_column(dataset: Dataset) -> str:
     if choices:
         raise UserError(
             f"{', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
-            f"run_multiple_choice.py (or name the label with --label_column_name to train on it here)"
+            f"run_multiple_choice.py --choice_column_names {','.join(choices)} "
+            f"(or name the label with --label_column_name to train on it here)"
         )
     usual = ("label", *LABEL_NAMES, "score", "similarity", "stars", "rating", "sentiment")
     named = [name for name in usual if name in available]
@@ -87,6 +92,14 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
             raise UserError(f"{dataset[row][PLACE]}, column {column!r}: found {value!r}, expected a number (regression)")
         return ClassFormat("regression", "number", column, [column])
     numeric = None not in numbers
+    fractions = sum(number is not None and not number.is_integer() for number in numbers)
+    if not numeric and args.problem_type is None and 2 * fractions > len(numbers):
+        row, value = known[numbers.index(None)]
+        raise UserError(
+            f"{dataset[row][PLACE]}, column {column!r}: found {value!r} among numbers such as "
+            f"{next(v for v, number in zip(values, numbers, strict=True) if number is not None)}; correct the cell, leave it "
+            f"empty where the number is unknown, or insist: --problem_type multi for classes"
+        )
     if numeric and not all(number.is_integer() for number in numbers):
         row, value = known[next(i for i, number in enumerate(numbers) if not number.is_integer())]
         if args.binary_form in ("one_logit", "one_hot") and all(0 <= number <= 1 for number in numbers):
@@ -113,7 +126,7 @@ def _recognize_rows(dataset: Dataset, column: str, args: DataArguments, rows: li
     widths = {len(row) for row in rows if row}
     shares = all(rows) and len(widths) == 1 and all(0 <= cell <= 1 for row in rows for cell in row)
     width = widths.pop() if shares else 0
-    if not shares or (width > 1 and any(abs(sum(row) - 1) > 1e-3 for row in rows)):
+    if not shares or (width > 1 and any(abs(sum(row) - 1) > ROUNDING for row in rows)):
         raise UserError(
             f"column {column!r} holds lists such as {str(values[0])[:60]}: any number of labels a text; use run_multilabel.py "
             f"--label_column_names {column} (for classification: one label a row, or rows of probabilities that sum to 1)"
@@ -125,24 +138,30 @@ def _recognize_rows(dataset: Dataset, column: str, args: DataArguments, rows: li
                 f"column {column!r}: targets [rows, 1] do not fit --problem_type {args.problem_type} with logits {head}: write "
                 f"the label itself into the column, or leave out --problem_type: one logit with one target is binary"
             )
-        return ClassFormat("binary", _checked_form(args, 2, column, "targets [rows, 1]", "one_logit"), column, ["0", "1"])
+        form = _checked_form(args, 2, column, "targets [rows, 1]", "one_logit")
+        _refuse_soft(form, column, next((row for row in rows if row[0] not in (0, 1)), None))
+        return ClassFormat("binary", form, column, ["0", "1"])
     if args.problem_type == "regression":
         raise UserError(f"column {column!r}: targets [rows, {width}] do not fit --problem_type regression with logits [rows, 1]")
     never = [index for index in range(width) if not any(row[index] for row in rows)]
+    if width - len(never) == 1:
+        raise UserError(f"column {column!r}: every row has the label {rows[0].index(1)}; expected at least two labels")
     if never and args.problem_type != "multi":
         raise UserError(
             f"column {column!r}: targets [rows, {width}] for {width - len(never)} labels: position {never[0]} is 0 in every row; "
             f"write rows of width {width - len(never)}, or insist on {width} logits with --problem_type multi"
         )
-    soft = next((row for row in rows if max(row) < 1), None)
-    default = "one_hot" if width == 2 or soft else "class_ids"
-    form = _checked_form(args, width, column, f"targets [rows, {width}]", default)
+    form = _checked_form(args, width, column, f"targets [rows, {width}]", "one_hot")
+    _refuse_soft(form, column, next((row for row in rows if max(row) < 1), None))
+    return ClassFormat("binary" if width == 2 else "multi", form, column, [str(index) for index in range(width)])
+
+
+def _refuse_soft(form: str, column: str, soft: list[float] | None) -> None:
     if form == "two_logits" and soft:
         raise UserError(
             f"column {column!r}: found {soft}; the cross-entropy of --binary_form two_logits takes class ids [rows]; "
-            f"use --binary_form one_hot for rows of probabilities"
+            f"use --binary_form one_hot for probabilities"
         )
-    return ClassFormat("binary" if width == 2 else "multi", form, column, [str(index) for index in range(width)])
 
 
 def _checked_form(args: DataArguments, labels: int, column: str, targets: str, default: str | None = None) -> str:
@@ -161,6 +180,10 @@ def _check_names(names: list[str], column: str, values: list, dataset: Dataset, 
     if len(names) < 2:
         hint = "; -1 stands for an unknown label, so write names" if any(read_number(v) == -1 for v in dataset[column]) else ""
         raise UserError(f"column {column!r}: every row has the label {names[0]!r}; expected at least two labels{hint}")
+    alike: dict[str, str] = {}
+    for name in names:
+        if alike.setdefault(name.strip().casefold(), name) != name:
+            logger.warning("labels %r and %r differ in case or spaces only", alike[name.strip().casefold()], name)
     if args.problem_type:
         return
     if numeric:
@@ -203,7 +226,8 @@ def add_targets(splits: dict[str, Dataset], class_format: ClassFormat, args: Dat
         kept = kept.add_column("labels", targets.tolist())
         unknown = unknown_rows(targets)
         if name != "test" and unknown.any():
-            logger.info("%s: %s rows without a label are set aside", name, f"{unknown.sum():,}")
+            told = " (empty or -1; if -1 is a label of its own, write names)" if unknown.mean() > 0.1 else ""
+            logger.info("%s: %s rows without a label are set aside%s", name, f"{unknown.sum():,}", told)
             kept, targets = kept.select(np.flatnonzero(~unknown)), targets[~unknown]
             if not len(kept):
                 raise UserError(f"{split[0][PLACE]} and all other rows of the {name} data: no label is known")

@@ -2,17 +2,20 @@
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
-from utils.arguments import UserError
+from utils.arguments import UserError, shorten
 from utils.data import require_columns
 from utils.files import PLACE, columns
-from utils.labels import UNKNOWN, as_list, shorten
+from utils.labels import UNKNOWN, as_list
 from utils.models import saved_label_names, saved_setting
+
+ROUNDING = 0.02  # how far from 1 the sum of a row of probabilities may be
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class ClassFormat:
             UserError: a cell that this format cannot hold, or a label not among `names`; names file, row and column.
         """
         require_columns(dataset, [self.column], "--label_column_name")
-        cells = enumerate(dataset[self.column])
+        cells = enumerate(written_labels(dataset, self.column))
         if self.regression:
             return np.array([self._number(value, dataset, row) for row, value in cells], np.float32)
         shares = np.array([self._shares(value, dataset, row) for row, value in cells], np.float32)
@@ -77,11 +80,11 @@ class ClassFormat:
 
     def labelled(self, dataset: Dataset) -> bool:
         """Whether `dataset` has the label column, and a label in it."""
-        missing = (lambda value: read_number(value) is None) if self.regression else is_missing
+        missing = (lambda value: read_number(value) in (None, -1)) if self.regression else is_missing  # -1: as GLUE has it
         return self.column in columns(dataset) and not all(missing(value) for value in dataset[self.column])
 
     def _number(self, value: Any, dataset: Dataset, row: int) -> float:
-        if value is None or value == "":
+        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
             return math.nan
         number = read_number(value)
         if number is None:
@@ -102,14 +105,16 @@ class ClassFormat:
                     f"{where}: a row of width {len(cells)} for {len(self.names)} labels ({shorten(self.names)}): expected "
                     f"width {len(self.names)}" + (", or 1 with --binary_form one_logit" if len(self.names) == 2 else "")
                 )
-            if min(cells) < 0 or abs(sum(cells) - 1) > 1e-3:
+            if min(cells) < 0 or abs(sum(cells) - 1) > ROUNDING:
                 raise UserError(f"{where}: found {value}, expected shares from 0 to 1 that sum to 1")
-            return cells
+            return [cell / sum(cells) for cell in cells]
         name = class_name(value)
-        if self.ids and name.isdigit() and name not in self.names:
-            position = int(name)
-        elif name in self.names:
+        if name not in self.names and name.lower() in ("true", "false"):  # as JSON, CSV and Python write it
+            name = next((own for own in self.names if own.lower() == name.lower()), name)
+        if name in self.names:
             position = self.names.index(name)
+        elif self.ids and name.isdigit() and not any(own.isdigit() for own in self.names):
+            position = int(name)
         else:
             number = read_number(value)
             if self.form in ("one_logit", "one_hot") and len(self.names) == 2 and number is not None and 0 <= number <= 1:
@@ -133,9 +138,17 @@ class ClassFormat:
         return f"label: column {self.column!r}, {kind}: {target}; {len(self.names)} labels: {shorten(self.names)}"
 
 
+def written_labels(dataset: Dataset, column: str) -> list:
+    """Return the cells of a label column, those of a `ClassLabel` by name: ids of another file may be in another order."""
+    feature = dataset.features[column]
+    if not isinstance(feature, ClassLabel):
+        return list(dataset[column])
+    return [value if is_missing(value) else feature.int2str(value) for value in dataset[column]]
+
+
 def read_number(value: Any) -> float | None:
     """Return a finite number, written as such or as text; None for anything else, booleans among it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
     try:
         number = float(value)
@@ -166,18 +179,19 @@ def class_name(value: Any) -> str:
     return str(int(number)) if number is not None and "." in str(value) and number.is_integer() else str(value)
 
 
-def saved_format(config: PreTrainedConfig | None) -> ClassFormat | None:
+def saved_format(config: PreTrainedConfig | None, training: bool) -> ClassFormat | None:
     """Return the format of the labels that a saved model was trained for; None for a bare encoder, or several labels a text."""
-    names = saved_label_names(config)
+    names = saved_label_names(config, training)
     form, several = saved_setting(config, "binary_form"), config and config.problem_type == "multi_label_classification"
     if names is None or (several and form is None and len(names) > 1):
         return None
+    column = saved_setting(config, "label_column_name") or "label"
     if config.problem_type == "regression":
-        return ClassFormat("regression", "number", names[0], names)
+        return ClassFormat("regression", "number", column, names)
     names = saved_setting(config, "label_names") or (names if len(names) > 1 else [f"not {names[0]}", names[0]])
     form = form or ("one_logit" if config.num_labels == 1 else "two_logits" if len(names) == 2 else "class_ids")
     problem = "binary" if len(names) == 2 else "multi"
-    return ClassFormat(problem, form, "label", names, independent=several and config.num_labels > 1)
+    return ClassFormat(problem, form, column, names, independent=several and config.num_labels > 1)
 
 
 def save_format(config: PreTrainedConfig, class_format: ClassFormat) -> None:
@@ -186,6 +200,7 @@ def save_format(config: PreTrainedConfig, class_format: ClassFormat) -> None:
     config.id2label = dict(enumerate(class_format.head_names))
     config.label2id = {name: index for index, name in config.id2label.items()}
     config.binary_form, config.label_names = class_format.form, class_format.names
+    config.label_column_name = class_format.column
 
 
 def unknown_rows(targets: np.ndarray) -> np.ndarray:

@@ -1,13 +1,14 @@
 """Load the splits, find their columns, and check that every row has a text."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from sklearn.model_selection import train_test_split
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, TextArguments, UserError
 from utils.files import PLACE, columns, read_files
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,10 @@ def load_splits(args: DataArguments) -> dict[str, Dataset]:
     files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
     splits = {name: read_files(pattern) for name, pattern in files.items() if pattern}
     if not splits:
-        raise UserError("no data: give --train_file, --test_file or --dataset_name (or --smoke_test)")
+        raise UserError(
+            "no data: give --train_file, --test_file or --dataset_name, or --smoke_test (no options at all run the sample; its "
+            "file in configs/ may be followed by options)"
+        )
     for name, split in splits.items():
         logger.info("%s: %s rows from %s; columns: %s", name, f"{len(split):,}", files[name], ", ".join(columns(split)))
     return splits
@@ -66,10 +70,13 @@ def first_rows(splits: dict[str, Dataset], args: DataArguments, seed: int) -> di
 
 def _load_named(args: DataArguments) -> dict[str, Dataset]:
     try:
-        loaded = load_dataset(args.dataset_name, args.dataset_config_name)
+        if any(Path(args.dataset_name, name).is_file() for name in ("state.json", "dataset_dict.json")):
+            loaded = load_from_disk(args.dataset_name)  # a folder written by `save_to_disk`
+        else:
+            loaded = load_dataset(args.dataset_name, args.dataset_config_name)
     except (DatasetNotFoundError, DatasetGenerationError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot load --dataset_name {args.dataset_name}: {' '.join(str(error).split())}") from error
-    assert isinstance(loaded, DatasetDict)
+    loaded = loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
     found = {"train": ("train",), "test": TEST_NAMES, "validation": VALIDATION_NAMES}
     splits, removed = {}, (args.remove_splits or "").split(",")
     for name, candidates in found.items():
@@ -92,7 +99,7 @@ def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
 
 
 def find_text_columns(
-    splits: dict[str, Dataset], args: DataArguments, taken: list[str], saved: list[str] | None = None
+    splits: dict[str, Dataset], args: TextArguments, taken: list[str], saved: list[str] | None = None
 ) -> list[str]:
     """Return the one or two text columns: those named, those `saved` with the model, or the likeliest not `taken`.
 

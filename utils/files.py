@@ -93,9 +93,9 @@ def _read_delimited(path: str, text: str) -> Dataset:
     first_line = text.split("\n", 1)[0]
     if ".tsv" in Path(path).suffixes:
         delimiter = "\t"
-    elif "," not in first_line and ";" in first_line:
-        delimiter = ";"
-        logger.info("%s: columns are separated by `;`", path)
+    elif "," not in first_line and (";" in first_line or "\t" in first_line):
+        delimiter = ";" if ";" in first_line else "\t"
+        logger.info("%s: columns are separated by %s", path, "`;`" if delimiter == ";" else "tabs")
     else:
         delimiter = ","
     try:

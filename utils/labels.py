@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
-from utils.arguments import UserError
+from utils.arguments import UserError, shorten
 from utils.data import require_columns
 from utils.files import PLACE, columns
 
@@ -32,7 +32,6 @@ class LabelFormat:
     columns: list[str]
     names: list[str]
     delimiter: str | None = None
-    id_names: list[str] | None = None  # what ids stand for, where the dataset says so (`ClassLabel`)
 
     def targets(self, dataset: Dataset) -> np.ndarray:
         """Return targets [rows, labels], float32: 0, 1, a fraction between, or `UNKNOWN`.
@@ -46,6 +45,7 @@ class LabelFormat:
             return np.array(cells, np.float32).T
         name = self.columns[0]
         index = {label: position for position, label in enumerate(self.names)}
+        id_names = class_names(dataset.features[name])
         targets = np.zeros((len(dataset), len(self.names)), np.float32)
         for row, value in enumerate(dataset[name]):
             try:
@@ -65,7 +65,7 @@ class LabelFormat:
                 targets[row] = [_cell(item, dataset, row, name) for item in items]
             else:
                 for item in items:
-                    label = self.id_names[item] if self.id_names else str(item)
+                    label = id_names[item] if id_names else str(item)
                     if label not in index:
                         raise UserError(
                             f"{dataset[row][PLACE]}, column {name!r}: the label {label!r} is not among the labels of the "
@@ -112,6 +112,11 @@ def parse_cell(value: Any) -> float | None:
     return number if 0 <= number <= 1 else None
 
 
+def class_names(feature: Any) -> list[str] | None:
+    """Return what the ids of a column stand for where the dataset says so, a `ClassLabel` or a list of them."""
+    return next((f.names for f in (feature, getattr(feature, "feature", None)) if isinstance(f, ClassLabel)), None)
+
+
 def as_list(value: Any, delimiter: str | None) -> list | None:
     """Return the items of a cell; None if the row's labels are unknown (a missing value, or -1)."""
     if value is None or value == -1 or value == "-1":
@@ -131,10 +136,6 @@ def natural_order(names: set[str]) -> list[str]:
         return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
     return sorted(names, key=key)
-
-
-def shorten(names: list[str], limit: int = 12) -> str:
-    return ", ".join(names[:limit]) + (f" … ({len(names)} in all)" if len(names) > limit else "")
 
 
 def rarest_label(targets: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from scipy import special, stats
 from sklearn.metrics import (
     average_precision_score,
     f1_score,
+    label_ranking_average_precision_score,
     log_loss,
     matthews_corrcoef,
     mean_squared_error,
@@ -78,8 +79,8 @@ class MultilabelMetrics(evaluate.Metric):
         defined = [column for column, score in enumerate(scores.values()) if "roc_auc" in score]
         result["f1_macro_at_0.5"] = mean([f1_score(truth[:, c], at_half[:, c], zero_division=0.0) for c in defined])
         result["labels_left_out"] = len(scores) - len(ranked)
-        if per_label:
-            result |= {f"{name}_{key}": value for name, score in scores.items() for key, value in score.items()}
+        if per_label:  # a label called "average" must not replace the average precision
+            result = {f"{name}_{key}": value for name, score in scores.items() for key, value in score.items()} | result
         return {name: float(value) for name, value in result.items() if value is not None}
 
 
@@ -157,7 +158,7 @@ class ClassificationMetrics(evaluate.Metric):
                     "support": support[c],
                     "roc_auc": areas.get(c),
                 }
-                result |= {f"{name}_{key}": value for key, value in own.items() if value is not None}
+                result = {f"{name}_{key}": value for key, value in own.items() if value is not None} | result
         return {name: float(value) for name, value in result.items()}
 
 
@@ -181,6 +182,57 @@ class RegressionMetrics(evaluate.Metric):
             if len(np.unique(predicted)) > 1:
                 result["pearson"] = stats.pearsonr(truth, predicted).statistic
                 result["spearman"] = stats.spearmanr(truth, predicted).statistic
+        return {name: float(value) for name, value in result.items()}
+
+
+class MultipleChoiceMetrics(evaluate.Metric):
+    """Scores of one right candidate a row.
+
+    `compute(predictions, references, details=False)`:
+        predictions: probabilities [rows, candidates], NaN where a row has fewer.
+        references: position of the right candidate [rows].
+        details: whether to add the accuracy by number of candidates and by position of the right one.
+
+    A number of accuracy means little without `accuracy_of_chance`, the mean of 1 / candidates, and
+    `accuracy_of_most_frequent_position`, always taking the position that is most often right in these very rows.
+    `mean_reciprocal_rank` counts a tie as lost.
+    """
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description="Accuracy, mean reciprocal rank, and what chance would give.",
+            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
+            inputs_description="predictions: probabilities [rows, candidates]; references: positions [rows]",
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions, references, details=False):
+        probabilities, truth = np.array(predictions, np.float64), np.array(references)
+        counts = (~np.isnan(probabilities)).sum(axis=1)
+        ranked = np.where(np.isnan(probabilities), -1.0, probabilities)
+        decided = ranked.argmax(axis=1)
+        correct = decided == truth
+        positions = np.arange(ranked.shape[1])
+        by_count = {count: correct[counts == count].mean() for count in np.unique(counts)}
+        result = {
+            "accuracy": correct.mean(),
+            # with one relevant candidate a row this is the mean reciprocal rank
+            "mean_reciprocal_rank": label_ranking_average_precision_score(truth[:, None] == positions, ranked),
+            "accuracy_macro_by_candidates": mean(list(by_count.values())),
+            "accuracy_of_chance": (1 / counts).mean(),
+            "accuracy_of_most_frequent_position": np.bincount(truth).max() / len(truth),
+        }
+        if details:
+            for count, accuracy in by_count.items():
+                result |= {f"candidates_{count}_accuracy": accuracy, f"candidates_{count}_support": (counts == count).sum()}
+            for position in positions:
+                here = truth == position
+                result[f"position_{position}_support"] = here.sum()
+                result[f"position_{position}_predicted"] = (decided == position).sum()
+                if here.any():
+                    result[f"position_{position}_accuracy"] = correct[here].mean()
         return {name: float(value) for name, value in result.items()}
 
 

@@ -16,8 +16,9 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.trainer_utils import get_last_checkpoint
 
-from utils.arguments import ModelArguments, UserError
+from utils.arguments import ModelArguments, UserError, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +57,17 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
     return config
 
 
-def saved_label_names(config: PreTrainedConfig | None) -> list[str] | None:
-    """Return the labels of a model that was trained for some, in the order of its head; None for a bare encoder."""
+def saved_label_names(config: PreTrainedConfig | None, training: bool) -> list[str] | None:
+    """Return the labels of a model that was trained for some, in the order of its head; None for a bare encoder.
+
+    The names that transformers gives, LABEL_0 and so on, are those of a trained head that predicts, of none to be trained.
+    """
     if config is None:
         return None
     names = [config.id2label[index] for index in range(config.num_labels)]
-    return None if names == [f"LABEL_{index}" for index in range(len(names))] else names
+    has_head = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+    unnamed = names == [f"LABEL_{index}" for index in range(len(names))]
+    return None if unnamed and (training or not has_head) else names
 
 
 def refuse_model_of_other_script(config: PreTrainedConfig | None, script: str) -> None:
@@ -108,10 +114,9 @@ def load_model(
     names = list(config.id2label.values())
     other_labels = saved_labels is not None and saved_labels != names
     if other_labels and not args.ignore_mismatched_sizes:
-        only_model, only_data = ([n for n in a if n not in b] for a, b in ((saved_labels, names), (names, saved_labels)))
         raise UserError(
-            f"{args.model_name_or_path} was trained for other labels: only it has {', '.join(only_model[:6]) or 'none'}, only "
-            f"the data has {', '.join(only_data[:6]) or 'none'}; add --ignore_mismatched_sizes to put a new head in its place"
+            f"{args.model_name_or_path} was trained for other labels: its head has {shorten(saved_labels)}, that of this run "
+            f"would have {shorten(names)}; add --ignore_mismatched_sizes to put a new head in its place"
         )
     try:
         model, info = auto_class.from_pretrained(
@@ -149,9 +154,10 @@ def load_model(
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:
-    """Return the layer that produces the logits: the last linear one of the head with as many outputs as labels."""
+    """Return the layer that produces the logits: the last linear one of the head with as many outputs as labels, or one."""
+    width = 1 if type(model).__name__.endswith("ForMultipleChoice") else model.config.num_labels
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return [layer for layer in layers if layer.out_features == model.config.num_labels][-1]
+    return [layer for layer in layers if layer.out_features == width][-1]
 
 
 def speed_up(optimizer: torch.optim.Optimizer, model: nn.Module, parameters: set[str], multiplier: float) -> None:
@@ -163,6 +169,19 @@ def speed_up(optimizer: torch.optim.Optimizer, model: nn.Module, parameters: set
         if fast and multiplier != 1:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
             optimizer.add_param_group({**group, "params": fast, "lr": group["lr"] * multiplier})
+
+
+def check_checkpoint(checkpoint: str | bool | None, output_dir: str, config: PreTrainedConfig) -> None:
+    """Raise a `UserError` if the checkpoint to resume from was trained for other labels than `config` has."""
+    if not checkpoint:
+        return
+    folder = get_last_checkpoint(output_dir) if checkpoint is True else checkpoint
+    found = list(AutoConfig.from_pretrained(folder).id2label.values())
+    if found != list(config.id2label.values()):
+        raise UserError(
+            f"--resume_from_checkpoint: {folder} was trained for the labels {shorten(found)}, this run has "
+            f"{shorten(list(config.id2label.values()))}: resume with the data and options it began with"
+        )
 
 
 def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:

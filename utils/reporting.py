@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +21,12 @@ from utils.sampling import longest_first
 logger = logging.getLogger(__name__)
 
 # Those of them that a script computes are printed, in this order.
-OVERALL = ("accuracy", "balanced_accuracy", "roc_auc", "roc_auc_macro", "roc_auc_micro", "average_precision_macro", "f1")
-OVERALL += ("f1_macro", "f1_micro", "f1_macro_at_0.5", "matthews_corrcoef", "log_loss", "expected_calibration_error")
-OVERALL += ("pearson", "spearman", "mse", "r2")
+OVERALL = ("accuracy", "mean_reciprocal_rank", "accuracy_macro_by_candidates", "balanced_accuracy", "roc_auc", "roc_auc_macro")
+OVERALL += ("roc_auc_micro", "average_precision_macro", "f1", "f1_macro", "f1_micro", "f1_macro_at_0.5", "matthews_corrcoef")
+OVERALL += ("log_loss", "expected_calibration_error", "pearson", "spearman", "mse", "r2")
+OVERALL += ("accuracy_of_chance", "accuracy_of_most_frequent_position")
 PREFIXES = {"Validation": "eval", "Test": "predict"}
-PER_LABEL = ("support", "precision", "recall", "f1", "roc_auc", "average_precision")
+PER_LABEL = ("support", "accuracy", "predicted", "precision", "recall", "f1", "roc_auc", "average_precision")
 
 
 def predict_in_order(trainer: Trainer, dataset: Dataset, prefix: str) -> tuple[np.ndarray, np.ndarray | None, dict]:
@@ -39,15 +41,14 @@ def predict_in_order(trainer: Trainer, dataset: Dataset, prefix: str) -> tuple[n
     return output.predictions[back], targets, output.metrics
 
 
-def write_predictions(
-    path: Path, id_name: str, ids: list, names: list[str], probabilities: np.ndarray, decided: list[str]
-) -> None:
-    """Write one row a text, in the order given: its id, a probability for each label, the decision."""
+def write_predictions(path: Path, id_name: str, ids: list, names: list[str], probabilities: np.ndarray, **decided: list) -> None:
+    """Write one row a text, in the order given: its id, a probability for each name (none where it is NaN), what is decided."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([id_name, *names, "prediction"])
-        for row_id, row, decision in zip(ids, probabilities.tolist(), decided, strict=True):
-            writer.writerow([row_id, *row, decision])
+        taken = {id_name, *decided}
+        writer.writerow([id_name, *(f"label {name}" if name in taken else name for name in names), *decided])
+        for row_id, row, *decisions in zip(ids, probabilities.tolist(), *decided.values(), strict=True):
+            writer.writerow([row_id, *("" if math.isnan(value) else value for value in row), *decisions])
     logger.info("wrote %s (%s rows)", path, f"{len(ids):,}")
 
 
@@ -108,14 +109,19 @@ def save_arguments(options: dict[str, Any], output_dir: str) -> None:
 
 
 def score_table(
-    metrics: dict[str, float], prefix: str, names: list[str], thresholds: np.ndarray | None = None, limit: int = 30
+    metrics: dict[str, float],
+    prefix: str,
+    names: list[str],
+    thresholds: np.ndarray | None = None,
+    limit: int = 30,
+    heading: str = "label",
 ) -> list[list[str]]:
     """Return the table of each label's scores, the header first; of many labels those with the largest support."""
     keys = [key for key in PER_LABEL if any(f"{prefix}_{name}_{key}" in metrics for name in names)]
 
     def score(name: str, key: str) -> str:
         value = metrics.get(f"{prefix}_{name}_{key}")
-        return "–" if value is None else f"{value:.0f}" if key == "support" else f"{value:.3f}"
+        return "–" if value is None else f"{value:.0f}" if key in ("support", "predicted") else f"{value:.3f}"
 
     order = (
         sorted(range(len(names)), key=lambda i: -metrics[f"{prefix}_{names[i]}_support"])
@@ -123,7 +129,7 @@ def score_table(
         else range(len(names))
     )
     rows = [[names[i], *(score(names[i], key) for key in keys)] for i in list(order)[:limit]]
-    table = [["label", *keys], *rows]
+    table = [[heading, *keys], *rows]
     if thresholds is not None:
         column = ["threshold", *(f"{thresholds[i]:.3f}" for i in list(order)[:limit])]
         table = [[first, value, *rest] for (first, *rest), value in zip(table, column, strict=True)]
@@ -172,6 +178,8 @@ def report_data(
             "words_95th_percentile": round(float(np.percentile(words, 95)), 1),
             "duplicate_texts": len(split) - len(set(texts[name])),
         }
+        if "candidates" in split.column_names:
+            entry["candidates"] = dict(sorted(Counter(str(len(row)) for row in split["candidates"]).items()))
         if name != "train" and "train" in texts:
             entry["texts_also_in_training"] = len(set(texts[name]) & set(texts["train"]))
         if "labels" in split.column_names:
@@ -183,9 +191,10 @@ def report_data(
             entry["texts_with_contradicting_labels"] = sum(len(rows) > 1 for rows in by_text.values())
         logger.info("\n%s", name)
         for key, value in entry.items():
-            if key == "labels":
+            if key in ("labels", "candidates"):
                 for label, count in value.items():
-                    logger.info("  label %-24s %7d  %5.1f %%", label, count, 100 * count / len(split))
+                    label = f"label {label}" if key == "labels" else f"rows of {label} candidates"
+                    logger.info("  %-30s %7d  %5.1f %%", label, count, 100 * count / len(split))
             else:
                 logger.info("  %-30s %s", key.replace("_", " "), value)
     path = Path(output_dir, "data_report.json")
@@ -195,20 +204,28 @@ def report_data(
 
 
 def write_model_card(
-    trainer: Trainer, base_model: str, data: str, how_to_use: str, tables: dict[str, list[list[str]]], metrics: dict[str, float]
+    trainer: Trainer,
+    base_model: str,
+    data: str,
+    how_to_use: str,
+    tables: dict[str, list[list[str]]],
+    metrics: dict[str, float],
+    task: str = "text-classification",
 ) -> None:
     """Write README.md: the card of transformers, then how to use the model and each split's scores.
 
-    `data` names what it was trained on.
+    `data` names what it was trained on, `task` is the Hub's name of what it does.
     """
     on_the_hub = None if Path(base_model).is_dir() else base_model  # the card links it
-    trainer.create_model_card(tasks="text-classification", finetuned_from=on_the_hub, dataset=data)
+    trainer.create_model_card(tasks=task, finetuned_from=on_the_hub, dataset=data)
     sections = {"How to use": how_to_use}
     for split, table in tables.items():
         sections[f"{split} scores"] = "\n\n".join(filter(None, (markdown_table(table), overall_scores(metrics, split))))
-    with Path(trainer.args.output_dir, "README.md").open("a", encoding="utf-8") as card:
-        for heading, text in sections.items():
-            card.write(f"\n## {heading}\n\n{text}\n")
+    path = Path(trainer.args.output_dir, "README.md")
+    card = path.read_text(encoding="utf-8")
+    card = card.replace("This model was trained from scratch", f"This model is a fine-tuned version of {Path(base_model).name}")
+    card += "".join(f"\n## {heading}\n\n{text}\n" for heading, text in sections.items())
+    path.write_text(card, encoding="utf-8")
 
 
 def markdown_table(table: list[list[str]]) -> str:

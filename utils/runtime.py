@@ -41,7 +41,7 @@ def run(main: Callable[[], object]) -> None:
     """Run a script's `main` as a program: a user's mistake is one line on stderr and exit status 2, without traceback."""
     try:
         main()
-    except (UserError, ImportError) as error:  # an option may need a package that is not installed
+    except (UserError, ImportError, ConnectionError) as error:  # an option may need a package that is missing, or the Hub
         if "--log_level debug" in " ".join(sys.argv).replace("=", " "):
             raise
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
@@ -66,7 +66,7 @@ def prepare_smoke_test(
     if training_args.process_index == 0:
         folder = agreed[0] = tempfile.mkdtemp(prefix="smoke_test_")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        save_tiny_model([row["text"] for row in example_rows], os.path.join(folder, "tiny"))
+        save_tiny_model([str(list(row.values())) for row in example_rows], os.path.join(folder, "tiny"))
         with open(os.path.join(folder, "example_rows.jsonl"), "w", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in example_rows)
     if training_args.world_size > 1:  # the others wait here until the folder is filled
@@ -99,10 +99,10 @@ def float32_forward(model: PreTrainedModel) -> Iterator[None]:
             model.forward = autocast_forward
 
 
-def check_reload(folder: Path, auto_class: type, model: PreTrainedModel) -> None:
-    """Load what was saved and raise a `RuntimeError` if its logits differ from those of `model`."""
+def check_reload(folder: Path, auto_class: type, model: PreTrainedModel, shape: tuple[int, ...]) -> None:
+    """Load what was saved and raise a `RuntimeError` if its logits for tokens of `shape` differ from those of `model`."""
     reloaded = auto_class.from_pretrained(folder).eval()
-    tokens = torch.arange(5).repeat(2, 1)
+    tokens = torch.arange(5).expand(shape)
     with torch.no_grad(), float32_forward(model):
         logits = [m.cpu().eval()(input_ids=tokens).logits.float() for m in (model, reloaded)]
     if not torch.allclose(*logits, atol=1e-5):

@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-from datasets import ClassLabel, Dataset, LargeList, List
+from datasets import Dataset, LargeList, List
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, UserError, shorten
 from utils.data import require_columns, split_validation
 from utils.files import PLACE, columns
-from utils.labels import UNKNOWN, LabelFormat, as_list, natural_order, parse_cell, rarest_label, shorten
+from utils.labels import UNKNOWN, LabelFormat, as_list, class_names, natural_order, parse_cell, rarest_label
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +111,8 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
         return LabelFormat("one 0/1 column per label", names or found, names or found)
     column = found[0]
     feature, values = dataset.features[column], dataset[column]
-    classes = next((f for f in (feature, getattr(feature, "feature", None)) if isinstance(f, ClassLabel)), None)
-    if classes:
-        return LabelFormat("list of ids", found, names or classes.names, id_names=classes.names)
+    if class_names(feature):
+        return LabelFormat("list of ids", found, names or class_names(feature))
     texts = [value for value in values if isinstance(value, str) and value.strip()]
     if not delimiter and not all(value.strip().startswith(("[", "(")) or value.strip() in (names or []) for value in texts):
         delimiter = find_delimiter(column, texts)
@@ -166,7 +165,8 @@ def find_label_columns(dataset: Dataset) -> list[str]:
     if choices:
         raise UserError(
             f"{', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
-            f"run_multiple_choice.py (or name the labels with --label_column_names to train on them here)"
+            f"run_multiple_choice.py --choice_column_names {','.join(choices)} "
+            f"(or name the labels with --label_column_names to train on them here)"
         )
     named = [name for name in LABEL_NAMES if name in available]
     lists = [name for name in available if isinstance(dataset.features[name], (List, LargeList))]

@@ -1,0 +1,400 @@
+r"""Fine-tune a pretrained encoder to pick the right one of several candidates.
+
+Every candidate is read together with its context and given one logit; the softmax over a row's candidates is the answer.
+Any number of candidates, also different from row to row: those that a row lacks are never encoded, and never win.
+
+    python run_multiple_choice.py                                # the embedded sample: everyday questions, 2 to 5 candidates
+    python run_multiple_choice.py --model_name_or_path bert-base-uncased --output_dir out \
+        --train_file train.csv --validation_file validation.csv --test_file test.csv
+    accelerate launch --num_processes 4 run_multiple_choice.py configs/hellaswag.yaml --learning_rate 3e-5
+
+A row is a context (and a question), its candidates and the right one of them (`EXAMPLE_ROWS` below): one list, or one column
+a candidate; the answer a position, a letter, a key or the candidate's own text. The columns of SWAG, HellaSwag, CommonsenseQA,
+ARC, OpenBookQA, RACE, COPA, Social IQa, PIQA and WinoGrande are found. One text and a label from a fixed set is
+run_classification.py. To adapt: the loss in `choice_loss`, what the model reads in `encode`, the decision in `main`.
+"""
+
+import logging
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, Trainer, set_seed
+from transformers.hf_argparser import HfArg
+
+from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError, parse_arguments
+from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
+from utils.choices import ChoiceFormat
+from utils.data import find_ids, first_rows, load_splits, splits_to_use
+from utils.files import PLACE
+from utils.labels import UNKNOWN
+from utils.metrics import MultipleChoiceMetrics, softmax
+from utils.models import (
+    load_config,
+    load_model,
+    load_tokenizer,
+    padding_collator,
+    refuse_model_of_other_script,
+    saved_setting,
+    sequence_length,
+    speed_up,
+)
+from utils.reporting import (
+    predict_in_order,
+    print_files,
+    print_scores,
+    report_data,
+    save_arguments,
+    score_table,
+    write_model_card,
+    write_predictions,
+)
+from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
+from utils.sampling import complete_last_batch, longest_first, train_sampler
+
+logger = logging.getLogger(__name__)
+
+SAMPLE = Path(__file__).parent / "configs" / "everyday.yaml"
+HOW_TO_USE = """```python
+import torch
+from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+model, tokenizer = (auto.from_pretrained("<this folder>") for auto in (AutoModelForMultipleChoice, AutoTokenizer))
+context, candidates = "a context", ["one candidate", "another"]  # a question stands before each candidate
+inputs = tokenizer([context] * len(candidates), candidates, truncation="only_first", padding=True, return_tensors="pt")
+with torch.no_grad():
+    logits = model(**{name: tensor[None] for name, tensor in inputs.items()}).logits  # [1, candidates]
+print(logits.softmax(dim=-1))
+```"""
+EXAMPLE_ROWS = [
+    {"context": "The bread is cut.", "question": "What did he use?", "choices": ["a knife", "a spoon", "a map"], "label": 0},
+    {"context": "It rains.", "question": "What do we take?", "choices": ["the sledge", "the umbrella"], "label": 1},
+    {"context": "The lamp stays dark.", "question": "Why?", "choices": ["it is new", "blue", "no bulb", "heavy"], "label": 2},
+    {"context": "She missed the bus.", "question": "What now?", "choices": ["she walks", "she is a teacher"], "label": 0},
+    {
+        "context": "The soup is cold.",
+        "question": "And now?",
+        "choices": ["a hat", "ice", "milk", "a fork", "a stove"],
+        "label": 4,
+    },
+    {"context": "The dog barks at the door.", "question": "Why?", "choices": ["it snows", "he reads", "a guest"], "label": 2},
+]
+
+
+@dataclass
+class MultipleChoiceArguments(DataArguments):
+    """Columns and choices of this task."""
+
+    context_column_name: str | None = HfArg(
+        default=None,
+        aliases=["--text_column_names", "--text_column_name"],
+        help="Column read before each candidate, shortened where the text is too long; unset: found and printed.",
+    )
+    question_column_name: str | None = HfArg(
+        default=None, help="Column put in front of each candidate and never shortened; unset: found, where there is one."
+    )
+    choice_column_names: str | None = HfArg(
+        default=None, help="One column of lists, or one column a candidate joined by commas; unset: found and printed."
+    )
+    label_column_name: str | None = HfArg(
+        default=None, help="Column of the right candidate: position, letter, key or its own text; unset: found and printed."
+    )
+    label_descriptions: str | None = HfArg(
+        default=None,
+        help="YAML or JSON file with a sentence for each label of a single-label file: the sentences are the candidates.",
+    )
+    shuffle_choices: bool = HfArg(default=False, help="Shuffle the candidates of each training row.")
+    allow_equal_candidates: bool = HfArg(
+        default=False, help="Set aside rows whose right candidate stands there twice, instead of ending with an error."
+    )
+
+
+@dataclass
+class MultipleChoiceTrainingArguments(FineTuningArguments):
+    """This recipe's own defaults, chosen for a pretrained encoder of BERT's size."""
+
+    output_dir: str | None = HfArg(default="outputs/multiple_choice", help="Where the model, results and predictions go.")
+    per_device_train_batch_size: int = HfArg(
+        default=16, aliases=["--per_gpu_train_batch_size"], help="Rows of a training batch on each device, all candidates each."
+    )
+    head_learning_rate_multiplier: float = HfArg(
+        default=10.0, help="Learning rate of a new head (output layer and pooler), as a multiple of --learning_rate."
+    )
+    metric_for_best_model: str | None = HfArg(
+        default="accuracy",
+        aliases=["--metric_name"],
+        help="Metric on the validation data that chooses the best weights.",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.head_learning_rate_multiplier > 0:
+            raise UserError(f"--head_learning_rate_multiplier {self.head_learning_rate_multiplier}: expected above 0")
+
+
+def choice_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Return the cross-entropy of every row [rows] over the candidates that it has, in float32; 0 where the target is unknown.
+
+    Args:
+        logits: [rows, candidates], minus infinity where a row has fewer.
+        targets: position of the right candidate [rows], or `UNKNOWN`.
+        smoothing: this share of the target is spread over the candidates that the row has.
+    """
+    missing, known = logits == -torch.inf, targets != UNKNOWN
+    log_probabilities = torch.log_softmax(logits.float(), dim=1).masked_fill(missing, 0.0)
+    right = log_probabilities.gather(1, targets.clamp(min=0)[:, None])[:, 0]
+    uniform = log_probabilities.sum(dim=1) / (~missing).sum(dim=1)
+    return -((1 - smoothing) * right + smoothing * uniform) * known
+
+
+class MultipleChoiceTrainer(Trainer):
+    """`Trainer` with `choice_loss`, a faster head, and evaluation in float32.
+
+    The loss is the sum over rows divided by their number in the whole optimizer step, over all micro-batches and processes,
+    so that 1 x 16, 4 x 4 accumulated and 2 processes x 8 rows give the same loss and gradient.
+    (transformers 5 multiplies them otherwise: https://github.com/huggingface/transformers/issues/47688.)
+
+    Args:
+        head_parameters: names of the parameters of a new head; they learn `args.head_learning_rate_multiplier` times faster
+            than the encoder.
+    """
+
+    def __init__(self, *args, head_parameters: set[str] = frozenset(), **kwargs):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
+        self.head_parameters = head_parameters
+
+    def row_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return choice_loss(logits, targets, self.args.label_smoothing_factor)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        logits = choice_logits(model, inputs)
+        loss = self.row_losses(logits, inputs["labels"]).sum() / num_items_in_batch.clamp(min=1)
+        if self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes  # the rows of all processes are counted, gradients averaged
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
+        return optimizer
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
+            logits = choice_logits(model, inputs)
+        return None, logits, inputs.get("labels")
+
+    def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        if output.label_ids is not None:
+            targets = torch.from_numpy(output.label_ids)
+            losses = self.row_losses(torch.from_numpy(output.predictions), targets).double()
+            output.metrics[f"{metric_key_prefix}_loss"] = (losses.sum() / (targets != UNKNOWN).sum().clamp(min=1)).item()
+        return output
+
+    def _get_train_sampler(self, train_dataset=None):
+        return train_sampler(self.train_dataset, self.args, epoch=lambda: int(self.state.epoch or 0))
+
+    def _get_eval_sampler(self, eval_dataset):
+        return torch.utils.data.SequentialSampler(eval_dataset)  # Trainer's would shuffle, if training groups by length
+
+
+def choice_logits(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the logits [rows, most candidates of a row] of a batch of `collate`, minus infinity where a row has fewer."""
+    present = inputs["present"]
+    logits = model(**{name: tensor for name, tensor in inputs.items() if name not in ("present", "labels")}).logits.float()
+    return torch.full(present.shape, -torch.inf, device=logits.device).masked_scatter(present, logits)
+
+
+def collate(features: list[dict], pad: DataCollatorWithPadding, most: int) -> dict[str, torch.Tensor]:
+    """Return the candidates of all rows one below the other, each a row of one choice: [candidates, 1, tokens].
+
+    To the model that is the same as [rows, choices, tokens], but a row may have any number of them. `present` [rows, `most`]
+    says which of the columns of its logits a row has; `labels` [rows] are positions in these.
+    """
+    counts = torch.tensor([len(row["input_ids"]) for row in features])
+    batch = {"present": torch.arange(most) < counts[:, None]}
+    if "labels" in features[0]:
+        batch["labels"] = torch.tensor([row["labels"] for row in features])
+    names = [name for name in features[0] if name != "labels"]
+    candidates = [{name: row[name][i] for name in names} for row in features for i in range(len(row["input_ids"]))]
+    return batch | {name: tensor[:, None] for name, tensor in pad(candidates).items()}
+
+
+def encode(examples: dict[str, list], tokenizer, max_length: int) -> dict[str, list]:
+    """Tokenize each candidate with its context, which is shortened where both are too long together.
+
+    Every column becomes a list of candidates a row; `length`, in tokens of the longest, groups rows that need little padding;
+    `cut` says whether a text fills `max_length`.
+    """
+    counts = [len(candidates) for candidates in examples["candidates"]]
+    contexts = [text for text, count in zip(examples["context"], counts, strict=True) for _ in range(count)]
+    questions = [text for text, count in zip(examples["question"], counts, strict=True) for _ in range(count)]
+    candidates = [text for row in examples["candidates"] for text in row]
+    seconds = [f"{question} {text}" if question else text for question, text in zip(questions, candidates, strict=True)]
+    try:
+        encoded = tokenizer(contexts, seconds, truncation="only_first", max_length=max_length)
+    except Exception as error:  # the tokenizers library has no class of its own for this
+        lengths = [len(ids) for ids in tokenizer(seconds, add_special_tokens=False)["input_ids"]]
+        longest = int(np.argmax(lengths))
+        if lengths[longest] + tokenizer.num_special_tokens_to_add(pair=True) < max_length:
+            raise
+        place = examples[PLACE][int(np.searchsorted(np.cumsum(counts), longest, side="right"))]
+        raise UserError(
+            f"{place}: the candidate {candidates[longest][:60]!r} (with its question) has {lengths[longest]} tokens, which "
+            f"leaves the context nothing of --max_seq_length {max_length}; candidates are never cut: raise it, or shorten the row"
+        ) from error
+    bounds = [0, *np.cumsum(counts).tolist()]
+    rows = {name: [values[start:end] for start, end in zip(bounds, bounds[1:], strict=False)] for name, values in encoded.items()}
+    lengths = [max(len(ids) for ids in row) for row in rows["input_ids"]]
+    return {**rows, "length": lengths, "cut": [length == max_length for length in lengths]}
+
+
+def predicted(logits: np.ndarray) -> np.ndarray:
+    """Return the probability of each candidate [rows, candidates], in float64; NaN where a row has fewer."""
+    return np.where(np.isneginf(logits), np.nan, softmax(logits))
+
+
+def scores(probabilities: np.ndarray, targets: np.ndarray, prefix: str = "", details: bool = False) -> dict[str, float]:
+    """Return the metrics of probabilities [rows, candidates] against positions [rows], each name with `prefix` before it.
+
+    Rows whose target is unknown count nowhere.
+    """
+    known = targets != UNKNOWN
+    result = MultipleChoiceMetrics(keep_in_memory=True).compute(
+        predictions=probabilities[known], references=targets[known], details=details
+    )
+    return {f"{prefix}{name}": value for name, value in result.items()}
+
+
+def table(metrics: dict[str, float], prefix: str, most: int) -> list[list[str]]:
+    """Return the table of scores by number of candidates and by position of the right one."""
+    names = [f"candidates_{count}" for count in range(2, most + 1) if f"{prefix}_candidates_{count}_support" in metrics]
+    return score_table(metrics, prefix, [*names, *(f"position_{i}" for i in range(most))], heading="rows")
+
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Run the recipe and return its metrics. Raises `UserError`, a `ValueError`, for a mistake in data or options."""
+    # 1. Read the arguments.
+    model_args, data_args, training_args, options = parse_arguments(
+        (ModelArguments, MultipleChoiceArguments, MultipleChoiceTrainingArguments), argv, __doc__, SAMPLE
+    )
+    set_seed(training_args.seed)
+    if data_args.smoke_test:
+        prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
+    set_up_logging(training_args)
+
+    # 2. Load the data and check its shape.
+    splits = flatten(splits_to_use(load_splits(data_args), training_args.asked, data_args))
+    config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
+    training = "train" in splits
+    if not training:
+        refuse_model_of_other_script(config, "run_multiple_choice.py")
+        if config and not any(name.endswith("ForMultipleChoice") for name in config.architectures or []):
+            raise UserError(f"nothing to train on, and {config.name_or_path} has no head for multiple choice: give --train_file")
+    saved_format = saved_setting(config, "choice_format")
+    choice_format = find_choices(splits, data_args, ChoiceFormat(**saved_format) if saved_format else None)
+    splits = add_candidates(splits, choice_format, data_args, training_args.seed)
+    splits = first_rows(splits, data_args, training_args.seed)
+    id_column, ids = find_ids(splits, data_args)
+    most = max(len(candidates) for split in splits.values() for candidates in split["candidates"])
+    if data_args.check_data:
+        text_columns = ["context", "question", "candidates"]
+        report_data(splits, text_columns, partial(describe_targets, most=most), training_args.output_dir)
+        return {}
+    defined = None
+    if "validation" in splits:
+        truth = np.array(splits["validation"]["labels"])
+        defined = scores((truth[:, None] == np.arange(most)).astype(float), truth)
+    training_args.settle_evaluation(defined)
+
+    # 3. Load the tokenizer and the model.
+    tokenizer = load_tokenizer(model_args)
+    max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
+    model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, config, None, None)
+
+    # 4. Encode the examples.
+    candidates = splits["test"]["candidates"][:] if "test" in splits else []
+    for name, split in splits.items():
+        split = split.map(
+            partial(encode, tokenizer=tokenizer, max_length=max_length),
+            batched=True,
+            num_proc=data_args.preprocessing_num_workers,
+            remove_columns=[column for column in split.column_names if column != "labels"],
+            desc=f"Tokenizing {name}",
+        )
+        if any(split["cut"]):
+            share = 100 * np.mean(split["cut"])
+            logger.info("%s: in %.1f %% of the rows the context is cut to fit %d tokens", name, share, max_length)
+        splits[name] = split.remove_columns("cut")
+
+    # 5. Build the trainer.
+    if training:
+        logger.info(training_args.precision_note)
+    pad = padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None)
+    trainer = MultipleChoiceTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=complete_last_batch(splits["train"], training_args) if training else None,
+        eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
+        processing_class=tokenizer,
+        data_collator=partial(collate, pad=pad, most=most),
+        compute_metrics=lambda output: scores(predicted(output.predictions), output.label_ids),
+        head_parameters=head_parameters,
+    )
+
+    # 6. Train.
+    metrics: dict[str, float] = {}
+    if training:
+        trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trainer.save_metrics("train", trained.metrics)
+        trainer.save_state()
+        metrics |= trained.metrics
+
+    # 7. Evaluate.
+    tables = {}
+    if "validation" in splits:
+        logits, targets, found = predict_in_order(trainer, splits["validation"], "eval")
+        found |= scores(predicted(logits), targets, "eval_", details=True)
+        trainer.save_metrics("eval", found)
+        tables["Validation"] = table(found, "eval", most)
+        metrics |= found
+
+    # 8. Predict and report.
+    output_dir = Path(training_args.output_dir)
+    if training:
+        trainer.model.config.choice_format = asdict(choice_format)
+        tokenizer.model_max_length = max_length
+        trainer.save_model()
+    if "test" in splits:
+        logits, targets, found = predict_in_order(trainer, splits["test"], "predict")
+        probabilities = predicted(logits)
+        if targets is not None:
+            found |= scores(probabilities, targets, "predict_", details=True)
+            tables["Test"] = table(found, "predict", most)
+        trainer.save_metrics("predict", found)
+        metrics |= found
+        if trainer.is_world_process_zero():
+            decided = np.nanargmax(probabilities, axis=1).tolist()
+            names = list(choice_format.descriptions or (f"choice{i}" for i in range(most)))
+            texts = [names[i] if choice_format.descriptions else row[i] for row, i in zip(candidates, decided, strict=True)]
+            path = output_dir / "predictions.csv"
+            write_predictions(path, id_column, ids, names, probabilities, prediction=decided, prediction_text=texts)
+    if trainer.is_world_process_zero():
+        save_arguments(options, output_dir)
+        if training:
+            data = data_args.dataset_name or data_args.train_file
+            write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics, task="multiple-choice")
+        print_scores(tables, metrics)
+        if data_args.smoke_test:
+            check_reload(output_dir, AutoModelForMultipleChoice, trainer.model, shape=(1, 2, 5))
+        else:
+            print_files(output_dir)
+    return metrics
+
+
+if __name__ == "__main__":
+    run(main)

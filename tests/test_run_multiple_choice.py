@@ -1,0 +1,218 @@
+"""run_multiple_choice.py end to end on a tiny model: that it learns, what it writes, what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import launch, make_choice_rows, make_rows, write_csv, write_jsonl
+from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+import run_classification
+import run_multilabel
+import run_multiple_choice
+
+LEARN = "--learning_rate 3e-3 --head_learning_rate_multiplier 1 --num_train_epochs 6 --per_device_train_batch_size 8".split()
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def same_predictions(folder, other):
+    for row, expected in zip(*(read_csv(path / "predictions.csv") for path in (folder, other)), strict=True):
+        assert list(row) == list(expected)
+        for name, value in row.items():
+            number = name.startswith("choice") and value
+            assert (pytest.approx(float(value), abs=1e-6) == float(expected[name])) if number else (value == expected[name])
+
+
+def files_of(folder, rows):
+    return [f"--{name}_file={write_jsonl(folder / f'{name}.jsonl', split)}" for name, split in rows.items()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_model):
+    folder = tmp_path_factory.mktemp("choice")
+    splits = {"train": make_choice_rows(200, 0), "validation": make_choice_rows(50, 1), "test": make_choice_rows(40, 2)}
+    output = folder / "o"
+    files = files_of(folder, splits)
+    metrics = run_multiple_choice.main([f"--model_name_or_path={tiny_model}", f"--output_dir={output}", *files, *LEARN])
+    return output, metrics, splits["test"], files
+
+
+def test_it_learns_and_writes_its_files(trained):
+    output, metrics, test, _ = trained
+    assert metrics["predict_accuracy"] > 0.9 and metrics["predict_mean_reciprocal_rank"] > 0.95
+    rows = read_csv(output / "predictions.csv")
+    assert list(rows[0]) == ["id", *(f"choice{i}" for i in range(5)), "prediction", "prediction_text"]
+    assert [row["id"] for row in rows] == [row["id"] for row in test]
+    counts, correct, ranks = [], [], []
+    for found, given in zip(rows, test, strict=True):
+        probabilities = [float(found[f"choice{i}"]) for i in range(len(given["choices"]))]
+        assert all(found[f"choice{i}"] == "" for i in range(len(given["choices"]), 5))
+        assert sum(probabilities) == pytest.approx(1)
+        assert int(found["prediction"]) == int(np.argmax(probabilities))
+        assert found["prediction_text"] == given["choices"][int(found["prediction"])]
+        counts.append(len(probabilities))
+        correct.append(int(found["prediction"]) == given["label"])
+        ranks.append(1 / sum(p >= probabilities[given["label"]] for p in probabilities))
+    assert metrics["predict_accuracy"] == pytest.approx(np.mean(correct))
+    assert metrics["predict_mean_reciprocal_rank"] == pytest.approx(np.mean(ranks))
+    assert metrics["predict_accuracy_of_chance"] == pytest.approx(np.mean(1 / np.array(counts)))
+    by_count = [np.mean([c for c, n in zip(correct, counts, strict=True) if n == count]) for count in sorted(set(counts))]
+    assert metrics["predict_accuracy_macro_by_candidates"] == pytest.approx(np.mean(by_count))
+    usual = max(np.bincount([row["label"] for row in test])) / len(test)
+    assert metrics["predict_accuracy_of_most_frequent_position"] == pytest.approx(usual)
+    third = [c for c, row in zip(correct, test, strict=True) if row["label"] == 2]
+    assert metrics["predict_position_2_accuracy"] == pytest.approx(np.mean(third))
+    names = {path.name for path in output.iterdir()}
+    assert names >= {"README.md", "args.yaml", "all_results.json", "eval_results.json", "predict_results.json", "config.json"}
+    assert "AutoModelForMultipleChoice" in (output / "README.md").read_text()
+
+
+def test_the_card_says_how_to_get_the_same_probabilities(trained):
+    output, _, test, _ = trained
+    code = (output / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    row = next(row for row in test if len(row["choices"]) == 3)
+    code = code.replace('"<this folder>"', repr(str(output))).replace('"a context"', repr(row["context"]))
+    code = code.replace('["one candidate", "another"]', repr(row["choices"])).replace("print(", "found = (")
+    scope: dict = {}
+    exec(code, scope)
+    written = read_csv(output / "predictions.csv")[test.index(row)]
+    expected = [float(written[f"choice{i}"]) for i in range(3)]
+    np.testing.assert_allclose(scope["found"][0], expected, atol=1e-5)
+
+
+def test_saved_model_predicts_alone_unlabelled_and_in_order(trained, tmp_path):
+    output, metrics, test, _ = trained
+    unlabelled = write_jsonl(tmp_path / "test.jsonl", [{k: v for k, v in row.items() if k != "label"} for row in test])
+    found = run_multiple_choice.main(
+        [f"--model_name_or_path={output}", f"--test_file={unlabelled}", f"--output_dir={tmp_path / 'o'}"]
+    )
+    same_predictions(tmp_path / "o", output)
+    assert "predict_accuracy" not in found
+    labelled = write_jsonl(tmp_path / "v.jsonl", test)
+    found = run_multiple_choice.main(
+        [f"--model_name_or_path={output}", f"--validation_file={labelled}", f"--output_dir={tmp_path / 'p'}"]
+    )
+    assert found["eval_accuracy"] == metrics["predict_accuracy"]
+
+
+def test_args_yaml_runs_the_same_run_again(trained, tmp_path):
+    output, metrics, _, _ = trained
+    again = run_multiple_choice.main([str(output / "args.yaml"), f"--output_dir={tmp_path}"])
+    assert again["predict_loss"] == pytest.approx(metrics["predict_loss"], abs=1e-6)
+    same_predictions(tmp_path, output)
+
+
+def test_shuffled_choices_learn_as_well(trained, tmp_path, tiny_model):
+    _, _, _, files = trained
+    metrics = run_multiple_choice.main(
+        [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path}", *files, *LEARN, "--shuffle_choices"]
+    )
+    assert metrics["predict_accuracy"] > 0.9
+
+
+def test_a_model_that_has_learnt_positions_is_found_out(tmp_path, tiny_model):
+    """The position is written in the candidates, and the right one always stands first in training."""
+    texts = ["first one", "second one", "third one"]
+
+    def rows(count, right):
+        choices = [[f"{text} my order {n % 7}" for text in texts] for n in range(count)]
+        return [{"context": f"the kettle {n}", "choices": row, "label": right(n)} for n, row in enumerate(choices)]
+
+    splits = {"train": rows(60, lambda n: 0), "validation": rows(12, lambda n: 0), "test": rows(30, lambda n: n % 3)}
+    splits["train"][0]["choices"] = splits["train"][0]["choices"][:2]
+    metrics = run_multiple_choice.main(
+        [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path}", *files_of(tmp_path, splits), *LEARN]
+    )
+    assert metrics["predict_position_0_accuracy"] == 1 and metrics["predict_position_1_accuracy"] == 0
+    assert metrics["predict_position_0_predicted"] == 30
+
+
+def test_labels_told_in_sentences_are_predicted_by_name(tmp_path, tiny_model):
+    names = {"defect": "broken cracked leaks", "praise": "lovely wonderful superb"}
+    (tmp_path / "labels.yaml").write_text("".join(f"{name}: {text}\n" for name, text in names.items()))
+    single = [row for row in make_rows(800, 1) if len(row["labels"]) == 1]
+    rows = [{"text": row["text"], "label": row["labels"][0]} for row in single if row["labels"][0] in names]
+    files = files_of(tmp_path, {"train": rows[:-20], "test": rows[-20:]})
+    output = tmp_path / "o"
+    base = [f"--model_name_or_path={tiny_model}", *files, "--max_steps=2", f"--output_dir={output}"]
+    run_multiple_choice.main([*base, f"--label_descriptions={tmp_path / 'labels.yaml'}"])
+    found = read_csv(output / "predictions.csv")
+    assert list(found[0]) == ["row", "defect", "praise", "prediction", "prediction_text"]
+    assert all(row["prediction_text"] == list(names)[int(row["prediction"])] for row in found)
+    unlabelled = write_csv(tmp_path / "u.csv", ["text"], [[row["text"]] for row in rows[-20:]])
+    run_multiple_choice.main([f"--model_name_or_path={output}", f"--test_file={unlabelled}", f"--output_dir={tmp_path / 'p'}"])
+    assert [row["prediction"] for row in read_csv(tmp_path / "p" / "predictions.csv")] == [row["prediction"] for row in found]
+
+
+# The command of the README of HF's run_swag.py, files in place of the Hub.
+HF_COMMAND = (
+    "--model_name_or_path {model} --do_train --do_eval --learning_rate 5e-5 --num_train_epochs 3 --output_dir {out} "
+    "--per_gpu_eval_batch_size=16 --per_device_train_batch_size=16 --overwrite_output "
+    "--train_file {train} --validation_file {train}"
+)
+
+
+def test_the_swag_command_of_the_hf_examples_runs_unchanged(tmp_path, tiny_model):
+    header = ["video-id", "fold-ind", "startphrase", "sent1", "sent2", "gold-source", *(f"ending{i}" for i in range(4)), "label"]
+    four = [row for row in make_choice_rows(90, 4) if len(row["choices"]) == 4]
+    rows = [[n, n, "x", row["context"], "the", "gold", *row["choices"], row["label"]] for n, row in enumerate(four)]
+    train = write_csv(tmp_path / "train.csv", header, rows)
+    metrics = run_multiple_choice.main(HF_COMMAND.format(model=tiny_model, out=tmp_path / "o", train=train).split())
+    assert 0 <= metrics["eval_accuracy"] <= 1 and metrics["eval_accuracy_of_chance"] == 0.25
+    assert metrics["train_samples_per_second"] > 0 and "predict_loss" not in metrics
+
+
+def test_models_of_other_scripts_and_bare_encoders_do_not_predict(trained, tmp_path, tiny_model):
+    output, _, test, _ = trained
+    test = write_jsonl(tmp_path / "t.jsonl", test)
+    texts = write_jsonl(tmp_path / "rows.jsonl", make_rows(30))
+    predict = [f"--test_file={test}", f"--output_dir={tmp_path / 'p'}"]
+    with pytest.raises(ValueError, match="nothing to train on, and .* has no head for multiple choice"):
+        run_multiple_choice.main([f"--model_name_or_path={tiny_model}", *predict])
+    run_multilabel.main(
+        [f"--model_name_or_path={tiny_model}", f"--train_file={texts}", "--max_steps=1", f"--output_dir={tmp_path / 'm'}"]
+    )
+    with pytest.raises(ValueError, match="any number of labels a text: use run_multilabel.py"):
+        run_multiple_choice.main([f"--model_name_or_path={tmp_path / 'm'}", *predict])
+    for script in (run_classification, run_multilabel):
+        with pytest.raises(ValueError, match="trained for multiple choice: use run_multiple_choice.py"):
+            script.main([f"--model_name_or_path={output}", *predict])
+        with pytest.raises(ValueError, match="run_multiple_choice.py --choice_column_names choices"):
+            script.main([f"--model_name_or_path={tiny_model}", f"--train_file={test}", f"--output_dir={tmp_path / 'p'}"])
+
+
+def test_a_candidate_that_leaves_no_room_is_an_error(tmp_path, tiny_model):
+    rows = make_choice_rows(12, 1)
+    rows[5]["choices"][1] = " ".join(["kettle"] * 30)
+    train = write_jsonl(tmp_path / "train.jsonl", rows)
+    with pytest.raises(ValueError, match=r"train.jsonl, line 6: the candidate 'kettle .* has 30 tokens, .* --max_seq_length 24"):
+        run_multiple_choice.main(
+            [f"--model_name_or_path={tiny_model}", f"--train_file={train}", "--max_seq_length=24", f"--output_dir={tmp_path}",
+             "--validation_fraction=0"]
+        )  # fmt: skip
+
+
+def test_check_data_reports_before_any_model(tmp_path):
+    train = write_jsonl(tmp_path / "a.jsonl", make_choice_rows(50, 1))
+    run_multiple_choice.main(["--check_data", f"--train_file={train}", f"--output_dir={tmp_path / 'o'}"])
+    report = json.loads((tmp_path / "o" / "data_report.json").read_text())
+    assert sum(report["train"]["labels"].values()) == report["train"]["rows"] == 45
+    assert sum(report["train"]["candidates"].values()) == 45 and set(report["train"]["candidates"]) == {"2", "3", "4", "5"}
+
+
+def test_smoke_test_in_two_processes():
+    result = launch("torchrun", "--nproc_per_node", "2", "run_multiple_choice.py", "--smoke_test")
+    assert "smoke test passed" in result.stderr
+
+
+def test_a_model_loads_as_usual(trained):
+    output, _, _, _ = trained
+    model, tokenizer = AutoModelForMultipleChoice.from_pretrained(output), AutoTokenizer.from_pretrained(output)
+    assert model.dtype == torch.float32 and tokenizer.model_max_length == 64
+    assert model.config.choice_format["answer_kind"] == "index"
