@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, Trainer, set_seed
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import FineTuningArguments, ModelArguments, TextArguments, UserError, parse_arguments
+from utils.arguments import FineTuningArguments, ModelArguments, TextArguments, UserError
 from utils.class_shapes import add_targets, find_classes
 from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
@@ -44,6 +44,7 @@ from utils.models import (
     sequence_length,
     speed_up,
 )
+from utils.parsing import parse_arguments
 from utils.reporting import (
     predict_in_order,
     print_files,
@@ -90,7 +91,7 @@ class ClassificationArguments(TextArguments):
         default=None, help="A GLUE task such as mrpc: loads it from the Hub unless files are given, and picks its metric."
     )
     label_column_name: str | None = HfArg(
-        default=None, aliases=["--label_column_names"], help="Column of the label; unset: found and printed."
+        default=None, aliases=["--label_column_names"], help="Column of the label, unknown where empty or -1; unset: found."
     )
     problem_type: Literal["binary", "multi", "regression"] | None = HfArg(
         default=None, help="Insist on two classes, several classes, or numbers; unset: found from the labels."
@@ -133,7 +134,7 @@ class ClassificationTrainingArguments(FineTuningArguments):
     class_weights: str = HfArg(
         default="none",
         help="Weight of each class in the loss: none, balanced (inverse to its share of the training split), sqrt (the square "
-        "root of that), or a number for each class joined by commas, in the order of the labels.",
+        "root of that), or a number for each class joined by commas, in the order of the labels as printed.",
     )
     prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each class's share of the training split.")
     head_learning_rate_multiplier: float = HfArg(

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, Trainer, set_seed
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import FineTuningArguments, ModelArguments, TextArguments, UserError, parse_arguments
+from utils.arguments import FineTuningArguments, ModelArguments, TextArguments, UserError
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.imbalance import parse_weights, positive_weights, prior_log_odds
 from utils.labels import UNKNOWN, describe_targets
@@ -43,6 +43,7 @@ from utils.models import (
     sequence_length,
     speed_up,
 )
+from utils.parsing import parse_arguments
 from utils.reporting import (
     Submission,
     predict_in_order,

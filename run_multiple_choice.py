@@ -24,7 +24,7 @@ import torch
 from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, Trainer, set_seed
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError, parse_arguments
+from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError
 from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
 from utils.choices import ChoiceFormat
 from utils.data import find_ids, first_rows, load_splits, splits_to_use
@@ -41,6 +41,7 @@ from utils.models import (
     sequence_length,
     speed_up,
 )
+from utils.parsing import parse_arguments
 from utils.reporting import (
     predict_in_order,
     print_files,
@@ -270,10 +271,13 @@ def scores(probabilities: np.ndarray, targets: np.ndarray, prefix: str = "", det
     return {f"{prefix}{name}": value for name, value in result.items()}
 
 
-def table(metrics: dict[str, float], prefix: str, most: int) -> list[list[str]]:
-    """Return the table of scores by number of candidates and by position of the right one."""
-    names = [f"candidates_{count}" for count in range(2, most + 1) if f"{prefix}_candidates_{count}_support" in metrics]
-    return score_table(metrics, prefix, [*names, *(f"position_{i}" for i in range(most))], heading="rows")
+def table(metrics: dict[str, float], prefix: str, names: list[str]) -> list[list[str]]:
+    """Return the table of scores by number of candidates and by position of the right one, a position's name in `names`."""
+    counts = [count for count in range(2, len(names) + 1) if f"{prefix}_candidates_{count}_support" in metrics]
+    keys = [*(f"candidates_{count}" for count in counts), *(f"position_{position}" for position in range(len(names)))]
+    heading, *rows = score_table(metrics, prefix, keys, limit=len(keys), heading="right candidate")
+    shown = [*(f"any of {count}" for count in counts), *names]
+    return [heading, *([name, *row[1:]] for name, row in zip(shown, rows, strict=True))]
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
@@ -301,9 +305,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits = first_rows(splits, data_args, training_args.seed)
     id_column, ids = find_ids(splits, data_args)
     most = max(len(candidates) for split in splits.values() for candidates in split["candidates"])
+    names = list(choice_format.descriptions or (f"choice{position}" for position in range(most)))
     if data_args.check_data:
         text_columns = ["context", "question", "candidates"]
-        report_data(splits, text_columns, partial(describe_targets, most=most), training_args.output_dir)
+        report_data(splits, text_columns, partial(describe_targets, names=names), training_args.output_dir)
         return {}
     defined = None
     if "validation" in splits:
@@ -360,7 +365,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         logits, targets, found = predict_in_order(trainer, splits["validation"], "eval")
         found |= scores(predicted(logits), targets, "eval_", details=True)
         trainer.save_metrics("eval", found)
-        tables["Validation"] = table(found, "eval", most)
+        tables["Validation"] = table(found, "eval", names)
         metrics |= found
 
     # 8. Predict and report.
@@ -374,12 +379,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         probabilities = predicted(logits)
         if targets is not None:
             found |= scores(probabilities, targets, "predict_", details=True)
-            tables["Test"] = table(found, "predict", most)
+            tables["Test"] = table(found, "predict", names)
         trainer.save_metrics("predict", found)
         metrics |= found
         if trainer.is_world_process_zero():
             decided = np.nanargmax(probabilities, axis=1).tolist()
-            names = list(choice_format.descriptions or (f"choice{i}" for i in range(most)))
             texts = [names[i] if choice_format.descriptions else row[i] for row, i in zip(candidates, decided, strict=True)]
             path = output_dir / "predictions.csv"
             write_predictions(path, id_column, ids, names, probabilities, prediction=decided, prediction_text=texts)

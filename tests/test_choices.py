@@ -113,6 +113,18 @@ SHAPES = {
         {"answer": ["2", "1"]},
         ("He _ cuts.", "", "a position from 1"),
     ),
+    "Kaggle's science exam": (
+        {"id": 0, "prompt": "Which cuts?"},
+        lambda texts: dict(zip("ABCD", texts, strict=True)),
+        {"answer": ["B", "A"]},
+        ("Which cuts?", "", "a letter from A"),
+    ),
+    "MedMCQA": (
+        {"id": "x", "question": "Which cuts?", "exp": "A knife cuts."},
+        lambda texts: numbered("op", texts, "abcd"),
+        {"cop": [1, 0]},
+        ("Which cuts?", "", "a position from 0"),
+    ),
     "the candidate's own text": (
         {"context": "He cuts."},
         lambda texts: {"candidates": texts if texts == TEXTS else texts[:2]},

@@ -83,6 +83,13 @@ def test_every_shape_gives_the_same_targets(tmp_path, make, kind):
         assert label_format.names == LABELS
 
 
+def test_ids_of_another_file_are_mapped_by_name(tmp_path):
+    label_format = recognize_labels(as_named_ids(tmp_path), [], None, None)
+    features = Features({**HUB, "labels": Sequence(ClassLabel(names=LABELS[::-1]))})
+    rows = {"text": ["a", "b"], "labels": [[0], [1, 3]], PLACE: ["x", "y"]}
+    np.testing.assert_array_equal(label_format.targets(Dataset.from_dict(rows, features)), [[0, 0, 0, 1], [1, 0, 1, 0]])
+
+
 def test_unknown_and_soft_cells(tmp_path):
     rows = [["a", "1", "0.25"], ["b", "-1", ""], ["c", "0", "1.0"], ["d", "", "True"]]
     dataset = read_files(write_csv(tmp_path / "a.csv", ["text", "x", "y"], rows))

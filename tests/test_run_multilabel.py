@@ -194,7 +194,8 @@ def test_saved_model_remembers_its_pair_and_its_length(tmp_path, tiny_model):
 
 
 def test_flags_and_strategies_as_in_the_examples_of_hugging_face():
-    from utils.arguments import ModelArguments, parse_arguments
+    from utils.arguments import ModelArguments
+    from utils.parsing import parse_arguments
 
     def parse(*argv):
         types = (ModelArguments, run_multilabel.MultilabelArguments, run_multilabel.MultilabelTrainingArguments)

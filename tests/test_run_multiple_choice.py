@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import launch, make_choice_rows, make_rows, write_csv, write_jsonl
+from conftest import ROOT, launch, make_choice_rows, make_rows, write_csv, write_jsonl
 from transformers import AutoModelForMultipleChoice, AutoTokenizer
 
 import run_classification
@@ -204,6 +204,27 @@ def test_check_data_reports_before_any_model(tmp_path):
     report = json.loads((tmp_path / "o" / "data_report.json").read_text())
     assert sum(report["train"]["labels"].values()) == report["train"]["rows"] == 45
     assert sum(report["train"]["candidates"].values()) == 45 and set(report["train"]["candidates"]) == {"2", "3", "4", "5"}
+
+
+def test_sample_is_as_large_and_varied_as_promised():
+    contexts, sizes = [], {}
+    for split in ("train", "validation", "test"):
+        lines = (ROOT / "data" / "multiple_choice" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        sizes[split] = len(rows)
+        contexts += [row["context"] for row in rows]
+        assert {len(row["choices"]) for row in rows} == {2, 3, 4, 5}
+        assert all(len(set(row["choices"])) == len(row["choices"]) > row["label"] >= 0 for row in rows)
+        longest = [max(row["choices"], key=len) == row["choices"][row["label"]] for row in rows]
+        assert np.mean(longest) < 0.45  # the length does not give the answer away
+    assert sizes["train"] >= 200 and sizes["validation"] >= 60 and sizes["test"] >= 60
+    assert len(set(contexts)) == len(contexts)
+
+
+def test_the_sample_learns(tmp_path):
+    launch("python", "run_multiple_choice.py", "configs/everyday.yaml", "--output_dir", str(tmp_path))
+    metrics = json.loads((tmp_path / "all_results.json").read_text())
+    assert 0.55 < metrics["predict_accuracy"] < 1 and metrics["predict_accuracy_of_chance"] < 0.35
 
 
 def test_smoke_test_in_two_processes():

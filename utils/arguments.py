@@ -1,20 +1,15 @@
-"""Arguments that every script shares, and the parser: a command line, or a YAML/JSON file plus overrides."""
+"""Arguments that every script shares: the model, the data, and how to train."""
 
-import difflib
-import json
 import logging
 import os
-import sys
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
-from transformers import HfArgumentParser, TrainingArguments
-from transformers.hf_argparser import HfArg, string_to_bool
+from transformers import TrainingArguments
+from transformers.hf_argparser import HfArg
 from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
@@ -250,130 +245,3 @@ def fastest_precision(use_cpu: bool) -> tuple[bool, bool, str]:
         if torch.cuda.get_device_capability() >= (7, 0):
             return False, True, "this GPU has no native bf16"
     return False, False, "this device has no fast half precision"
-
-
-# Options of HF's older examples, of transformers 4 and of habit, and what to write here.
-RENAMED_OPTIONS = {
-    "evaluation_strategy": "write --eval_strategy",
-    "warmup_ratio": "write --warmup_steps; a value below 1 is a share of all steps",
-    "group_by_length": "write --train_sampling_strategy group_by_length (the default here)",
-    "no_cuda": "write --use_cpu",
-    "use_mps_device": "leave it out, Apple's GPU is found",
-    "logging_dir": "leave it out, set the variable TENSORBOARD_LOGGING_DIR",
-    "overwrite_cache": "leave it out, files are read anew each time",
-    "save_safetensors": "leave it out, weights are always saved so",
-    "fp16_opt_level": "leave it out, write --fp16 or --bf16",
-    "half_precision_backend": "leave it out, write --fp16 or --bf16",
-    "use_fast_tokenizer": "leave it out, fast tokenizers are the rule",
-    "use_auth_token": "write --token",
-    "shuffle_seed": "write --data_seed",
-    "batch_size": "write --per_device_train_batch_size",
-    "lr": "write --learning_rate",
-    "epochs": "write --num_train_epochs",
-    "num_epochs": "write --num_train_epochs",
-    "max_length": "write --max_seq_length",
-    "do_regression": "write --problem_type regression",
-    "labels": "write --label_column_name or --label_column_names",
-    "remove_columns": "leave it out, only the columns that are named or found are used",
-    "train_split_name": "leave it out; splits are found by name, others are dropped with --remove_splits",
-    "validation_split_name": "leave it out; splits are found by name, others are dropped with --remove_splits",
-    "test_split_name": "leave it out; splits are found by name, others are dropped with --remove_splits",
-    "adafactor": "write --optim adafactor",
-    "torchdynamo": "write --torch_compile",
-}
-
-
-class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Show each default, and the script's docstring with its line breaks."""
-
-
-class ArgumentParser(HfArgumentParser):
-    """`HfArgumentParser` that raises one line instead of printing the usage of 150 options."""
-
-    def add_argument(self, *names, **options):
-        if names[0] == "--resume_from_checkpoint":
-            options |= {"nargs": "?", "const": "True"}
-        if names[0].startswith("--no_") and options.get("action") == "store_false":
-            options["help"] = f"Turn off --{names[0].removeprefix('--no_')}."
-        if options.get("type") is string_to_bool and "nargs" not in options:
-            options |= {"nargs": "?", "const": True}  # a flag that is unset by default: --fp16 alone means True
-        return super().add_argument(*names, **options)
-
-    def error(self, message):
-        raise UserError(f"{message} (see --help)")
-
-
-def parse_arguments(dataclass_types, argv: list[str] | None, description: str, sample: Path) -> tuple:
-    """Return one instance of each dataclass, then the dict of every option's value, ready for `args.yaml`.
-
-    Args:
-        dataclass_types: the dataclasses, in the order of the returned instances.
-        argv: the command line without the program's name; `None` reads `sys.argv`. A first argument that ends in
-            .yaml, .yml or .json is read as a file of options; the rest overrides it.
-        description: the script's docstring, for `--help`.
-        sample: the options of the embedded sample, used where there are no arguments at all.
-
-    Raises:
-        UserError: an unknown, renamed or ill-typed option, or a file of options that cannot be read.
-    """
-    argv = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
-    if not argv:
-        if not sample.is_file():
-            raise UserError(f"nothing to do: the sample {sample.name} is not here; give --train_file, or --smoke_test")
-        argv = [str(sample)]
-    parser = ArgumentParser(
-        dataclass_types,
-        description=description,
-        usage="%(prog)s [options.yaml] [--option value ...]",
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
-    known = {field.name for dataclass_type in dataclass_types for field in fields(dataclass_type) if field.init}
-    if argv[0].endswith((".yaml", ".yml", ".json")):
-        several = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
-        argv = _read_options(argv[0], known, several) + argv[1:]
-    namespace, unknown = parser.parse_known_args(argv)
-    if unknown:
-        raise UserError(_unknown_option(unknown[0], known))
-    values = vars(namespace)
-    try:
-        instances = parser.parse_dict(values, allow_extra_keys=True)
-    except (ValueError, ImportError) as error:  # TrainingArguments checks its own combinations
-        raise UserError(" ".join(str(error).split())) from error
-    return *instances, {name: value for name, value in values.items() if name != "token" and not name.endswith("_token")}
-
-
-def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:
-    """Return the options of a YAML or JSON file as a command line; a list is joined by commas if its option takes one value."""
-    try:
-        options = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
-    if not isinstance(options, dict):
-        raise UserError(f"{path} holds no options: expected lines such as `learning_rate: 3.0e-5`")
-    arguments = []
-    for name, value in options.items():
-        if name not in known:
-            raise UserError(f"{path}: {_unknown_option(f'--{name}', known)}")
-        if isinstance(value, list) and value and name in several:
-            arguments += [f"--{name}", *map(str, value)]
-        elif isinstance(value, list) and value:
-            arguments.append(f"--{name}={','.join(map(str, value))}")
-        elif isinstance(value, dict):
-            arguments.append(f"--{name}={json.dumps(value)}")
-        elif value is not None and value != []:
-            arguments.append(f"--{name}={value}")
-    return arguments
-
-
-def _unknown_option(option: str, known: set[str]) -> str:
-    """Return a message for an option that does not exist: its new name, or the nearest one."""
-    name = option.split("=")[0].lstrip("-").replace("-", "_")
-    if not option.startswith("-"):
-        return f"unexpected argument {option!r}: every value follows an option, such as --train_file {option}"
-    if name in RENAMED_OPTIONS:
-        return f"--{name} is not an option: {RENAMED_OPTIONS[name]}"
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"unknown option --{name}" + (f": did you mean --{nearest[0]}?" if nearest else " (see --help)")

@@ -16,27 +16,18 @@ from utils.classes import class_name, is_missing
 from utils.data import find_text_columns, require_columns, split_validation
 from utils.files import PLACE, columns
 from utils.labels import UNKNOWN, natural_order
-from utils.shapes import LABEL_NAMES, is_cell_column
+from utils.shapes import CHOICE_COLUMN, LABEL_NAMES, is_cell_column
 
 logger = logging.getLogger(__name__)
 
 CONTEXT_NAMES = ("context", "sent1", "ctx", "article", "passage", "premise", "goal", "paragraph", "support", "sentence", "text")
+CONTEXT_NAMES += ("flores_passage", "prompt")
 QUESTION_NAMES = ("question", "question_stem", "stem", "sent2", "query")
 CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices_text", "endings", "options", "candidates")
-CHOICE_LISTS += ("options_text", "candidates_text", "answers")
-NUMBERED = re.compile(r"^(ending|choice|option|answer|candidate|alternative|sol|solution)_?([0-9]+|[a-zA-Z])$")
-ANSWER_NAMES = (
-    "label",
-    "labels",
-    "answerKey",
-    "answer_key",
-    "answer",
-    "correct_answer",
-    "correct",
-    "gold",
-    "target",
-    "answer_idx",
-)
+CHOICE_LISTS += ("options_text", "candidates_text")
+LETTER = re.compile(r"^()([A-Z])$")  # columns A, B, C…
+ANSWER_NAMES = ("label", "labels", "answerKey", "answer_key", "answer", "correct_answer", "correct", "gold", "target")
+ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
 
 
 def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
@@ -140,7 +131,7 @@ def _find_candidates(dataset: Dataset, saved: ChoiceFormat | None) -> list[str]:
         return lists[:1]
     stems: dict[str, list[str]] = {}
     for name in available:
-        if match := NUMBERED.match(name):
+        if match := CHOICE_COLUMN.match(name) or LETTER.match(name):
             stems.setdefault(match[1], []).append(name)
     numbered = max(stems.values(), key=len, default=[])
     if len(numbered) > 1:
@@ -193,7 +184,7 @@ def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: Choi
     label = args.label_column_name or _first((*LABEL_NAMES, *ANSWER_NAMES), columns(first), saved and saved.answer)
     if label is None and set(splits) != {"test"}:
         raise UserError(f"no label column among {', '.join(columns(first))}: name it with --label_column_name")
-    if args.context_column_name or not saved:
+    if args.context_column_name or not (saved and saved.descriptions):
         text_args = TextArguments(text_column_names=args.context_column_name)
         texts = find_text_columns(splits, text_args, [label] if label else [])
     else:
@@ -268,8 +259,7 @@ def _shuffle(row: dict, index: int, seed: int) -> dict:
     return {"candidates": [row["candidates"][i] for i in order], "labels": order.index(row["labels"])}
 
 
-def describe_targets(targets: np.ndarray, most: int) -> dict[str, Any]:
-    """Return what `--check_data` says of the positions [rows] of right candidates."""
-    counts = np.bincount(targets[targets != UNKNOWN], minlength=most).tolist()
-    labels = {f"position {position}": count for position, count in enumerate(counts)}
-    return {"labels": labels, "rows_without_label": int((targets == UNKNOWN).sum())}
+def describe_targets(targets: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """Return what `--check_data` says of the positions [rows] of right candidates, each under its name."""
+    counts = np.bincount(targets[targets != UNKNOWN], minlength=len(names)).tolist()
+    return {"labels": dict(zip(names, counts, strict=True)), "rows_without_label": int((targets == UNKNOWN).sum())}

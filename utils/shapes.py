@@ -17,7 +17,9 @@ logger = logging.getLogger(__name__)
 
 LABEL_NAMES = ("labels", "label", "topics", "tags", "categories", "emotions", "genres", "classes")
 LABEL_NAMES += ("topic", "tag", "category", "emotion", "genre", "class", "intent", "target")
-CHOICE_COLUMN = re.compile(r"^(ending|choice|option|answer|candidate)_?([0-9]|[a-eA-E])$")
+CHOICE_COLUMN = re.compile(
+    r"^(ending|choice|option|op|answer|mc_answer|ans|candidate|alternative|solution|sol)_?([0-9]+|[a-zA-Z])$"
+)
 CHOICE_LISTS = ("endings", "choices", "options", "candidates")
 
 
@@ -201,7 +203,7 @@ def is_cell_column(dataset: Dataset, name: str) -> bool:
 
 def choice_columns(dataset: Dataset) -> list[str]:
     """Return the columns that look like the candidates of multiple choice: ending0, ending1…, or a list `choices`."""
-    numbered = [name for name in columns(dataset) if CHOICE_COLUMN.match(name)]
+    numbered = [name for name in columns(dataset) if CHOICE_COLUMN.match(name) and not is_cell_column(dataset, name)]
     first = dataset[0]
     lists = [name for name in columns(dataset) if name in CHOICE_LISTS and isinstance(first[name], (list, dict))]
     lists += [name for name in columns(dataset) if isinstance(first[name], dict) and "choices" in first[name]]
