@@ -232,6 +232,8 @@ def test_letters_keys_and_texts_that_are_not_there(tmp_path):
     texts = [row(label="a map"), row(choices=OTHER, label="to run"), row(label="a fork")]
     with pytest.raises(ValueError, match=r"line 3, column 'label': found 'a fork', expected the text of one of the 4 candidates"):
         recognize(tmp_path, texts)
+    with pytest.raises(ValueError, match=r"line 1, column 'label': found 'A KNIFE', expected the text of one of the 4"):
+        recognize(tmp_path, [row(label="A KNIFE"), row(choices=OTHER, label="TO RUN")])
     columns = [
         {"context": "c", "option1": "a", "option2": b, "option3": c, "label": 0} for b, c in (("b", "c"), ("", "d"), ("e", "f"))
     ]

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,8 +53,8 @@ class ChoiceFormat:
         if self.descriptions:
             return [list(self.descriptions.values())] * len(dataset), [list(self.descriptions)] * len(dataset)
         texts, keys = [], []
-        beside = self.choices[0].removesuffix("_text") + "_label"
-        key_cells = dataset[beside] if beside in columns(dataset) else [[]] * len(dataset)
+        beside = re.sub("_text$", "_label", self.choices[0])  # of {text, label}
+        key_cells = dataset[beside] if beside != self.choices[0] and beside in columns(dataset) else [[]] * len(dataset)
         for row, (cells, own_keys) in enumerate(zip(self._cells(dataset), key_cells, strict=True)):
             while cells and (_is_absent(cells[-1]) if len(self.choices) > 1 else cells[-1] is None):  # fewer than others have
                 cells = cells[:-1]
@@ -176,7 +177,7 @@ def answer_kind(values: list, candidates: list[list[str]], keys: list[list[str]]
     A position from 0 goes before one from 1: that takes a file in which 0 never occurs and the number of candidates does.
     """
     written = any(isinstance(value, str) for value in values)  # a number is a position, never the text of a candidate
-    kinds = [kind for kind in ANSWERS if kind != "text" or written]
+    kinds = [kind for kind in ANSWERS if (kind != "text" or written) and (kind != "key" or any(keys))]
     kinds.sort(key=lambda kind: kind != usual)
 
     def unreadable(kind: str) -> int:
