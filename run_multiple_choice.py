@@ -32,6 +32,8 @@ from utils.files import PLACE
 from utils.labels import UNKNOWN
 from utils.metrics import MultipleChoiceMetrics, softmax
 from utils.models import (
+    check_checkpoint,
+    forget_labels,
     load_config,
     load_model,
     load_tokenizer,
@@ -94,7 +96,7 @@ class MultipleChoiceArguments(DataArguments):
         help="Column read before each candidate, shortened where the text is too long; unset: found and printed.",
     )
     question_column_name: str | None = HfArg(
-        default=None, help="Column put in front of each candidate and never shortened; unset: found, where there is one."
+        default=None, help="Column put in front of each candidate, never shortened; unset: found where there is one; '': none."
     )
     choice_column_names: str | None = HfArg(
         default=None, help="One column of lists, or one column a candidate joined by commas; unset: found and printed."
@@ -229,7 +231,7 @@ def encode(examples: dict[str, list], tokenizer, max_length: int) -> dict[str, l
     """Tokenize each candidate with its context, which is shortened where both are too long together.
 
     Every column becomes a list of candidates a row; `length`, in tokens of the longest, groups rows that need little padding;
-    `cut` says whether a text fills `max_length`.
+    `cut` says whether a context was shortened.
     """
     counts = [len(candidates) for candidates in examples["candidates"]]
     contexts = [text for text, count in zip(examples["context"], counts, strict=True) for _ in range(count)]
@@ -250,8 +252,9 @@ def encode(examples: dict[str, list], tokenizer, max_length: int) -> dict[str, l
         ) from error
     bounds = [0, *np.cumsum(counts).tolist()]
     rows = {name: [values[start:end] for start, end in zip(bounds, bounds[1:], strict=False)] for name, values in encoded.items()}
-    lengths = [max(len(ids) for ids in row) for row in rows["input_ids"]]
-    return {**rows, "length": lengths, "cut": [length == max_length for length in lengths]}
+    overflow = [bool(text.overflowing) for text in encoded.encodings] if encoded.encodings else [False] * len(seconds)
+    cut = [any(overflow[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+    return {**rows, "length": [max(map(len, row)) for row in rows["input_ids"]], "cut": cut}
 
 
 def predicted(logits: np.ndarray) -> np.ndarray:
@@ -301,11 +304,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             raise UserError(f"nothing to train on, and {config.name_or_path} has no head for multiple choice: give --train_file")
     saved_format = saved_setting(config, "choice_format")
     choice_format = find_choices(splits, data_args, ChoiceFormat(**saved_format) if saved_format else None)
+    id_column, ids = find_ids(splits, data_args)
     splits = add_candidates(splits, choice_format, data_args, training_args.seed)
     splits = first_rows(splits, data_args, training_args.seed)
-    id_column, ids = find_ids(splits, data_args)
+    ids = ids[: len(splits["test"])] if "test" in splits else []
     most = max(len(candidates) for split in splits.values() for candidates in split["candidates"])
-    names = list(choice_format.descriptions or (f"choice{position}" for position in range(most)))
+    names = [label for label, _ in choice_format.descriptions or []] or [f"choice{position}" for position in range(most)]
     if data_args.check_data:
         text_columns = ["context", "question", "candidates"]
         report_data(splits, text_columns, partial(describe_targets, names=names), training_args.output_dir)
@@ -318,6 +322,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 3. Load the tokenizer and the model.
     tokenizer = load_tokenizer(model_args)
+    if training:
+        forget_labels(config)
+        check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
     max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
     model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, config, None, None)
 

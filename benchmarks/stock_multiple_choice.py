@@ -20,8 +20,14 @@ import run_multiple_choice as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
 from utils.choice_shapes import add_candidates, find_choices, flatten  # noqa: E402
 from utils.data import load_splits  # noqa: E402
+from utils.labels import UNKNOWN  # noqa: E402
 from utils.models import load_config, load_tokenizer, sequence_length  # noqa: E402
 from utils.parsing import parse_arguments  # noqa: E402
+
+
+def accuracy(output) -> dict[str, float]:
+    known = output.label_ids != UNKNOWN
+    return {"accuracy": np.mean((output.predictions.argmax(axis=1) == output.label_ids)[known])}
 
 
 def main(argv: list[str]) -> dict[str, float]:
@@ -49,7 +55,7 @@ def main(argv: list[str]) -> dict[str, float]:
         ),
         train_dataset=splits["train"],
         data_collator=DataCollatorForMultipleChoice(tokenizer),
-        compute_metrics=lambda output: {"accuracy": np.mean(output.predictions.argmax(axis=1) == output.label_ids)},
+        compute_metrics=accuracy,
     )
     trained = trainer.train().metrics
     found = trainer.predict(splits["test"]).metrics

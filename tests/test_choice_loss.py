@@ -133,8 +133,10 @@ def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_mod
 def test_the_context_is_cut_and_never_the_candidate(tiny_model):
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     context = " ".join(make_rows(1, 1)[0]["text"].split() * 20)
-    examples = {"context": [context, "short"], "question": ["", ""], "candidates": [["the kettle", "a parcel on monday"]] * 2}
+    fits = " ".join(context.split()[:17])  # exactly: 4 tokens of the longer candidate, and 3 special ones
+    examples = {"context": [context, fits], "question": ["", ""], "candidates": [["the kettle", "a parcel on monday"]] * 2}
     encoded = encode(examples, tokenizer, 24)
     assert [len(ids) for ids in encoded["input_ids"][0]] == [24, 24] and encoded["cut"] == [True, False]
+    assert encoded["length"] == [24, 24]
     for ids, text in zip(encoded["input_ids"][0], examples["candidates"][0], strict=True):
         assert tokenizer.decode(ids, skip_special_tokens=False).endswith(f"[SEP] {text} [SEP]")

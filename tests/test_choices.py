@@ -1,11 +1,13 @@
 """Every shape of multiple-choice data is recognised, every way to write the answer, and every mistake named."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from conftest import write_csv, write_jsonl
 
 from utils.choice_shapes import add_candidates, find_choices, flatten, read_descriptions
+from utils.choices import ChoiceFormat
 from utils.files import read_files
 
 TEXTS = ["a knife", "a spoon", "a map", "a hat"]
@@ -208,6 +210,7 @@ MISTAKES = {
     "answer beyond a shorter row": (row(choices=TEXTS[:2]), r"line 3, .* a position from 0 to 1, as the row has 2 candidates"),
     "empty candidate": (row(choices=["a", "", "c"]), r"line 3, column 'choices': candidate 2 is empty"),
     "blank last candidate": (row(choices=["a", "b", " "]), r"line 3, column 'choices': candidate 3 is empty"),
+    "an odd kind": (row(label=1.5), r"line 3, column 'label': found 1.5, expected a position from 0 to 3"),
     "equal candidates": (row(choices=["a", "b", "b"]), r"line 3, column 'label': .*'b' .* 2 times \(candidates 2 and 3\)"),
     "one candidate": (row(choices=["a"], label=0), r"line 3, column choices: found 1 candidate \('a'\), expected at least two"),
     "no candidate": (row(choices=[], label=0), r"line 3, column choices: found 0 candidates, expected at least two"),
@@ -232,7 +235,7 @@ def test_letters_keys_and_texts_that_are_not_there(tmp_path):
     texts = [row(label="a map"), row(choices=OTHER, label="to run"), row(label="a fork")]
     with pytest.raises(ValueError, match=r"line 3, column 'label': found 'a fork', expected the text of one of the 4 candidates"):
         recognize(tmp_path, texts)
-    with pytest.raises(ValueError, match=r"line 1, column 'label': found 'A KNIFE', expected the text of one of the 4"):
+    with pytest.raises(ValueError, match=r"line 1, column 'label': found 'A KNIFE', expected the position .* its letter or its"):
         recognize(tmp_path, [row(label="A KNIFE"), row(choices=OTHER, label="TO RUN")])
     columns = [
         {"context": "c", "option1": "a", "option2": b, "option3": c, "label": 0} for b, c in (("b", "c"), ("", "d"), ("e", "f"))
@@ -247,6 +250,48 @@ def test_equal_candidates_may_be_set_aside_and_wrong_ones_may_be_equal(tmp_path)
     assert [texts for texts in split["candidates"]] == [TEXTS, OTHER, ["a", "a", "b"]]
 
 
+def test_answers_that_could_be_read_in_two_ways(tmp_path):
+    keys = [row(choices=keyed(["a", n], "BA"), label="(a)") for n in ("b", "c", "d")]
+    assert recognize(tmp_path, keys)[1]["labels"][:] == [1, 1, 1]  # the key, not the first letter
+    decimals = [row(choices=["2", "2.0", n], label="2.0") for n in ("x", "y")]
+    assert recognize(tmp_path, decimals)[1]["labels"][:] == [1, 1]
+    years = [row(choices=["1914", n, "1939"], label=1914) for n in ("1918", "1920")]
+    assert recognize(tmp_path, years)[1]["labels"][:] == [0, 0]
+    with pytest.raises(ValueError, match=r"line 5, column 'label': found 4, expected a position from 0 to 3"):
+        recognize(tmp_path, [row(label=n, choices=t) for n, t in zip((0, 1, 2, 3, 4, 1), (TEXTS, OTHER) * 3, strict=True)])
+    with pytest.raises(ValueError, match="found .* expected a list of candidates"):
+        recognize(tmp_path, [row(choices="['a b' 'c d']"), row(choices="['e f' 'g']")])
+    beside = [{"question": "q", "options_text": ["a", n], "options_label": 1, "answer": 0} for n in ("b", "c")]
+    assert recognize(tmp_path, beside)[1]["labels"][:] == [0, 0]
+
+
+def test_the_columns_of_all_splits_are_candidates(tmp_path):
+    train = [{"sent1": "c", **numbered("ending", t, "01"), "label": n} for n, t in enumerate((TEXTS, OTHER))]
+    test = [{"sent1": "c", **numbered("ending", TEXTS, "0123")}]
+    args = SimpleNamespace(**OPTIONS)
+    splits = {
+        name: read_files(write_jsonl(tmp_path / f"{name}.jsonl", rows)) for name, rows in (("train", train), ("test", test))
+    }
+    found = find_choices(splits, args, None)
+    splits = add_candidates(splits, found, args, 0)
+    assert splits["test"]["candidates"][:] == [TEXTS] and splits["train"]["candidates"][:] == [TEXTS[:2], OTHER[:2]]
+    saved = replace(found, choices=["ending0", "ending1"])
+    alone = {"test": read_files(str(tmp_path / "test.jsonl"))}
+    assert find_choices(alone, args, saved).choices == ["ending0", "ending1", "ending2", "ending3"]
+
+
+def test_what_a_saved_model_was_trained_on_goes_first(tmp_path):
+    args = SimpleNamespace(**OPTIONS)
+    rows = [
+        {"question": f"q{n}", "sent1": "x", "choices": t, "gold_idx": n, "label": 1 - n} for n, t in enumerate((TEXTS, OTHER))
+    ]
+    splits = {"test": read_files(write_jsonl(tmp_path / "test.jsonl", rows))}
+    found = find_choices(splits, args, ChoiceFormat("question", None, ["choices"], "gold_idx", "index"))
+    assert (found.context, found.question, found.answer) == ("question", None, "gold_idx")
+    elsewhere = find_choices(splits, args, ChoiceFormat("question", None, ["choices"], "right", "index"))
+    assert elsewhere.answer is None  # another column is not taken for the answers
+
+
 def test_other_shapes_are_answered_with_their_script(tmp_path):
     same = [{"question": f"is it {n}?", "choices": ["yes", "no"], "answer": ("yes", "no")[n % 2]} for n in range(6)]
     with pytest.raises(
@@ -259,7 +304,7 @@ def test_other_shapes_are_answered_with_their_script(tmp_path):
         recognize(tmp_path, [{"text": "a", "labels": ["x"]}, {"text": "b", "labels": ["y", "x"]}])
     with pytest.raises(ValueError, match="columns of 0 and 1: .* run_multilabel.py --label_column_names toxic,insult"):
         recognize(tmp_path, [{"text": "a", "toxic": 0, "insult": 1}, {"text": "b", "toxic": 1, "insult": 0}])
-    with pytest.raises(ValueError, match="no candidates among text, other: name the column"):
+    with pytest.raises(ValueError, match="no candidates among text, other: if each row has candidates of its own"):
         recognize(tmp_path, [{"text": "a", "other": "c"}, {"text": "b", "other": "d"}])
     with pytest.raises(ValueError, match="no column 'nope'; its columns: .* --choice_column_names"):
         recognize(tmp_path, GOOD, choice_column_names="nope")
@@ -269,13 +314,13 @@ def test_other_shapes_are_answered_with_their_script(tmp_path):
 
 def test_labels_told_in_sentences(tmp_path):
     path = tmp_path / "labels.yaml"
-    path.write_text("refund: The customer wants money.\npraise: The customer is happy.\n3: Something else.\n")
+    path.write_text("refund: The customer wants money.\npraise: The customer is happy.\n3: Something else.\nno: Nothing.\n")
     rows = [{"text": "give it back", "label": "refund"}, {"text": "lovely", "label": "praise"}, {"text": "hm", "label": 3.0}]
     rows[2]["label"] = "3"
     found, split = recognize(tmp_path, rows, label_descriptions=str(path))
     assert "told in a sentence" in str(found)
     assert split["labels"][:] == [0, 1, 2] and split[0]["candidates"][1] == "The customer is happy."
-    with pytest.raises(ValueError, match="line 2, column 'label': found 'delivery', expected one of .* refund, praise, 3"):
+    with pytest.raises(ValueError, match="line 2, column 'label': found 'delivery', expected one of .* refund, praise, 3, no"):
         recognize(tmp_path, [rows[0], {"text": "late", "label": "delivery"}], label_descriptions=str(path))
     wrong = {
         "a": "expected a line a label",

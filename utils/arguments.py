@@ -72,7 +72,9 @@ class DataArguments:
     id_column_name: str | None = HfArg(
         default=None, help="Column copied into predictions.csv; unset: `id` where there is one, else the row number."
     )
-    max_seq_length: int | None = HfArg(default=None, help="Tokens kept of each text; unset: the model's own limit, at most 512.")
+    max_seq_length: int | None = HfArg(
+        default=None, help="Tokens that the model reads at once; unset: its own limit, at most 512."
+    )
     pad_to_max_length: bool = HfArg(default=False, help="Pad to max_seq_length instead of to the longest of the batch.")
     shuffle_train_dataset: bool = HfArg(
         default=False, help="Shuffle the training rows before max_train_samples are taken; batches are shuffled anyway."
@@ -80,6 +82,7 @@ class DataArguments:
     max_train_samples: int | None = HfArg(default=None, help="Train on the first so many rows only.")
     max_eval_samples: int | None = HfArg(default=None, help="Evaluate on the first so many rows only.")
     max_predict_samples: int | None = HfArg(default=None, help="Predict the first so many rows only.")
+    overwrite_cache: bool = HfArg(default=False, help="Accepted from older commands: files are always read anew.")
     preprocessing_num_workers: int | None = HfArg(default=None, help="Processes that tokenize; unset: one.")
     check_data: bool = HfArg(default=False, help="Report on the data, then stop before any model is loaded.")
     smoke_test: bool = HfArg(

@@ -11,8 +11,8 @@ import yaml
 from datasets import ClassLabel, Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
-from utils.choices import ChoiceFormat, answer_kind
-from utils.classes import class_name, is_missing
+from utils.choices import ChoiceFormat, find_answer_kind
+from utils.classes import written_labels
 from utils.data import find_text_columns, require_columns, split_validation
 from utils.files import PLACE, columns
 from utils.labels import UNKNOWN, natural_order
@@ -56,35 +56,25 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     Raises:
         UserError: no candidates or no text, or the shape of another script's data.
     """
-    first = next(iter(splits.values()))
     if args.label_descriptions or (saved and saved.descriptions and "train" not in splits):
         return _find_described(splits, args, saved)
-    choices = _named(first, args.choice_column_names, "--choice_column_names") or _find_candidates(first, saved)
-    question = _one(first, args.question_column_name, "--question_column_name")
-    context = _one(first, args.context_column_name, "--context_column_name")
-    free = [name for name in columns(first) if name not in choices]
-    if context is None and question is None:
-        context = _first(CONTEXT_NAMES, free, saved and saved.context)
-        question = _first(QUESTION_NAMES, free, saved and saved.question)
-    elif context is None:
-        context = _first(CONTEXT_NAMES, [name for name in free if name != question], saved and saved.context)
-    elif question is None and not args.context_column_name:
-        question = _first(QUESTION_NAMES, [name for name in free if name != context], saved and saved.question)
-    context, question = (context, question) if context else (question, None)
-    if context is None:
-        raise UserError(
-            f"no context or question among {', '.join(columns(first))}: name the column with --context_column_name, and a "
-            f"second one with --question_column_name"
-        )
-    named = args.label_column_name
+    first = next(iter(splits.values()))
+    every = list(dict.fromkeys(name for split in splits.values() for name in columns(split)))
+    choices = _named(first, args.choice_column_names, "--choice_column_names") or _find_candidates(first, every, saved)
+    context, question = _find_context(first, args, choices, saved)
     taken = {context, question, *choices}
-    answer = named or _first(ANSWER_NAMES, [n for split in splits.values() for n in columns(split) if n not in taken])
+    usual = [name for name in ANSWER_NAMES if name in every and name not in taken]
+    if saved and saved.answer in every:
+        usual = [saved.answer]
+    elif saved and set(splits) == {"test"}:
+        usual = []
+    answer = args.label_column_name or next(iter(usual), None)
     found = ChoiceFormat(context, question, choices, answer)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
-        require_columns(split, choices, "--choice_column_names")
-        for column in filter(None, (context, question)):
-            _require_texts(split, column)
+        if len(choices) == 1:
+            require_columns(split, choices, "--choice_column_names")
+        _require_texts(split, context)
         if name != "test":
             require_columns(split, [answer or "label"], "--label_column_name")
     if "train" in splits:
@@ -94,17 +84,39 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
         if set(splits) != {"test"}:
             raise UserError(f"{first[0][PLACE]} and all other rows: no answer in column {answer!r}")
         return replace(found, answer=None)
-    kind = answer_kind(list(known[answer]), *found.candidates(known), usual=saved.answer_kind if saved else None)
-    return replace(found, answer_kind=kind)
+    return replace(found, answer_kind=find_answer_kind(known, found, saved.answer_kind if saved else None))
+
+
+def _find_context(
+    dataset: Dataset, args: DataArguments, choices: list[str], saved: ChoiceFormat | None
+) -> tuple[str, str | None]:
+    """Return the columns of the context and of the question, which is None where there is one text only."""
+    free = [name for name in columns(dataset) if name not in choices]
+    context = _one(dataset, args.context_column_name, "--context_column_name")
+    question = _one(dataset, args.question_column_name, "--question_column_name")
+    if not (context or question) and saved and {saved.context, saved.question} <= {*free, None}:
+        return saved.context, saved.question
+    context = context or next((name for name in CONTEXT_NAMES if name in free and name != question), None)
+    if args.question_column_name is None:
+        question = next((name for name in QUESTION_NAMES if name in free and name != context), None)
+    context, question = (context, question) if context else (question, None)
+    if context is None:
+        raise UserError(
+            f"no context or question among {', '.join(columns(dataset))}: name the column with --context_column_name, and a "
+            f"second one with --question_column_name"
+        )
+    if context == question or {context, question} & set(choices):
+        raise UserError(f"context {context!r}, question {question!r} and candidates {', '.join(choices)}: name different columns")
+    return context, question
 
 
 def _named(dataset: Dataset, option: str | None, name: str) -> list[str]:
-    """Return the columns of an option; of a nested one the part that holds the texts."""
+    """Return the columns of an option; of a nested one, `question` or `question.stem`, the part that holds the texts."""
     wanted = [part.strip() for part in option.split(",")] if option else []
     available = columns(dataset)
     found = []
     for column in wanted:
-        nested = [f"{column}{part}" for part in ("_text", "_stem", "_choices_text", "_choices")]
+        nested = [column.replace(".", "_")] + [f"{column}{part}" for part in ("_text", "_stem", "_choices_text", "_choices")]
         found.append(next((candidate for candidate in (column, *nested) if candidate in available), column))
     require_columns(dataset, found, name)
     return found
@@ -117,22 +129,21 @@ def _one(dataset: Dataset, option: str | None, name: str) -> str | None:
     return found[0] if found else None
 
 
-def _first(names: tuple[str, ...], available: list[str], saved: str | None = None) -> str | None:
-    return next((name for name in (saved, *names) if name in available), None)
-
-
-def _find_candidates(dataset: Dataset, saved: ChoiceFormat | None) -> list[str]:
-    """Return the column of lists, or the numbered columns, that hold the candidates."""
+def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | None) -> list[str]:
+    """Return the column of lists, or the numbered columns of all splits (`every`), that hold the candidates."""
+    stems: dict[str, list[str]] = {}
+    for name in every:
+        if match := CHOICE_COLUMN.match(name) or LETTER.match(name):
+            stems.setdefault(match[1], []).append(name)
+    if "A" not in stems.get("", ["A"]):
+        del stems[""]
     available = columns(dataset)
     if saved and saved.choices and set(saved.choices) <= set(available):
-        return saved.choices
+        more = next((names for names in stems.values() if set(saved.choices) <= set(names)), saved.choices)
+        return natural_order(set(more)) if len(more) > len(saved.choices) else saved.choices
     lists = [name for name in CHOICE_LISTS if name in available]
     if lists:
         return lists[:1]
-    stems: dict[str, list[str]] = {}
-    for name in available:
-        if match := CHOICE_COLUMN.match(name) or LETTER.match(name):
-            stems.setdefault(match[1], []).append(name)
     numbered = max(stems.values(), key=len, default=[])
     if len(numbered) > 1:
         return natural_order(set(numbered))
@@ -142,18 +153,19 @@ def _find_candidates(dataset: Dataset, saved: ChoiceFormat | None) -> list[str]:
             f"no candidates among {shorten(available)}, but {len(cells)} columns of 0 and 1: any number of labels a text; use "
             f"run_multilabel.py --label_column_names {','.join(cells[:20])}"
         )
-    label = next((name for name in (*LABEL_NAMES, *ANSWER_NAMES) if name in available), None)
-    if label:
-        script = "run_multilabel.py --label_column_names" if isinstance(dataset[0][label], list) else "run_classification.py "
-        script += f" {label}" if "multilabel" in script else f"--label_column_name {label}"
-        raise UserError(
-            f"no candidates among {', '.join(available)}: a text and a label from a fixed set is no multiple choice; use "
-            f"{script} (candidates are named with --choice_column_names; labels told in sentences with --label_descriptions)"
-        )
-    raise UserError(
-        f"no candidates among {', '.join(available)}: name the column of lists, or one column a candidate joined by commas, "
-        f"with --choice_column_names"
+    message = (
+        f"no candidates among {', '.join(available)}: if each row has candidates of its own, name the column of lists, or one "
+        f"column a candidate joined by commas, with --choice_column_names"
     )
+    label = next((name for name in (*LABEL_NAMES, *ANSWER_NAMES) if name in available), None)
+    if label and isinstance(dataset[0][label], list):
+        message += f"; a text and any number of labels: use run_multilabel.py --label_column_names {label}"
+    elif label:
+        message += (
+            f"; a text and a label from a fixed set is sequence classification: use run_classification.py "
+            f"--label_column_name {label} (or tell each label in a sentence: --label_descriptions)"
+        )
+    raise UserError(message)
 
 
 def _require_texts(split: Dataset, column: str) -> None:
@@ -181,7 +193,8 @@ def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: Choi
     """Return the format of single-label data whose labels are told in sentences."""
     first = next(iter(splits.values()))
     descriptions = read_descriptions(args.label_descriptions) if args.label_descriptions else saved.descriptions
-    label = args.label_column_name or _first((*LABEL_NAMES, *ANSWER_NAMES), columns(first), saved and saved.answer)
+    usual = (*([saved.answer] if saved else []), *LABEL_NAMES, *ANSWER_NAMES)
+    label = args.label_column_name or next((name for name in usual if name in columns(first)), None)
     if label is None and set(splits) != {"test"}:
         raise UserError(f"no label column among {', '.join(columns(first))}: name it with --label_column_name")
     if args.context_column_name or not (saved and saved.descriptions):
@@ -198,14 +211,14 @@ def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: Choi
     return ChoiceFormat(context, question, [], label, "key", descriptions)
 
 
-def read_descriptions(path: str) -> dict[str, str]:
-    """Return a sentence for each label from a YAML or JSON file.
+def read_descriptions(path: str) -> list[list[str]]:
+    """Return [label, sentence] pairs from a YAML or JSON file, in its order; labels are what is written there.
 
     Raises:
         UserError: the file cannot be read, or does not map at least two labels to different sentences.
     """
     try:
-        content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # `yes` and `007` stay texts
     except OSError as error:
         raise UserError(f"cannot read --label_descriptions {path}: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
@@ -214,7 +227,7 @@ def read_descriptions(path: str) -> dict[str, str]:
         raise UserError(f"--label_descriptions {path}: expected a line a label, such as `refund: The customer wants money`")
     if len(set(content.values())) < len(content):
         raise UserError(f"--label_descriptions {path}: two labels have the same sentence")
-    return {class_name(label): text for label, text in content.items()}
+    return [[label, text] for label, text in content.items()]
 
 
 def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
@@ -227,13 +240,13 @@ def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataAr
     result = {}
     for name, split in splits.items():
         if found.descriptions and isinstance(split.features.get(found.answer), ClassLabel):
-            names = [None if is_missing(value) else split.features[found.answer].int2str(value) for value in split[found.answer]]
+            names = written_labels(split, found.answer)
             split = split.remove_columns(found.answer).add_column(found.answer, names)
         labels = found.targets(split, args.allow_equal_candidates) if name != "test" or found.labelled(split) else None
         candidates, _ = found.candidates(split)
         parts = {
             "context": [str(text) for text in split[found.context]],
-            "question": [str(text) for text in split[found.question]] if found.question else [""] * len(split),
+            "question": [str(text or "") for text in split[found.question]] if found.question else [""] * len(split),
             "candidates": candidates,
         }
         if labels is not None:

@@ -86,6 +86,15 @@ def refuse_model_of_other_script(config: PreTrainedConfig | None, script: str) -
         raise UserError(f"{config.name_or_path} was trained for {purpose}: use {own}")
 
 
+def forget_labels(config: PreTrainedConfig) -> None:
+    """Take out of a config what another script wrote there, before its encoder is trained for multiple choice."""
+    if any(name.endswith("ForSequenceClassification") for name in config.architectures or []):
+        for name in ("binary_form", "label_names", "label_column_name", "text_column_names", "thresholds"):
+            config.__dict__.pop(name, None)
+        config.problem_type, config.num_labels = None, 2
+        config.id2label, config.label2id = {0: "LABEL_0", 1: "LABEL_1"}, {"LABEL_0": 0, "LABEL_1": 1}
+
+
 def saved_setting(config: PreTrainedConfig | None, name: str):
     """Return what our scripts saved under `name` in the model's config, or None."""
     return None if config is None else config.to_dict().get(name)
@@ -131,7 +140,7 @@ def load_model(
         if "ignore_mismatched_sizes" not in str(error):
             raise
         raise UserError(
-            f"{args.model_name_or_path} has a head of another width than the data's {config.num_labels} labels; "
+            f"{args.model_name_or_path} has a head of another width than this task needs; "
             f"add --ignore_mismatched_sizes to put a new head in its place"
         ) from error
     except OSError as error:
@@ -204,7 +213,7 @@ def padding_collator(tokenizer: PreTrainedTokenizerBase, max_length: int | None)
     return DataCollatorWithPadding(tokenizer, padding="max_length" if max_length else True, max_length=max_length)
 
 
-def save_tiny_model(texts: list[str], folder: str) -> None:
+def save_tiny_model(texts: list[str], folder: str, positions: int = 64) -> None:
     """Write a random BERT of two layers and 32 units, and a WordPiece tokenizer trained on `texts`, for smoke tests."""
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -213,14 +222,14 @@ def save_tiny_model(texts: list[str], folder: str) -> None:
     trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=list(special.values()), show_progress=False)
     wordpiece.train_from_iterator(texts, trainer)
     wordpiece.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece, model_max_length=64, **special)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece, model_max_length=positions, **special)
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
         initializer_range=0.1,  # the usual 0.02 is for hundreds of units: so few would take thousands of steps to learn
     )
     BertModel(config).save_pretrained(folder)

@@ -21,7 +21,6 @@ RENAMED_OPTIONS = {
     "no_cuda": "write --use_cpu",
     "use_mps_device": "leave it out, Apple's GPU is found",
     "logging_dir": "leave it out, set the variable TENSORBOARD_LOGGING_DIR",
-    "overwrite_cache": "leave it out, files are read anew each time",
     "save_safetensors": "leave it out, weights are always saved so",
     "fp16_opt_level": "leave it out, write --fp16 or --bf16",
     "half_precision_backend": "leave it out, write --fp16 or --bf16",
@@ -133,6 +132,8 @@ def _unknown_option(option: str, known: set[str]) -> str:
     """Return a message for an option that does not exist: its new name, or the nearest one."""
     name = option.split("=")[0].lstrip("-").replace("-", "_")
     if not option.startswith("-"):
+        if option.endswith((".yaml", ".yml", ".json")):
+            return f"unexpected argument {option!r}: a file of options comes first, before all others"
         return f"unexpected argument {option!r}: every value follows an option, such as --train_file {option}"
     if name in RENAMED_OPTIONS:
         return f"--{name} is not an option: {RENAMED_OPTIONS[name]}"

@@ -179,7 +179,7 @@ def report_data(
             "duplicate_texts": len(split) - len(set(texts[name])),
         }
         if "candidates" in split.column_names:
-            entry["candidates"] = dict(sorted(Counter(str(len(row)) for row in split["candidates"]).items()))
+            entry["candidates"] = {str(n): rows for n, rows in sorted(Counter(map(len, split["candidates"])).items())}
         if name != "train" and "train" in texts:
             entry["texts_also_in_training"] = len(set(texts[name]) & set(texts["train"]))
         if "labels" in split.column_names:

@@ -66,7 +66,7 @@ def prepare_smoke_test(
     if training_args.process_index == 0:
         folder = agreed[0] = tempfile.mkdtemp(prefix="smoke_test_")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        save_tiny_model([str(list(row.values())) for row in example_rows], os.path.join(folder, "tiny"))
+        save_tiny_model([str(list(row.values())) for row in example_rows], os.path.join(folder, "tiny"), positions=512)
         with open(os.path.join(folder, "example_rows.jsonl"), "w", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in example_rows)
     if training_args.world_size > 1:  # the others wait here until the folder is filled
