@@ -11,7 +11,7 @@ from utils.classes import ROUNDING, ClassFormat, class_ids, class_name, is_missi
 from utils.data import require_columns, split_validation
 from utils.files import PLACE, columns
 from utils.labels import natural_order
-from utils.shapes import LABEL_NAMES, choice_columns, is_cell_column
+from utils.shapes import LABEL_NAMES, is_cell_column, refuse_candidates
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +49,7 @@ def _all_ids(dataset: Dataset, column: str) -> bool:
 
 def _find_label_column(dataset: Dataset) -> str:
     available = columns(dataset)
-    choices = choice_columns(dataset)
-    if choices:
-        raise UserError(
-            f"{', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
-            f"run_multiple_choice.py --choice_column_names {','.join(choices)} "
-            f"(or name the label with --label_column_name to train on it here)"
-        )
+    refuse_candidates(dataset, "--label_column_name")
     usual = ("label", *LABEL_NAMES, "score", "similarity", "stars", "rating", "sentiment")
     named = [name for name in usual if name in available]
     cells = [name for name in available if is_cell_column(dataset, name) and name not in ("id", "index", "idx")]

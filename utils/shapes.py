@@ -163,13 +163,7 @@ def _is_literal(text: str) -> bool:
 def find_label_columns(dataset: Dataset) -> list[str]:
     """Return the label columns: `labels` or `label`, one list-like column, all 0/1 columns, one of a usual name, or none."""
     available = columns(dataset)
-    choices = choice_columns(dataset)
-    if choices:
-        raise UserError(
-            f"{', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
-            f"run_multiple_choice.py --choice_column_names {','.join(choices)} "
-            f"(or name the labels with --label_column_names to train on them here)"
-        )
+    refuse_candidates(dataset, "--label_column_names")
     named = [name for name in LABEL_NAMES if name in available]
     lists = [name for name in available if isinstance(dataset.features[name], (List, LargeList))]
     cells = [name for name in available if is_cell_column(dataset, name)]
@@ -201,13 +195,18 @@ def is_cell_column(dataset: Dataset, name: str) -> bool:
     return None not in cells and any(cell != UNKNOWN for cell in cells)
 
 
-def choice_columns(dataset: Dataset) -> list[str]:
-    """Return the columns that look like the candidates of multiple choice: ending0, ending1…, or a list `choices`."""
+def refuse_candidates(dataset: Dataset, option: str) -> None:
+    """Raise a `UserError` naming run_multiple_choice.py if columns look like candidates: ending0, ending1…, a list `choices`."""
     numbered = [name for name in columns(dataset) if CHOICE_COLUMN.match(name) and not is_cell_column(dataset, name)]
     first = dataset[0]
     lists = [name for name in columns(dataset) if name in CHOICE_LISTS and isinstance(first[name], (list, dict))]
     lists += [name for name in columns(dataset) if isinstance(first[name], dict) and "choices" in first[name]]
-    return lists or (numbered if len(numbered) > 1 else [])
+    choices = lists or (numbered if len(numbered) > 1 else [])
+    if choices:
+        raise UserError(
+            f"{', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
+            f"run_multiple_choice.py --choice_column_names {','.join(choices)} (or name the label with {option} to train here)"
+        )
 
 
 def find_delimiter(column: str, texts: list[str]) -> str | None:
