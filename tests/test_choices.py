@@ -288,6 +288,9 @@ def test_what_a_saved_model_was_trained_on_goes_first(tmp_path):
     splits = {"test": read_files(write_jsonl(tmp_path / "test.jsonl", rows))}
     found = find_choices(splits, args, ChoiceFormat("question", None, ["choices"], "gold_idx", "index"))
     assert (found.context, found.question, found.answer) == ("question", None, "gold_idx")
+    alone = SimpleNamespace(**{**OPTIONS, "question_column_name": ""})
+    asked = find_choices(splits, alone, ChoiceFormat("sent1", "question", ["choices"], "gold_idx", "index"))
+    assert (asked.context, asked.question) == ("sent1", None)  # '' is none, whatever the model was trained on
     elsewhere = find_choices(splits, args, ChoiceFormat("question", None, ["choices"], "right", "index"))
     assert elsewhere.answer is None  # another column is not taken for the answers
 

@@ -94,7 +94,8 @@ def _find_context(
     free = [name for name in columns(dataset) if name not in choices]
     context = _one(dataset, args.context_column_name, "--context_column_name")
     question = _one(dataset, args.question_column_name, "--question_column_name")
-    if not (context or question) and saved and {saved.context, saved.question} <= {*free, None}:
+    unnamed = args.context_column_name is None and args.question_column_name is None
+    if unnamed and saved and {saved.context, saved.question} <= {*free, None}:
         return saved.context, saved.question
     context = context or next((name for name in CONTEXT_NAMES if name in free and name != question), None)
     if args.question_column_name is None:
