@@ -17,23 +17,32 @@ import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForSequenceClassification, Trainer, set_seed
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Trainer,
+    set_seed,
+)
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import FineTuningArguments, ModelArguments, TextArguments, UserError
+from utils.arguments import FineTuningArguments, ModelArguments, SearchArguments, TextArguments, UserError
 from utils.class_shapes import add_targets, find_classes
 from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.imbalance import class_prior, class_weights, parse_weights
 from utils.labels import UNKNOWN
-from utils.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
+from utils.metrics import ClassificationMetrics, RegressionMetrics, depends_on_threshold, sigmoid, softmax
 from utils.models import (
     check_checkpoint,
+    check_head,
     load_config,
     load_model,
     load_tokenizer,
@@ -57,6 +66,7 @@ from utils.reporting import (
 )
 from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
 from utils.sampling import complete_last_batch, longest_first, train_sampler
+from utils.search import search
 from utils.thresholds import best_f1_threshold, known_thresholds, parse_threshold, save_thresholds
 
 logger = logging.getLogger(__name__)
@@ -81,6 +91,14 @@ EXAMPLE_ROWS = [
     {"text": "Rain stopped play on the second day.", "label": "sports"},
     {"text": "Voters return to the polls in June.", "label": "politics"},
 ]
+
+# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
+SEARCH_SPACE = {
+    "learning_rate": {"log": [1e-5, 3e-4]},
+    "num_train_epochs": {"int": [1, 5]},
+    "per_device_train_batch_size": {"choice": [16, 32, 64]},
+    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
+}
 
 
 @dataclass
@@ -317,6 +335,13 @@ def scores(
     return {f"{prefix}{name}": value for name, value in result.items()}
 
 
+def choose_threshold(mode: str | None, saved: list[float] | None, probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Return the threshold of `decide`: tuned on these probabilities [rows, 2] and targets, the one given, or that saved."""
+    if mode != "tuned":
+        return known_thresholds(mode, saved, 1).item()
+    return best_f1_threshold(class_ids(targets) == 1, probabilities[:, 1] / probabilities.sum(axis=1))
+
+
 def check_options(data_args: ClassificationArguments, training_args: ClassificationTrainingArguments, found: ClassFormat) -> None:
     """Raise a `UserError` for an option that the labels `found` have no use for."""
     if training_args.loss == "bce" and found.form not in ("one_logit", "one_hot"):
@@ -337,30 +362,59 @@ def check_options(data_args: ClassificationArguments, training_args: Classificat
         raise UserError(f"--threshold decides between two labels; column {found.column!r} {held}")
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Run the recipe and return its metrics. Raises `UserError`, a `ValueError`, for a mistake in data or options."""
-    # 1. Read the arguments.
-    model_args, data_args, training_args, options = parse_arguments(
-        (ModelArguments, ClassificationArguments, ClassificationTrainingArguments), argv, __doc__, SAMPLE
-    )
+@dataclass
+class Task:
+    """What is known before the model is loaded; without a model (--check_data) the first six alone."""
+
+    splits: dict[str, Dataset]
+    class_format: ClassFormat
+    text_columns: list[str]
+    delimiter: str | None
+    id_column: str
+    ids: list
+    config: PreTrainedConfig | None
+    saved_labels: list[str] | None = None
+    saved_thresholds: list[float] | None = None
+    tokenizer: PreTrainedTokenizerBase | None = None
+    max_length: int | None = None
+    weights: torch.Tensor | None = None  # of the classes in the loss
+    bias: torch.Tensor | None = None  # of the new head
+
+    @property
+    def training(self) -> bool:
+        return "train" in self.splits
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        return predicted(logits, self.class_format.independent, self.class_format.regression)
+
+
+def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None) -> tuple:
+    """Return the (model, data, training, search) arguments and all options; `values`, of a trial, replace those given."""
+    kinds = (ModelArguments, ClassificationArguments, ClassificationTrainingArguments, SearchArguments)
+    arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
     if data_args.smoke_test:
         prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
-    set_up_logging(training_args)
+    return arguments
 
-    # 2. Load the data and check its shape.
-    splits = splits_to_use(load_splits(data_args), training_args.asked, data_args)
+
+def check_shape(
+    splits: dict[str, Dataset],
+    model_args: ModelArguments,
+    data_args: ClassificationArguments,
+    training_args: ClassificationTrainingArguments,
+) -> Task:
+    """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
+    splits = splits_to_use(splits, training_args.asked, data_args)
     config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
     training = "train" in splits
     if not training:
         refuse_model_of_other_script(config, "run_classification.py")
-    saved_labels, saved_classes = saved_label_names(config, training), saved_format(config, training)
-    class_format = find_classes(splits, data_args, saved_classes)
+    class_format = find_classes(splits, data_args, saved_format(config, training))
     if training and training_args.loss == "bce" and class_format.form == "one_hot":
         class_format = replace(class_format, independent=True)
     elif class_format.independent:  # as the saved model was trained
         training_args.loss = "bce"
-    names, regression = class_format.names, class_format.regression
     check_options(data_args, training_args, class_format)
     text_columns = find_text_columns(splits, data_args, [class_format.column], saved_setting(config, "text_column_names"))
     delimiter = data_args.text_column_delimiter or saved_setting(config, "text_column_delimiter")
@@ -369,46 +423,59 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     id_column, ids = find_ids(splits, data_args)
     if data_args.threshold == "tuned" and "validation" not in splits:
         raise UserError("--threshold tuned is tuned on validation data, and there is none: give --validation_file")
-    if data_args.check_data:
-        report_data(splits, text_columns, partial(describe_targets, class_format=class_format), training_args.output_dir)
-        return {}
     if training_args.metric_for_best_model == "own":
-        training_args.metric_for_best_model = "pearson" if regression else GLUE_METRICS.get(data_args.task_name, "accuracy")
+        own = "pearson" if class_format.regression else GLUE_METRICS.get(data_args.task_name, "accuracy")
+        training_args.metric_for_best_model = own
     defined = None
     if "validation" in splits:
-        truth = np.array(splits["validation"]["labels"])
-        perfect = truth[:, None] if regression else class_shares(torch.from_numpy(truth), len(names)).numpy()
+        truth, names = np.array(splits["validation"]["labels"]), class_format.names
+        perfect = truth[:, None] if class_format.regression else class_shares(torch.from_numpy(truth), len(names)).numpy()
         defined = scores(perfect, truth, names)
     training_args.settle_evaluation(defined)
+    task = Task(splits, class_format, text_columns, delimiter, id_column, ids, config)
+    if config is None:
+        return task
+    task.tokenizer = load_tokenizer(model_args)
+    task.max_length = task.tokenizer.model_max_length = sequence_length(data_args.max_seq_length, task.tokenizer, config)
+    task.saved_labels = saved_label_names(config, training)
+    if not training:
+        task.saved_thresholds = saved_setting(config, "thresholds")
+        return task
+    save_format(config, class_format)
+    config.text_column_names, config.text_column_delimiter = text_columns, delimiter
+    check_head(model_args, config, task.saved_labels)
+    check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
+    targets = torch.tensor(splits["train"]["labels"])
+    if class_format.regression:
+        task.bias = targets.mean(dim=0, keepdim=True)
+    else:
+        shares = class_shares(targets, len(class_format.names)).numpy()
+        task.weights = class_weights(training_args.class_weights, shares)
+        task.bias = class_prior(shares, task.weights, class_format.width == 1, class_format.independent)
+    return task
 
-    # 3. Load the tokenizer and the model.
-    tokenizer = load_tokenizer(model_args)
-    saved_thresholds = None if training else saved_setting(config, "thresholds")
-    if training:
-        save_format(config, class_format)
-        check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
-    max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
-    weights = bias = None
-    if training:
-        targets = torch.tensor(splits["train"]["labels"])
-        if regression:
-            bias = targets.mean(dim=0, keepdim=True)
-        else:
-            shares = class_shares(targets, len(names)).numpy()
-            weights = class_weights(training_args.class_weights, shares)
-            bias = class_prior(shares, weights, class_format.width == 1, class_format.independent)
-        bias = bias if training_args.prior_bias else None
-    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, config, saved_labels, bias)
 
-    # 4. Encode the examples.
+def build_trainer(
+    task: Task,
+    model_args: ModelArguments,
+    data_args: ClassificationArguments,
+    training_args: ClassificationTrainingArguments,
+) -> ClassificationTrainer:
+    """Load the model, encode the splits of `task` in place, and return the trainer."""
+    # 4. Load the model.
+    tokenizer, max_length, class_format, splits = task.tokenizer, task.max_length, task.class_format, task.splits
+    bias = task.bias if training_args.prior_bias else None
+    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
+
+    # 5. Encode the examples.
     for name, split in splits.items():
         splits[name] = split.map(
             partial(
                 encode,
                 tokenizer=tokenizer,
-                text_columns=text_columns,
+                text_columns=task.text_columns,
                 max_length=max_length,
-                delimiter=delimiter,
+                delimiter=task.delimiter,
             ),
             batched=True,
             num_proc=data_args.preprocessing_num_workers,
@@ -416,55 +483,83 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             desc=f"Tokenizing {name}",
         )
 
-    # 5. Build the trainer.
-    if training:
+    # 6. Build the trainer.
+    if task.training:
         logger.info(training_args.precision_note)
-    to_probabilities = partial(predicted, independent=class_format.independent, regression=regression)
-    trainer = ClassificationTrainer(
+
+    def compute_metrics(output: EvalPrediction) -> dict[str, float]:
+        probabilities, mode = task.probabilities(output.predictions), data_args.threshold
+        if not depends_on_threshold(training_args.metric_for_best_model):
+            mode = None  # tuning would be in vain
+        threshold = choose_threshold(mode, task.saved_thresholds, probabilities, output.label_ids)
+        return scores(probabilities, output.label_ids, class_format.names, threshold)
+
+    return ClassificationTrainer(
         model=model,
         args=training_args,
-        train_dataset=complete_last_batch(splits["train"], training_args, class_format.unknown) if training else None,
+        train_dataset=complete_last_batch(splits["train"], training_args, class_format.unknown) if task.training else None,
         eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
         processing_class=tokenizer,
         data_collator=padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None),
-        compute_metrics=lambda output: scores(to_probabilities(output.predictions), output.label_ids, names),
+        compute_metrics=compute_metrics,
         head_parameters=head_parameters,
-        weights=weights,
-        regression=regression,
+        weights=task.weights,
+        regression=class_format.regression,
     )
 
-    # 6. Train.
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Run the recipe and return its metrics. Raises `UserError`, a `ValueError`, for a mistake in data or options."""
+    # 1. Read the arguments.
+    arguments = model_args, data_args, training_args, search_args, options = read_arguments(argv)
+    set_up_logging(training_args)
+
+    # 2. Load data and tokenizer, and check the shape.
+    splits = load_splits(data_args)
+    if search_args.search_trials and not data_args.check_data:
+        # 3. Search, if asked.
+        best = search(SEARCH_SPACE, arguments, partial(read_arguments, argv), partial(check_shape, splits), build_trainer)
+        return main([best]) if best else {}
+    task = check_shape(splits, model_args, data_args, training_args)
+    splits, names, regression = task.splits, task.class_format.names, task.class_format.regression
+    if data_args.check_data:
+        report_data(
+            splits, task.text_columns, partial(describe_targets, class_format=task.class_format), training_args.output_dir
+        )
+        return {}
+
+    # 4. Load the model. 5. Encode the examples. 6. Build the trainer.
+    trainer = build_trainer(task, model_args, data_args, training_args)
+
+    # 7. Train.
     metrics: dict[str, float] = {}
-    if training:
+    if task.training:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
         metrics |= trained.metrics
 
-    # 7. Evaluate.
-    threshold = known_thresholds(data_args.threshold, saved_thresholds, 1).item()
+    # 8. Evaluate.
+    threshold = known_thresholds(data_args.threshold, task.saved_thresholds, 1).item()
     tables = {}
     if "validation" in splits:
         logits, targets, found = predict_in_order(trainer, splits["validation"], "eval")
-        if data_args.threshold == "tuned":
-            probabilities = to_probabilities(logits)
-            threshold = best_f1_threshold(class_ids(targets) == 1, probabilities[:, 1] / probabilities.sum(axis=1))
-        found |= scores(to_probabilities(logits), targets, names, threshold, "eval_", per_label=True)
+        probabilities = task.probabilities(logits)
+        threshold = choose_threshold(data_args.threshold, task.saved_thresholds, probabilities, targets)
+        found |= scores(probabilities, targets, names, threshold, "eval_", per_label=True)
         trainer.save_metrics("eval", found)
         tables["Validation"] = score_table(found, "eval", names)
         metrics |= found
 
-    # 8. Predict and report.
+    # 9. Predict and report.
     output_dir = Path(training_args.output_dir)
-    if training:
-        trainer.model.config.text_column_names, trainer.model.config.text_column_delimiter = text_columns, delimiter
+    if task.training:
         if len(names) == 2:
             trainer.model.config.thresholds = [threshold]
-        tokenizer.model_max_length = max_length
         trainer.save_model()
     if "test" in splits:
         logits, targets, found = predict_in_order(trainer, splits["test"], "predict")
-        probabilities = to_probabilities(logits)
+        probabilities = task.probabilities(logits)
         if targets is not None:
             found |= scores(probabilities, targets, names, threshold, "predict_", per_label=True)
             tables["Test"] = score_table(found, "predict", names)
@@ -474,13 +569,18 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             decided = probabilities[:, 0] if regression else [names[index] for index in decide(probabilities, threshold)]
             columns = [] if regression else names
             write_predictions(
-                output_dir / "predictions.csv", id_column, ids, columns, probabilities[:, : len(columns)], prediction=decided
+                output_dir / "predictions.csv",
+                task.id_column,
+                task.ids,
+                columns,
+                probabilities[:, : len(columns)],
+                prediction=decided,
             )
     if trainer.is_world_process_zero():
         save_arguments(options, output_dir)
         if len(names) == 2:
             save_thresholds(np.array([threshold]), names[1:], output_dir)
-        if training:
+        if task.training:
             data = data_args.dataset_name or data_args.train_file
             write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics)
         print_scores(tables, metrics)

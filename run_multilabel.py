@@ -18,21 +18,30 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForSequenceClassification, Trainer, set_seed
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Trainer,
+    set_seed,
+)
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import FineTuningArguments, ModelArguments, TextArguments, UserError
+from utils.arguments import FineTuningArguments, ModelArguments, SearchArguments, TextArguments, UserError
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.imbalance import parse_weights, positive_weights, prior_log_odds
 from utils.labels import UNKNOWN, describe_targets
-from utils.metrics import MultilabelMetrics, sigmoid
+from utils.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
 from utils.models import (
     check_checkpoint,
+    check_head,
     load_config,
     load_model,
     load_tokenizer,
@@ -57,6 +66,7 @@ from utils.reporting import (
 )
 from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
 from utils.sampling import complete_last_batch, longest_first, train_sampler
+from utils.search import search
 from utils.shapes import add_targets, find_labels
 from utils.thresholds import TUNED, choose_thresholds, known_thresholds, parse_threshold, save_thresholds
 
@@ -79,6 +89,16 @@ EXAMPLE_ROWS = [
     {"text": "I am out of the office until the 5th.", "labels": []},
     {"text": "Third late parcel this year. Cancel my order and refund me.", "labels": ["delivery", "refund", "cancellation"]},
 ]
+
+# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
+SEARCH_SPACE = {
+    "learning_rate": {"log": [1e-5, 3e-4]},
+    "num_train_epochs": {"int": [1, 5]},
+    "per_device_train_batch_size": {"choice": [16, 32, 64]},
+    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
+    "loss": {"choice": ["bce", "focal", "asymmetric"]},
+    "pos_weight": {"choice": ["none", "sqrt"]},
+}
 
 
 @dataclass
@@ -237,50 +257,81 @@ def decide(probabilities: np.ndarray, thresholds: np.ndarray, names: list[str]) 
 
 
 def scores(
-    probabilities: np.ndarray, targets: np.ndarray, names: list[str], thresholds: np.ndarray | None = None, prefix: str = ""
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    names: list[str],
+    thresholds: np.ndarray | None = None,
+    prefix: str = "",
+    per_label: bool = False,
 ) -> dict[str, float]:
     """Return the metrics of probabilities against targets, both [rows, labels], each name with `prefix` before it.
 
-    With thresholds [labels] each label's own scores are among them; without, 0.5 decides.
+    Thresholds [labels] decide, or 0.5.
     """
     result = MultilabelMetrics(keep_in_memory=True).compute(
         predictions=probabilities,
         references=targets,
         label_names=names,
         thresholds=np.full(len(names), 0.5) if thresholds is None else thresholds,
-        per_label=thresholds is not None,
+        per_label=per_label,
     )
     return {f"{prefix}{name}": value for name, value in result.items()}
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Run the recipe and return its metrics. Raises `UserError`, a `ValueError`, for a mistake in data or options."""
-    # 1. Read the arguments.
-    model_args, data_args, training_args, options = parse_arguments(
-        (ModelArguments, MultilabelArguments, MultilabelTrainingArguments), argv, __doc__, SAMPLE
-    )
+@dataclass
+class Task:
+    """What is known before the model is loaded; without a model (--check_data) the first eight alone."""
+
+    splits: dict[str, Dataset]
+    names: list[str]
+    text_columns: list[str]
+    delimiter: str | None
+    id_column: str
+    ids: list
+    submission: Submission | None
+    threshold_mode: str | None
+    config: PreTrainedConfig | None
+    saved_labels: list[str] | None = None
+    saved_thresholds: list[float] | None = None
+    tokenizer: PreTrainedTokenizerBase | None = None
+    max_length: int | None = None
+    pos_weight: torch.Tensor | None = None
+    bias: torch.Tensor | None = None  # of the new head
+
+    @property
+    def training(self) -> bool:
+        return "train" in self.splits
+
+
+def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None) -> tuple:
+    """Return the (model, data, training, search) arguments and all options; `values`, of a trial, replace those given."""
+    kinds = (ModelArguments, MultilabelArguments, MultilabelTrainingArguments, SearchArguments)
+    arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
     if data_args.smoke_test:
         prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
-    set_up_logging(training_args)
+    return arguments
 
-    # 2. Load the data and check its shape.
-    splits = splits_to_use(load_splits(data_args), training_args.asked, data_args)
+
+def check_shape(
+    splits: dict[str, Dataset],
+    model_args: ModelArguments,
+    data_args: MultilabelArguments,
+    training_args: MultilabelTrainingArguments,
+) -> Task:
+    """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
+    splits = splits_to_use(splits, training_args.asked, data_args)
     config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
     training = "train" in splits
     if not training:
         refuse_model_of_other_script(config, "run_multilabel.py")
-    saved_labels = saved_label_names(config, training)
-    label_format = find_labels(splits, data_args, saved_labels)
+    label_format = find_labels(splits, data_args, saved_label_names(config, training))
     names = label_format.names
     text_columns = find_text_columns(splits, data_args, label_format.columns, saved_setting(config, "text_column_names"))
     delimiter = data_args.text_column_delimiter or saved_setting(config, "text_column_delimiter")
     splits = add_targets(splits, label_format, data_args, training_args.seed)
     splits = first_rows(splits, data_args, training_args.seed)
     id_column, ids = find_ids(splits, data_args)
-    if data_args.check_data:
-        report_data(splits, text_columns, partial(describe_targets, names=names), training_args.output_dir)
-        return {}
     if data_args.threshold in TUNED and "validation" not in splits:
         raise UserError(
             f"--threshold {data_args.threshold} is tuned on validation data, and there is none: give --validation_file"
@@ -290,34 +341,51 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         raise UserError("--sample_submission needs rows to predict: give --test_file")
     if data_args.sample_submission and not data_args.smoke_test:
         submission = Submission(data_args.sample_submission, ids, id_column, names)
-    validation_targets = np.array(splits["validation"]["labels"]) if "validation" in splits else None
-    training_args.settle_evaluation(None if validation_targets is None else scores(validation_targets, validation_targets, names))
-
-    # 3. Load the tokenizer and the model.
-    tokenizer = load_tokenizer(model_args)
-    saved_thresholds = None if training else saved_setting(config, "thresholds")
+    truth = np.array(splits["validation"]["labels"]) if "validation" in splits else None
+    training_args.settle_evaluation(None if truth is None else scores(truth, truth, names))
+    mode = data_args.threshold or ("per_label" if training else None)
+    task = Task(splits, names, text_columns, delimiter, id_column, ids, submission, mode, config)
+    if config is None:
+        return task
+    task.tokenizer = load_tokenizer(model_args)
+    task.max_length = task.tokenizer.model_max_length = sequence_length(data_args.max_seq_length, task.tokenizer, config)
+    task.saved_labels = saved_label_names(config, training)
     config.__dict__.pop("binary_form", None)  # of a model of run_classification.py
     config.problem_type, config.num_labels = "multi_label_classification", len(names)
     config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
-    if training:
-        check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
-    max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
-    pos_weight = bias = None
-    if training:
-        targets = np.array(splits["train"]["labels"], np.float32)
-        pos_weight = positive_weights(training_args.pos_weight, targets)
-        bias = prior_log_odds(targets, pos_weight) if training_args.prior_bias else None
-    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, config, saved_labels, bias)
+    check_head(model_args, config, task.saved_labels)
+    if not training:
+        task.saved_thresholds = saved_setting(config, "thresholds")
+        return task
+    config.text_column_names, config.text_column_delimiter = text_columns, delimiter
+    check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
+    targets = np.array(splits["train"]["labels"], np.float32)
+    task.pos_weight = positive_weights(training_args.pos_weight, targets)
+    task.bias = prior_log_odds(targets, task.pos_weight)
+    return task
 
-    # 4. Encode the examples.
+
+def build_trainer(
+    task: Task,
+    model_args: ModelArguments,
+    data_args: MultilabelArguments,
+    training_args: MultilabelTrainingArguments,
+) -> MultilabelTrainer:
+    """Load the model, encode the splits of `task` in place, and return the trainer."""
+    # 4. Load the model.
+    tokenizer, max_length, names, splits = task.tokenizer, task.max_length, task.names, task.splits
+    bias = task.bias if training_args.prior_bias else None
+    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
+
+    # 5. Encode the examples.
     for name, split in splits.items():
         splits[name] = split.map(
             partial(
                 encode,
                 tokenizer=tokenizer,
-                text_columns=text_columns,
+                text_columns=task.text_columns,
                 max_length=max_length,
-                delimiter=delimiter,
+                delimiter=task.delimiter,
             ),
             batched=True,
             num_proc=data_args.preprocessing_num_workers,
@@ -325,68 +393,95 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             desc=f"Tokenizing {name}",
         )
 
-    # 5. Build the trainer.
-    if training:
+    # 6. Build the trainer.
+    if task.training:
         logger.info(training_args.precision_note)
-    trainer = MultilabelTrainer(
+
+    def compute_metrics(output: EvalPrediction) -> dict[str, float]:
+        probabilities, thresholds = sigmoid(output.predictions), None
+        if depends_on_threshold(training_args.metric_for_best_model):
+            thresholds = choose_thresholds(task.threshold_mode, probabilities, output.label_ids, task.saved_thresholds)
+        return scores(probabilities, output.label_ids, names, thresholds)
+
+    return MultilabelTrainer(
         model=model,
         args=training_args,
-        train_dataset=complete_last_batch(splits["train"], training_args) if training else None,
+        train_dataset=complete_last_batch(splits["train"], training_args) if task.training else None,
         eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
         processing_class=tokenizer,
         data_collator=padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None),
-        compute_metrics=lambda output: scores(sigmoid(output.predictions), output.label_ids, names),
+        compute_metrics=compute_metrics,
         head_parameters=head_parameters,
-        pos_weight=pos_weight,
+        pos_weight=task.pos_weight,
     )
 
-    # 6. Train.
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Run the recipe and return its metrics. Raises `UserError`, a `ValueError`, for a mistake in data or options."""
+    # 1. Read the arguments.
+    arguments = model_args, data_args, training_args, search_args, options = read_arguments(argv)
+    set_up_logging(training_args)
+
+    # 2. Load data and tokenizer, and check the shape.
+    splits = load_splits(data_args)
+    if search_args.search_trials and not data_args.check_data:
+        # 3. Search, if asked.
+        best = search(SEARCH_SPACE, arguments, partial(read_arguments, argv), partial(check_shape, splits), build_trainer)
+        return main([best]) if best else {}
+    task = check_shape(splits, model_args, data_args, training_args)
+    splits, names = task.splits, task.names
+    if data_args.check_data:
+        report_data(splits, task.text_columns, partial(describe_targets, names=names), training_args.output_dir)
+        return {}
+
+    # 4. Load the model. 5. Encode the examples. 6. Build the trainer.
+    trainer = build_trainer(task, model_args, data_args, training_args)
+
+    # 7. Train.
     metrics: dict[str, float] = {}
-    if training:
+    if task.training:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
         metrics |= trained.metrics
 
-    # 7. Evaluate.
-    mode = data_args.threshold or ("per_label" if training else None)
-    if mode in TUNED and "validation" not in splits:
-        logger.info("no validation data to tune thresholds on: %s", "those of the saved model" if saved_thresholds else "0.5")
-    thresholds = known_thresholds(mode, saved_thresholds, len(names))
+    # 8. Evaluate.
+    if task.threshold_mode in TUNED and "validation" not in splits:
+        saved = "those of the saved model" if task.saved_thresholds else "0.5"
+        logger.info("no validation data to tune thresholds on: %s", saved)
+    thresholds = known_thresholds(task.threshold_mode, task.saved_thresholds, len(names))
     tables = {}
     if "validation" in splits:
         logits, targets, found = predict_in_order(trainer, splits["validation"], "eval")
-        if mode in TUNED:
-            thresholds = choose_thresholds(mode, sigmoid(logits), targets)
-        found |= scores(sigmoid(logits), targets, names, thresholds, "eval_")
+        probabilities = sigmoid(logits)
+        thresholds = choose_thresholds(task.threshold_mode, probabilities, targets, task.saved_thresholds)
+        found |= scores(probabilities, targets, names, thresholds, "eval_", per_label=True)
         trainer.save_metrics("eval", found)
         tables["Validation"] = score_table(found, "eval", names, thresholds)
         metrics |= found
 
-    # 8. Predict and report.
+    # 9. Predict and report.
     output_dir = Path(training_args.output_dir)
-    if training:
+    if task.training:
         trainer.model.config.thresholds = thresholds.tolist()
-        trainer.model.config.text_column_names, trainer.model.config.text_column_delimiter = text_columns, delimiter
-        tokenizer.model_max_length = max_length
         trainer.save_model()
     if "test" in splits:
         logits, targets, found = predict_in_order(trainer, splits["test"], "predict")
         probabilities = sigmoid(logits)
         if targets is not None:
-            found |= scores(probabilities, targets, names, thresholds, "predict_")
+            found |= scores(probabilities, targets, names, thresholds, "predict_", per_label=True)
             tables["Test"] = score_table(found, "predict", names, thresholds)
         trainer.save_metrics("predict", found)
         metrics |= found
         if trainer.is_world_process_zero():
             decided = decide(probabilities, thresholds, names)
-            write_predictions(output_dir / "predictions.csv", id_column, ids, names, probabilities, prediction=decided)
-            if submission:
-                submission.write(output_dir / "submission.csv", probabilities)
+            write_predictions(output_dir / "predictions.csv", task.id_column, task.ids, names, probabilities, prediction=decided)
+            if task.submission:
+                task.submission.write(output_dir / "submission.csv", probabilities)
     if trainer.is_world_process_zero():
         save_arguments(options, output_dir)
         save_thresholds(thresholds, names, output_dir)
-        if training:
+        if task.training:
             data = data_args.dataset_name or data_args.train_file
             write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics)
         print_scores(tables, metrics)

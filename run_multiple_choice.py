@@ -18,13 +18,22 @@ import logging
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, Trainer, set_seed
+from datasets import Dataset
+from transformers import (
+    AutoModelForMultipleChoice,
+    DataCollatorWithPadding,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Trainer,
+    set_seed,
+)
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, UserError
+from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, SearchArguments, UserError
 from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
 from utils.choices import ChoiceFormat
 from utils.data import find_ids, first_rows, load_splits, splits_to_use
@@ -56,6 +65,7 @@ from utils.reporting import (
 )
 from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
 from utils.sampling import complete_last_batch, longest_first, train_sampler
+from utils.search import search
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +94,15 @@ EXAMPLE_ROWS = [
     },
     {"context": "The dog barks at the door.", "question": "Why?", "choices": ["it snows", "he reads", "a guest"], "label": 2},
 ]
+
+# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
+SEARCH_SPACE = {
+    "learning_rate": {"log": [1e-5, 3e-4]},
+    "num_train_epochs": {"int": [1, 5]},
+    "per_device_train_batch_size": {"choice": [8, 16, 32]},
+    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
+    "label_smoothing_factor": {"linear": [0.0, 0.2]},
+}
 
 
 @dataclass
@@ -283,22 +302,45 @@ def table(metrics: dict[str, float], prefix: str, names: list[str]) -> list[list
     return [heading, *([name, *row[1:]] for name, row in zip(shown, rows, strict=True))]
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Run the recipe and return its metrics. Raises `UserError`, a `ValueError`, for a mistake in data or options."""
-    # 1. Read the arguments.
-    model_args, data_args, training_args, options = parse_arguments(
-        (ModelArguments, MultipleChoiceArguments, MultipleChoiceTrainingArguments), argv, __doc__, SAMPLE
-    )
+@dataclass
+class Task:
+    """What is known before the model is loaded; without a model (--check_data) the first six alone."""
+
+    splits: dict[str, Dataset]
+    choice_format: ChoiceFormat
+    names: list[str]
+    id_column: str
+    ids: list
+    candidates: list[list[str]]  # of the test split
+    config: PreTrainedConfig | None
+    tokenizer: PreTrainedTokenizerBase | None = None
+    max_length: int | None = None
+
+    @property
+    def training(self) -> bool:
+        return "train" in self.splits
+
+
+def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None) -> tuple:
+    """Return the (model, data, training, search) arguments and all options; `values`, of a trial, replace those given."""
+    kinds = (ModelArguments, MultipleChoiceArguments, MultipleChoiceTrainingArguments, SearchArguments)
+    arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
     if data_args.smoke_test:
         prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
-    set_up_logging(training_args)
+    return arguments
 
-    # 2. Load the data and check its shape.
-    splits = flatten(splits_to_use(load_splits(data_args), training_args.asked, data_args))
+
+def check_shape(
+    splits: dict[str, Dataset],
+    model_args: ModelArguments,
+    data_args: MultipleChoiceArguments,
+    training_args: MultipleChoiceTrainingArguments,
+) -> Task:
+    """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
+    splits = flatten(splits_to_use(splits, training_args.asked, data_args))
     config = load_config(model_args) if model_args.model_name_or_path or not data_args.check_data else None
-    training = "train" in splits
-    if not training:
+    if "train" not in splits:
         refuse_model_of_other_script(config, "run_multiple_choice.py")
         if config and not any(name.endswith("ForMultipleChoice") for name in config.architectures or []):
             raise UserError(f"nothing to train on, and {config.name_or_path} has no head for multiple choice: give --train_file")
@@ -307,29 +349,38 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     id_column, ids = find_ids(splits, data_args)
     splits = add_candidates(splits, choice_format, data_args, training_args.seed)
     splits = first_rows(splits, data_args, training_args.seed)
-    ids = ids[: len(splits["test"])] if "test" in splits else []
-    most = max(len(candidates) for split in splits.values() for candidates in split["candidates"])
+    candidates = splits["test"]["candidates"][:] if "test" in splits else []
+    most = max(len(row) for split in splits.values() for row in split["candidates"])
     names = [label for label, _ in choice_format.descriptions or []] or [f"choice{position}" for position in range(most)]
-    if data_args.check_data:
-        text_columns = ["context", "question", "candidates"]
-        report_data(splits, text_columns, partial(describe_targets, names=names), training_args.output_dir)
-        return {}
     defined = None
     if "validation" in splits:
         truth = np.array(splits["validation"]["labels"])
         defined = scores((truth[:, None] == np.arange(most)).astype(float), truth)
     training_args.settle_evaluation(defined)
-
-    # 3. Load the tokenizer and the model.
-    tokenizer = load_tokenizer(model_args)
-    if training:
+    task = Task(splits, choice_format, names, id_column, ids[: len(candidates)], candidates, config)
+    if config is None:
+        return task
+    task.tokenizer = load_tokenizer(model_args)
+    task.max_length = task.tokenizer.model_max_length = sequence_length(data_args.max_seq_length, task.tokenizer, config)
+    if task.training:
         forget_labels(config)
+        config.choice_format = asdict(choice_format)
         check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
-    max_length = sequence_length(data_args.max_seq_length, tokenizer, config)
-    model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, config, None, None)
+    return task
 
-    # 4. Encode the examples.
-    candidates = splits["test"]["candidates"][:] if "test" in splits else []
+
+def build_trainer(
+    task: Task,
+    model_args: ModelArguments,
+    data_args: MultipleChoiceArguments,
+    training_args: MultipleChoiceTrainingArguments,
+) -> MultipleChoiceTrainer:
+    """Load the model, encode the splits of `task` in place, and return the trainer."""
+    # 4. Load the model.
+    tokenizer, max_length, splits = task.tokenizer, task.max_length, task.splits
+    model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, task.config, None, None)
+
+    # 5. Encode the examples.
     for name, split in splits.items():
         split = split.map(
             partial(encode, tokenizer=tokenizer, max_length=max_length),
@@ -343,30 +394,53 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             logger.info("%s: in %.1f %% of the rows the context is cut to fit %d tokens", name, share, max_length)
         splits[name] = split.remove_columns("cut")
 
-    # 5. Build the trainer.
-    if training:
+    # 6. Build the trainer.
+    if task.training:
         logger.info(training_args.precision_note)
     pad = padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None)
-    trainer = MultipleChoiceTrainer(
+    return MultipleChoiceTrainer(
         model=model,
         args=training_args,
-        train_dataset=complete_last_batch(splits["train"], training_args) if training else None,
+        train_dataset=complete_last_batch(splits["train"], training_args) if task.training else None,
         eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
         processing_class=tokenizer,
-        data_collator=partial(collate, pad=pad, most=most),
+        data_collator=partial(collate, pad=pad, most=len(task.names)),
         compute_metrics=lambda output: scores(predicted(output.predictions), output.label_ids),
         head_parameters=head_parameters,
     )
 
-    # 6. Train.
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Run the recipe and return its metrics. Raises `UserError`, a `ValueError`, for a mistake in data or options."""
+    # 1. Read the arguments.
+    arguments = model_args, data_args, training_args, search_args, options = read_arguments(argv)
+    set_up_logging(training_args)
+
+    # 2. Load data and tokenizer, and check the shape.
+    splits = load_splits(data_args)
+    if search_args.search_trials and not data_args.check_data:
+        # 3. Search, if asked.
+        best = search(SEARCH_SPACE, arguments, partial(read_arguments, argv), partial(check_shape, splits), build_trainer)
+        return main([best]) if best else {}
+    task = check_shape(splits, model_args, data_args, training_args)
+    splits, names = task.splits, task.names
+    if data_args.check_data:
+        text_columns = ["context", "question", "candidates"]
+        report_data(splits, text_columns, partial(describe_targets, names=names), training_args.output_dir)
+        return {}
+
+    # 4. Load the model. 5. Encode the examples. 6. Build the trainer.
+    trainer = build_trainer(task, model_args, data_args, training_args)
+
+    # 7. Train.
     metrics: dict[str, float] = {}
-    if training:
+    if task.training:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
         metrics |= trained.metrics
 
-    # 7. Evaluate.
+    # 8. Evaluate.
     tables = {}
     if "validation" in splits:
         logits, targets, found = predict_in_order(trainer, splits["validation"], "eval")
@@ -375,11 +449,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         tables["Validation"] = table(found, "eval", names)
         metrics |= found
 
-    # 8. Predict and report.
+    # 9. Predict and report.
     output_dir = Path(training_args.output_dir)
-    if training:
-        trainer.model.config.choice_format = asdict(choice_format)
-        tokenizer.model_max_length = max_length
+    if task.training:
         trainer.save_model()
     if "test" in splits:
         logits, targets, found = predict_in_order(trainer, splits["test"], "predict")
@@ -391,12 +463,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= found
         if trainer.is_world_process_zero():
             decided = np.nanargmax(probabilities, axis=1).tolist()
-            texts = [names[i] if choice_format.descriptions else row[i] for row, i in zip(candidates, decided, strict=True)]
+            described = task.choice_format.descriptions
+            texts = [names[i] if described else row[i] for row, i in zip(task.candidates, decided, strict=True)]
             path = output_dir / "predictions.csv"
-            write_predictions(path, id_column, ids, names, probabilities, prediction=decided, prediction_text=texts)
+            write_predictions(path, task.id_column, task.ids, names, probabilities, prediction=decided, prediction_text=texts)
     if trainer.is_world_process_zero():
         save_arguments(options, output_dir)
-        if training:
+        if task.training:
             data = data_args.dataset_name or data_args.train_file
             write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics, task="multiple-choice")
         print_scores(tables, metrics)

@@ -119,6 +119,33 @@ class TextArguments(DataArguments):
 
 
 @dataclass
+class SearchArguments:
+    """Whether and how to search hyperparameters before training."""
+
+    search_trials: int = HfArg(
+        default=0,
+        help="Train so many trials with other hyperparameters (Optuna), judge each by --metric_for_best_model on the validation "
+        "data, then train with the best; 0: no search.",
+    )
+    search_space: str | None = HfArg(
+        default=None,
+        help="What to vary, instead of SEARCH_SPACE in the script: a YAML or JSON file, or such text; in a file of options a "
+        "block. For each option log, linear or int with [low, high], or choice with a list.",
+    )
+    search_storage: str | None = HfArg(
+        default=None,
+        help="Where trials are kept, to go on after an interruption and to share them among processes: sqlite:///study.db, "
+        "the URL of another database, or a journal file such as study.log; unset: in memory.",
+    )
+    search_pruning: bool = HfArg(
+        default=True, help="Stop a trial whose best score so far is worse than the median of the earlier ones at that epoch."
+    )
+
+    def __post_init__(self):
+        require("search_trials", self.search_trials, lambda value: value >= 0, "0 or more")
+
+
+@dataclass
 class FineTuningArguments(TrainingArguments):
     """`TrainingArguments` with what fine-tuning a pretrained encoder wants, and the precision that suits the hardware."""
 

@@ -29,6 +29,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return special.softmax(np.asarray(logits, np.float64), axis=1)
 
 
+def depends_on_threshold(name: str) -> bool:
+    """Return whether a metric is one of decisions, not of probabilities, and not of those at a threshold of 0.5."""
+    name = name.removeprefix("eval_")
+    return not name.startswith(("loss", "log_loss", "roc_auc", "average_precision")) and not name.endswith("_at_0.5")
+
+
 class MultilabelMetrics(evaluate.Metric):
     """Scores of independent labels.
 
@@ -163,7 +169,10 @@ class ClassificationMetrics(evaluate.Metric):
 
 
 class RegressionMetrics(evaluate.Metric):
-    """Scores of predicted numbers [rows] against true ones [rows]; correlations only where neither side is constant."""
+    """Scores of predicted numbers [rows] against true ones [rows]; without correlations where the true ones are constant.
+
+    The correlation with constant predictions is NaN.
+    """
 
     def _info(self):
         number = datasets.Value("float64")
@@ -179,9 +188,9 @@ class RegressionMetrics(evaluate.Metric):
         result = {"mse": mean_squared_error(truth, predicted)}
         if len(np.unique(truth)) > 1:
             result["r2"] = r2_score(truth, predicted)
-            if len(np.unique(predicted)) > 1:
-                result["pearson"] = stats.pearsonr(truth, predicted).statistic
-                result["spearman"] = stats.spearmanr(truth, predicted).statistic
+            constant = len(np.unique(predicted)) == 1
+            result["pearson"] = np.nan if constant else stats.pearsonr(truth, predicted).statistic
+            result["spearman"] = np.nan if constant else stats.spearmanr(truth, predicted).statistic
         return {name: float(value) for name, value in result.items()}
 
 

@@ -108,6 +108,16 @@ def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
         raise UserError(f"no tokenizer in {name}: {' '.join(str(error).split())}") from error
 
 
+def check_head(args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None) -> None:
+    """Raise a `UserError` if the checkpoint was trained for labels other than those of `config`, and its head is to be kept."""
+    names = list(config.id2label.values())
+    if saved_labels is not None and saved_labels != names and not args.ignore_mismatched_sizes:
+        raise UserError(
+            f"{args.model_name_or_path} was trained for other labels: its head has {shorten(saved_labels)}, that of this run "
+            f"would have {shorten(names)}; add --ignore_mismatched_sizes to put a new head in its place"
+        )
+
+
 def load_model(
     auto_class: type, args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None, bias: torch.Tensor | None
 ) -> tuple[PreTrainedModel, set[str]]:
@@ -117,16 +127,9 @@ def load_model(
     those the checkpoint was trained for.
 
     Raises:
-        UserError: the checkpoint's head is of another width or was trained for other labels, or its weights
-            cannot be read.
+        UserError: the checkpoint's head is of another width, or its weights cannot be read.
     """
-    names = list(config.id2label.values())
-    other_labels = saved_labels is not None and saved_labels != names
-    if other_labels and not args.ignore_mismatched_sizes:
-        raise UserError(
-            f"{args.model_name_or_path} was trained for other labels: its head has {shorten(saved_labels)}, that of this run "
-            f"would have {shorten(names)}; add --ignore_mismatched_sizes to put a new head in its place"
-        )
+    other_labels = saved_labels is not None and saved_labels != list(config.id2label.values())
     try:
         model, info = auto_class.from_pretrained(
             args.model_name_or_path,

@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 from transformers import HfArgumentParser
@@ -63,7 +64,9 @@ class ArgumentParser(HfArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def parse_arguments(dataclass_types, argv: list[str] | None, description: str, sample: Path) -> tuple:
+def parse_arguments(
+    dataclass_types, argv: list[str] | None, description: str, sample: Path, values: dict[str, Any] | None = None
+) -> tuple:
     """Return one instance of each dataclass, then the dict of every option's value, ready for `args.yaml`.
 
     Args:
@@ -72,6 +75,7 @@ def parse_arguments(dataclass_types, argv: list[str] | None, description: str, s
             .yaml, .yml or .json is read as a file of options; the rest overrides it.
         description: the script's docstring, for `--help`.
         sample: the options of the embedded sample, used where there are no arguments at all.
+        values: values that take the place of those given, None for an option that is to be unset.
 
     Raises:
         UserError: an unknown, renamed or ill-typed option, or a file of options that cannot be read.
@@ -92,15 +96,17 @@ def parse_arguments(dataclass_types, argv: list[str] | None, description: str, s
     if argv[0].endswith((".yaml", ".yml", ".json")):
         several = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
         argv = _read_options(argv[0], known, several) + argv[1:]
+    values = values or {}
+    argv = [*argv, *(f"--{name}={value}" for name, value in values.items() if value is not None)]
     namespace, unknown = parser.parse_known_args(argv)
     if unknown:
-        raise UserError(_unknown_option(unknown[0], known))
-    values = vars(namespace)
+        raise UserError(unknown_option(unknown[0], known))
+    options = vars(namespace) | {name: None for name, value in values.items() if value is None}
     try:
-        instances = parser.parse_dict(values, allow_extra_keys=True)
+        instances = parser.parse_dict(options, allow_extra_keys=True)
     except (ValueError, ImportError) as error:  # TrainingArguments checks its own combinations
         raise UserError(" ".join(str(error).split())) from error
-    return *instances, {name: value for name, value in values.items() if name != "token" and not name.endswith("_token")}
+    return *instances, {name: value for name, value in options.items() if name != "token" and not name.endswith("_token")}
 
 
 def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:
@@ -116,7 +122,7 @@ def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:
     arguments = []
     for name, value in options.items():
         if name not in known:
-            raise UserError(f"{path}: {_unknown_option(f'--{name}', known)}")
+            raise UserError(f"{path}: {unknown_option(f'--{name}', known)}")
         if isinstance(value, list) and value and name in several:
             arguments += [f"--{name}", *map(str, value)]
         elif isinstance(value, list) and value:
@@ -128,7 +134,7 @@ def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:
     return arguments
 
 
-def _unknown_option(option: str, known: set[str]) -> str:
+def unknown_option(option: str, known: set[str]) -> str:
     """Return a message for an option that does not exist: its new name, or the nearest one."""
     name = option.split("=")[0].lstrip("-").replace("-", "_")
     if not option.startswith("-"):

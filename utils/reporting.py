@@ -30,12 +30,14 @@ PER_LABEL = ("support", "accuracy", "predicted", "precision", "recall", "f1", "r
 
 
 def predict_in_order(trainer: Trainer, dataset: Dataset, prefix: str) -> tuple[np.ndarray, np.ndarray | None, dict]:
-    """Return logits [rows, …], targets or None, and metrics of `dataset`, which has a column `length`.
+    """Return logits [rows, …], targets or None, and loss and speed on `dataset`, which has a column `length`.
 
     Rows of similar length share a batch, so that little is padded; the results stand in the order of `dataset` again.
     """
     longest, order = longest_first(dataset)
+    compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None  # the script has thresholds to choose first
     output = trainer.predict(longest, metric_key_prefix=prefix)
+    trainer.compute_metrics = compute_metrics
     back = np.argsort(order)
     targets = None if output.label_ids is None else output.label_ids[back]
     return output.predictions[back], targets, output.metrics
@@ -103,9 +105,13 @@ def save_arguments(options: dict[str, Any], output_dir: str) -> None:
         and Path(options["model_name_or_path"] or "").absolute() == Path(output_dir).absolute()
     ):
         return
+    write_options(options, Path(output_dir, "args.yaml"))
+
+
+def write_options(options: dict[str, Any], path: Path) -> None:
+    """Write a file of options, those that are set."""
     options = {name: value for name, value in options.items() if value is not None}
-    text = yaml.safe_dump(options, allow_unicode=True, sort_keys=True)
-    Path(output_dir, "args.yaml").write_text(text, encoding="utf-8")
+    path.write_text(yaml.safe_dump(options, allow_unicode=True, sort_keys=True), encoding="utf-8")
 
 
 def score_table(

@@ -21,13 +21,15 @@ from utils.models import save_tiny_model
 
 logger = logging.getLogger(__name__)
 
+OWN_LOGGERS = ("utils", "__main__", "run_classification", "run_multilabel", "run_multiple_choice")
+
 
 def set_up_logging(args: TrainingArguments) -> None:
     """Show our own lines on the main process, and of the libraries only what the user must know."""
     level = logging.INFO if args.log_level == "passive" else args.get_process_log_level()
     library_level = logging.ERROR if args.log_level == "passive" else level
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    for name in ("utils", "__main__", "run_classification", "run_multilabel", "run_multiple_choice"):
+    for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(level if args.process_index == 0 else logging.ERROR)
     transformers.logging.set_verbosity(library_level)
     datasets.logging.set_verbosity(library_level)
@@ -35,6 +37,23 @@ def set_up_logging(args: TrainingArguments) -> None:
     transformers.logging.disable_progress_bar()  # those of loading and saving; training and evaluation have their own
     if args.disable_tqdm or args.process_index > 0:
         datasets.disable_progress_bars()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep our own lines and progress bars, but for errors, out of the log."""
+    loggers = [logging.getLogger(name) for name in OWN_LOGGERS]
+    levels, no_bars = [each.level for each in loggers], datasets.are_progress_bars_disabled()
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+        if not no_bars:
+            datasets.enable_progress_bars()
 
 
 def run(main: Callable[[], object]) -> None:

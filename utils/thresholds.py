@@ -40,11 +40,15 @@ def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -
     return np.full(labels, fixed or 0.5)
 
 
-def choose_thresholds(mode: str, probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return thresholds [labels] for a `mode` of `TUNED`, tuned for F1 on validation `probabilities` and `targets`.
+def choose_thresholds(
+    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, saved: list[float] | None = None
+) -> np.ndarray:
+    """Return thresholds [labels]: for a `mode` of `TUNED` tuned for F1 on these `probabilities` and `targets`, or those known.
 
     Both arrays are [rows, labels]; `UNKNOWN` cells count nowhere.
     """
+    if mode not in TUNED:
+        return known_thresholds(mode, saved, targets.shape[1])
     known, truth = targets != UNKNOWN, targets >= 0.5
     common = best_f1_threshold(truth[known], probabilities[known])
     if mode == "single":
@@ -61,6 +65,8 @@ def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: floa
     labels together, as if `WEIGHT_OF_COMMON` more positives spoke for that, which tells for rare labels only. Without
     positives it is `common`, 0.5 if there is none.
     """
+    order = np.lexsort((truth, probabilities))  # the samples must not depend on the order of the rows
+    truth, probabilities = truth[order], probabilities[order]
     draw, found = np.random.default_rng(0), []
     for _ in range(RESAMPLES if truth.any() else 0):
         counts = draw.multinomial(len(truth), np.full(len(truth), 1 / len(truth)))

@@ -1,0 +1,300 @@
+"""Hyperparameter search: trials of `Trainer.hyperparameter_search` with Optuna, each a complete run of the script."""
+
+import contextlib
+import logging
+import math
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accelerate.utils.memory import release_memory
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
+from transformers.trainer_utils import SaveStrategy
+
+from utils.arguments import UserError
+from utils.reporting import write_options
+from utils.runtime import quiet
+from utils.search_report import print_best, print_trial, write_search
+from utils.search_space import LOSS_OPTIONS, Parameter, all_combinations, check_combinations, read_space
+from utils.search_study import SharedStudy, open_study, sign_of_life
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+logger = logging.getLogger(__name__)
+
+SAME_FAILURES = 3  # in a row end the search
+SIGN_EVERY = 60  # seconds
+
+
+def search(
+    own_space: dict[str, dict],
+    arguments: tuple,
+    read: Callable[[dict[str, Any]], tuple],
+    check: Callable[..., Any],
+    build: Callable[..., Trainer],
+) -> Path | None:
+    """Search hyperparameters and return the file of the best arguments, None where another process trains with them.
+
+    Every trial is a run of its own, by the functions that make up the script, so that nothing of one trial is left in the
+    next, and no trial sees the test data. The final training is to be a run of the returned file.
+
+    Args:
+        own_space: the script's `SEARCH_SPACE`, used unless another one is given.
+        arguments: the run's (model, data, training, search) arguments, and its options.
+        read: returns such arguments for values that take the place of those given.
+        check: checks data and options of (model, data, training) arguments; returns a task that has `splits`.
+        build: returns the script's trainer for a task and its (model, data, training) arguments.
+
+    Raises:
+        UserError: optuna is missing, the search space or storage cannot be used, or no trial is completed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError("--search_trials needs Optuna: pip install 'optuna>=5,<6' (and matplotlib, for figures)") from error
+    *_, training_args, search_args, options = arguments
+    if training_args.world_size > 1:
+        raise UserError(
+            f"--search_trials trains each trial in one process, found {training_args.world_size}: start one such process a GPU, "
+            f"all with the same --search_storage, as in CUDA_VISIBLE_DEVICES=0 python run_… --search_storage sqlite:///study.db; "
+            f"best_args.yaml can then be trained by all GPUs together"
+        )
+    if training_args.resume_from_checkpoint:
+        raise UserError("--resume_from_checkpoint: a search continues by its --search_storage, without this option")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = read_space(own_space, search_args.search_space, options)
+    objective = check_space(space, read, check)
+    order = [parameter.name for parameter in space]
+    every = len(all_combinations(space))
+    if 0 < every < search_args.search_trials:
+        logger.info("the search space has no more than %d combinations: each is tried once", every)
+        search_args.search_trials = every
+    logger.info(
+        "search: %d trials of %s; objective: %s of %s validation rows, %sd",
+        search_args.search_trials, ", ".join(order), objective["name"], f"{objective['rows']['validation']:,}",
+        objective["direction"],
+    )  # fmt: skip
+    output_dir = training_args.output_dir
+    shared = open_study(search_args, space, objective, options, output_dir)
+    trainer = SearchTrainer(output_dir, read, check, build)
+    try:
+        run_trials(shared, trainer, space, objective, arguments)
+    finally:
+        print_best(shared, objective["name"], order)
+        write_search(shared, objective["name"], output_dir)
+    running, best = shared.running(), shared.best()
+    if running:
+        logger.info("%d trials are still run by other processes; the last of these will train with the best values", len(running))
+        return None
+    if not best:
+        last = shared.finished()[-1].user_attrs.get("error", "pruned")
+        raise UserError(f"none of the trials was completed, see {output_dir}/search.json; the last one: {last}")
+    if not shared.claim_final_training():
+        logger.info("another process trains with the best values")
+        return None
+    *_, options = read(best[0].params)
+    path = Path(output_dir, "best_args.yaml")
+    write_options({name: value for name, value in options.items() if not name.startswith("search_")}, path)
+    logger.info("\ntraining with the values of trial %d, a run of %s", best[0].number, path)
+    return path
+
+
+def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict[str, Any]:
+    """Check every combination of the search space and return the objective: its name, direction, and rows of each split.
+
+    Raises:
+        UserError: combinations that cannot be trained, all of them; an objective that means something else in each trial.
+    """
+    found: list[dict[str, Any]] = []
+
+    def check_one(values: dict[str, Any]) -> None:
+        with quiet() if found else contextlib.nullcontext():  # what is found in the data is said once
+            *arguments, _, _ = read(values)
+            splits = check(*arguments).splits
+        missing = next((name for name in ("train", "validation") if name not in splits), None)
+        if missing:
+            raise UserError(f"--search_trials needs {missing} data: give --{missing}_file")
+        training_args = arguments[-1]
+        objective = {
+            "name": training_args.metric_for_best_model.removeprefix("eval_"),
+            "direction": "maximize" if training_args.greater_is_better else "minimize",
+            "rows": {name: len(split) for name, split in splits.items() if name != "test"},
+        }
+        found.append(objective)
+        if objective["name"] != found[0]["name"]:
+            raise UserError(f"the objective would be {objective['name']}, that of other combinations {found[0]['name']}")
+
+    check_combinations(space, check_one)
+    varied = sorted(LOSS_OPTIONS & {parameter.name for parameter in space})
+    if found[0]["name"] == "loss" and varied:
+        raise UserError(
+            f"the objective is the loss, and the search varies {', '.join(varied)}, which changes its scale: name another "
+            f"objective with --metric_for_best_model"
+        )
+    return found[0]
+
+
+class SearchTrainer(Trainer):
+    """`Trainer.hyperparameter_search`, whose trials are each trained by a trainer of their own.
+
+    A trial may change data, head and loss together. A `model_init` comes too late for that: datasets are those of the first
+    trial, values are cast to the type of the ones before (`bool("False")`), and settings that follow from others stay.
+
+    Attributes:
+        trial: the trial that was begun last.
+        on_begin: called when a trial has begun.
+    """
+
+    def __init__(self, output_dir: str, read: Callable, check: Callable, build: Callable):
+        args = TrainingArguments(output_dir=output_dir, report_to="none", disable_tqdm=True)
+        super().__init__(model_init=lambda: nn.Linear(1, 1), args=args)  # the base class asks for a model; this one is not used
+        self.read, self.check, self.build = read, check, build
+        self.trial: Trial | None = None
+        self.on_begin: Callable[[], None] = lambda: None
+
+    def train(self, resume_from_checkpoint=None, trial=None, **kwargs) -> None:
+        """Train a trial and leave its score in `self.objective`; called by `hyperparameter_search`."""
+        import optuna
+
+        self.trial = trial
+        for name, value in sign_of_life().items():
+            trial.set_user_attr(name, value)
+        values = self.hp_space(trial)
+        self.on_begin()
+        completed = trial.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+        earlier = next((other for other in completed if other.params == values), None)
+        try:
+            if earlier:  # it would give the same score
+                trial.set_user_attr("same_as", earlier.number)
+                self.objective, loss = earlier.value, earlier.user_attrs["loss"]
+            else:
+                self.objective, loss = self.train_trial(trial, values)
+        except optuna.TrialPruned:
+            raise
+        except Exception as error:
+            trial.set_user_attr("error", f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000])
+            raise
+        trial.set_user_attr("loss", loss)
+
+    def train_trial(self, trial: "Trial", values: dict[str, Any]) -> tuple[float, float]:
+        """Return the score and the validation loss of a run with these values, of which nothing is kept."""
+        with quiet():
+            *arguments, _, _ = self.read(values)
+            task = self.check(*arguments)
+            task.splits.pop("test", None)
+            training_args = arguments[-1]
+            keep_best = training_args.load_best_model_at_end
+            training_args.load_best_model_at_end = training_args.push_to_hub = False
+            training_args.save_strategy = SaveStrategy.NO
+            trainer = self.build(task, *arguments)
+        progress = TrialProgress(trial, self.compute_objective, keep_best)
+        for callback in (DEFAULT_PROGRESS_CALLBACK, PrinterCallback):
+            trainer.remove_callback(callback)
+        trainer.add_callback(progress)
+        try:
+            trainer.train()
+            if not progress.evaluations:
+                trainer.evaluate()
+        finally:
+            progress.bar.close()
+        if progress.value is None:
+            raise ValueError("the score was not defined after any evaluation")
+        return progress.value, progress.loss
+
+
+class TrialProgress(TrainerCallback):
+    """Follows one trial: its score, whether it is to be pruned, a progress bar, and a sign of life for other processes.
+
+    Attributes:
+        value: the best score so far if a run keeps its best weights, or else the last one; None before the first.
+        loss: the validation loss of that evaluation, which decides between equal scores.
+    """
+
+    def __init__(self, trial: "Trial", objective: Callable[[dict], float], keep_best: bool):
+        self.trial, self.objective, self.keep_best = trial, objective, keep_best
+        self.value: float | None = None
+        self.loss = math.inf
+        self.evaluations, self.signed = 0, time.time()
+        self.bar = tqdm(desc=f"trial {trial.number}", leave=False, disable=True)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = tqdm(total=state.max_steps, desc=f"trial {self.trial.number}", leave=False, disable=args.disable_tqdm)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update()
+        self._sign()
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        self._sign()
+
+    def on_evaluate(self, args, state, control, metrics, **kwargs):
+        import optuna
+
+        self.evaluations += 1
+        value = self.objective(metrics)
+        if not math.isnan(value):
+            better = self.value is None or (value > self.value if args.greater_is_better else value < self.value)
+            if better or not self.keep_best:
+                self.value, self.loss = value, metrics["eval_loss"]
+        if self.value is None or state.global_step >= state.max_steps:
+            return
+        self.trial.report(self.value, step=round(100 * state.epoch))  # steps of different batch sizes do not compare
+        if self.trial.should_prune():
+            self.trial.set_user_attr("pruned_at_epoch", round(state.epoch, 2))
+            raise optuna.TrialPruned
+
+    def _sign(self):
+        if time.time() - self.signed > SIGN_EVERY:
+            self.signed = time.time()
+            self.trial.set_user_attr("alive", self.signed)
+
+
+def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Parameter], objective: dict, arguments: tuple) -> None:
+    """Run trials until, with those of other processes, there are as many as asked for.
+
+    Each is a search for one trial: Optuna itself would add as many to those of an earlier run, and processes with the same
+    seed would draw the same values.
+
+    Raises:
+        UserError: the last `SAME_FAILURES` trials failed with the same error.
+    """
+    import optuna
+
+    *_, training_args, search_args, _ = arguments
+    failures: list[str] = []
+    while True:
+        with shared.lock:  # until the trial has begun, so that no other process begins the same one
+            shared.mark_interrupted()
+            if len(shared.finished()) + len(shared.running()) >= search_args.search_trials:
+                return
+            number = sum(trial.state != optuna.trial.TrialState.WAITING for trial in shared.trials())
+            trainer.trial, trainer.on_begin = None, lambda: shared.lock.release(force=True)
+            try:
+                trainer.hyperparameter_search(
+                    hp_space=lambda trial: {parameter.name: parameter.suggest(trial) for parameter in space},
+                    compute_objective=lambda metrics: metrics.get(f"eval_{objective['name']}", math.nan),
+                    n_trials=1,
+                    direction=objective["direction"],
+                    backend="optuna",
+                    study_name=shared.study.study_name,
+                    storage=shared.storage,
+                    load_if_exists=True,
+                    sampler=optuna.samplers.TPESampler(seed=training_args.seed + number),
+                    pruner=optuna.pruners.MedianPruner() if search_args.search_pruning else optuna.pruners.NopPruner(),
+                )
+            except Exception:  # of a trial that failed, which must not end the search; of a first one that was pruned
+                if trainer.trial is None:
+                    raise
+        release_memory()
+        trial = next(trial for trial in shared.trials() if trial.number == trainer.trial.number)
+        print_trial(shared, trial, objective["name"], search_args.search_trials, [parameter.name for parameter in space])
+        error = trial.user_attrs.get("error")
+        failures = [*failures, re.sub(r"[\d.]+", "#", error)] if error else []  # numbers of bytes or rows differ
+        if len(failures) >= SAME_FAILURES and len(set(failures[-SAME_FAILURES:])) == 1:
+            raise UserError(f"the last {SAME_FAILURES} trials failed in the same way, the search stops: {error}")
