@@ -18,7 +18,7 @@ import run_multilabel
 import run_multiple_choice
 from utils import search as search_module
 from utils.arguments import UserError
-from utils.search_space import Parameter, check_combinations, find_combinations, read_space
+from utils.search_space import Parameter, check_combinations, choice_combinations, read_space
 
 FORMS = ["two_logits", "one_logit", "one_hot"]
 
@@ -144,9 +144,9 @@ def test_impossible_combinations_are_all_named_before_a_model_is_loaded(binary_d
         run_classification.main(options)
     message = str(refused.value)
     assert "binary_form=two_logits, loss=bce: --loss bce takes float targets" in message
-    assert "class_weights=1,2,3: --class_weights" in message and "3 weights for 2 labels" in message
+    assert "class_weights=1,2,3: --class_weights" in message and "has 3 numbers; expected one for each of 2 labels" in message
     assert "label_smoothing_factor=1.0: --label_smoothing_factor" in message
-    assert not (tmp_path / "out").exists()
+    assert message.count("|") == 2 and not (tmp_path / "out").exists()
 
 
 def test_a_failing_trial_is_recorded_and_three_alike_stop_the_search(binary_data, tmp_path, monkeypatch, caplog):
@@ -276,14 +276,14 @@ def test_search_spaces_that_say_nothing(space, message):
 
 def test_of_many_combinations_every_pair_is_checked():
     space = [Parameter(name, "choice", tuple(range(8))) for name in "abcd"]
-    tried = find_combinations(space)
+    tried = choice_combinations(space)
     assert len(tried) < 500
 
     def check(values):
         if values["b"] == 3 and values["d"] == 5:
             raise UserError("no")
 
-    with pytest.raises(UserError, match=r"1 of the search space's \d+ combinations cannot be trained. b=3, d=5: no"):
+    with pytest.raises(UserError, match="cannot be trained; b=3, d=5: no$"):
         check_combinations(space, check)
 
 
@@ -292,7 +292,7 @@ def test_of_many_combinations_every_pair_is_checked():
     [
         ("study.db", "write sqlite:///study.db"),
         ("nosuch://study", "cannot be used"),
-        ("sqlite:////proc/study.db", "not a file that can be written to|cannot make its folder|cannot be used"),
+        ("sqlite:////proc/study.db", "cannot write /proc/study.db.lock_of_search"),
     ],
 )
 def test_storages_that_cannot_be_used(storage, message, tmp_path):

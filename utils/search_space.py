@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from itertools import combinations, product
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from utils.arguments import DataArguments, SearchArguments, UserError, shorten
+from utils.arguments import DataArguments, SearchArguments, UserError
 from utils.parsing import unknown_option
 
 if TYPE_CHECKING:
@@ -113,50 +114,63 @@ def all_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
     return [dict(zip([parameter.name for parameter in space], values, strict=True)) for values in product(*listed)]
 
 
-def find_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
-    """Return what is to be checked: every combination of choices, with all ranges at their low end; each range's high end.
+def choice_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
+    """Return every combination of choices, ranges at their low end.
 
     Of more than `MOST_COMBINATIONS` every pair of values is among them, the other options at their first value.
     """
     first = {parameter.name: parameter.values[0] for parameter in space}
     choices = [parameter for parameter in space if parameter.kind == "choice"]
-    if math.prod(len(parameter.values) for parameter in choices) <= MOST_COMBINATIONS:
-        groups = [choices]
-    else:
+    groups = [choices]
+    if math.prod(len(parameter.values) for parameter in choices) > MOST_COMBINATIONS:
         groups = list(combinations(choices, 2))
         logger.info("search space: too many combinations to check them all; every pair of values is checked")
-    found = [first | dict(zip([p.name for p in group], values, strict=True))
-             for group in groups for values in product(*(p.values for p in group))]  # fmt: skip
-    found += [first | {parameter.name: parameter.values[1]} for parameter in space if parameter.kind != "choice"]
+    found = [
+        first | dict(zip([parameter.name for parameter in group], values, strict=True))
+        for group in groups
+        for values in product(*(parameter.values for parameter in group))
+    ]
     return list({repr(values): values for values in found}.values())
 
 
 def check_combinations(space: list[Parameter], check: Callable[[dict[str, Any]], None]) -> None:
-    """Raise one `UserError` that names every combination of values that `check` raises one for, and why."""
-    tried = find_combinations(space)
-    failed: dict[str, list[dict[str, Any]]] = {}
-    for values in tried:
+    """Raise one `UserError` that names every combination of values that `check` raises one for, and why.
+
+    Checked are the combinations of choices, and both ends of each range.
+    """
+
+    def error_of(values: dict[str, Any]) -> str | None:
         try:
             check(values)
         except UserError as error:
-            failed.setdefault(str(error), []).append(values)
-    if not failed:
-        return
-    reasons = []
-    for message, group in failed.items():
-        # An option is to blame only if another value of it, all else equal, is not refused for the same reason.
-        to_blame = [
-            name
-            for name in tried[0]
-            if any(
-                others[name] != values[name] and others not in group
-                for values in group
-                for others in tried
-                if all(others[other] == values[other] for other in tried[0] if other != name)
-            )
-        ]
-        kept = list({repr(v): v for v in ({name: values[name] for name in to_blame} for values in group)}.values())
-        named = [", ".join(f"{name}={value}" for name, value in values.items()) or "all of them" for values in kept]
-        reasons.append(f"{shorten(named, 6)}: {message}")
-    count = sum(map(len, failed.values()))
-    raise UserError(f"{count} of the search space's {len(tried)} combinations cannot be trained. {' | '.join(reasons)}")
+            return str(error)
+        return None
+
+    tried = choice_combinations(space)
+    errors = [error_of(values) for values in tried]
+    reasons = _blame([parameter for parameter in space if parameter.kind == "choice"], tried, errors)
+    valid = next((values for values, error in zip(tried, errors, strict=True) if error is None), None)
+    for parameter in space if valid else ():
+        if parameter.kind != "choice":
+            error = error_of(valid | {parameter.name: parameter.values[1]})
+            reasons += [f"{parameter.name}={parameter.values[1]}: {error}"] if error else []
+    if reasons:
+        raise UserError(f"the search space holds what cannot be trained; {' | '.join(reasons)}")
+
+
+def _blame(choices: list[Parameter], tried: list[dict[str, Any]], errors: list[str | None]) -> list[str]:
+    """Return the fewest values together with which nothing in `tried` is valid, and the error that most of these gave."""
+    reasons, unexplained = [], {row for row, error in enumerate(errors) if error}
+    for size in range(len(choices) + 1):
+        for group in combinations(choices, size):
+            for values in product(*(parameter.values for parameter in group)):
+                named = dict(zip([parameter.name for parameter in group], values, strict=True))
+                rows = [row for row, other in enumerate(tried) if named.items() <= other.items()]
+                if not rows or not all(errors[row] for row in rows) or not unexplained & set(rows):
+                    continue
+                error, count = Counter(errors[row] for row in rows).most_common(1)[0]
+                if 2 * count > len(rows):
+                    unexplained -= set(rows)
+                    shown = ", ".join(f"{name}={value}" for name, value in named.items()) or "every combination"
+                    reasons.append(f"{shown}: {error}")
+    return reasons

@@ -143,7 +143,7 @@ def _lock_path(storage_name: str | None, output_dir: str) -> Path:
     """Return the lock of a storage: beside its file, which several machines may share, or else on this machine.
 
     Raises:
-        UserError: the folder of the file cannot be written to.
+        UserError: its folder cannot be written to.
     """
     file = None
     if storage_name and "://" not in storage_name:
@@ -157,13 +157,13 @@ def _lock_path(storage_name: str | None, output_dir: str) -> Path:
     if file is None:
         key = storage_name or f"{Path(output_dir).absolute()} {os.getpid()}"
         return Path(tempfile.gettempdir(), f"search_{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
+    lock = file.with_name(f"{file.name}.lock_of_search")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()  # where it cannot, waiting for the lock would never end
     except OSError as error:
-        raise UserError(f"--search_storage {storage_name}: cannot make its folder: {error.strerror}") from error
-    if not os.access(file.parent, os.W_OK) or file.is_dir():
-        raise UserError(f"--search_storage {storage_name}: {file} is not a file that can be written to")
-    return file.with_name(f"{file.name}.lock_of_search")
+        raise UserError(f"--search_storage {storage_name}: cannot write {lock}: {error.strerror}") from error
+    return lock
 
 
 def this_process() -> list:
