@@ -244,7 +244,7 @@ def test_several_processes_in_one_trial_are_refused():
 
 def test_optuna_is_asked_for_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UserError, match="needs Optuna: pip install 'optuna"):
+    with pytest.raises(UserError, match="needs Optuna: pip install -r requirements-search.txt"):
         run_classification.main(["--smoke_test", "--search_trials", "2"])
 
 

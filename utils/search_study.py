@@ -155,7 +155,7 @@ def _lock_path(storage_name: str | None, output_dir: str) -> Path:
     elif storage_name and storage_name.startswith("sqlite:///"):
         file = Path(storage_name.removeprefix("sqlite:///").split("?")[0])
     if file is None:
-        key = storage_name or f"{Path(output_dir).absolute()} {os.getpid()}"
+        key = storage_name or str(Path(output_dir).absolute())
         return Path(tempfile.gettempdir(), f"search_{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
     lock = file.with_name(f"{file.name}.lock_of_search")
     try:
