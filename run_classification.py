@@ -415,6 +415,8 @@ def check_shape(
         class_format = replace(class_format, independent=True)
     elif class_format.independent:  # as the saved model was trained
         training_args.loss = "bce"
+    if class_format.problem == "binary":
+        data_args.binary_form = class_format.form
     check_options(data_args, training_args, class_format)
     text_columns = find_text_columns(splits, data_args, [class_format.column], saved_setting(config, "text_column_names"))
     delimiter = data_args.text_column_delimiter or saved_setting(config, "text_column_delimiter")

@@ -280,7 +280,7 @@ def scores(
 
 @dataclass
 class Task:
-    """What is known before the model is loaded; without a model (--check_data) the first eight alone."""
+    """What is known before the model is loaded; without a model (--check_data) the first seven alone."""
 
     splits: dict[str, Dataset]
     names: list[str]
@@ -289,7 +289,6 @@ class Task:
     id_column: str
     ids: list
     submission: Submission | None
-    threshold_mode: str | None
     config: PreTrainedConfig | None
     saved_labels: list[str] | None = None
     saved_thresholds: list[float] | None = None
@@ -343,8 +342,9 @@ def check_shape(
         submission = Submission(data_args.sample_submission, ids, id_column, names)
     truth = np.array(splits["validation"]["labels"]) if "validation" in splits else None
     training_args.settle_evaluation(None if truth is None else scores(truth, truth, names))
-    mode = data_args.threshold or ("per_label" if training else None)
-    task = Task(splits, names, text_columns, delimiter, id_column, ids, submission, mode, config)
+    if training and data_args.threshold is None:
+        data_args.threshold = "per_label"
+    task = Task(splits, names, text_columns, delimiter, id_column, ids, submission, config)
     if config is None:
         return task
     task.tokenizer = load_tokenizer(model_args)
@@ -400,7 +400,7 @@ def build_trainer(
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         probabilities, thresholds = sigmoid(output.predictions), None
         if depends_on_threshold(training_args.metric_for_best_model):
-            thresholds = choose_thresholds(task.threshold_mode, probabilities, output.label_ids, task.saved_thresholds)
+            thresholds = choose_thresholds(data_args.threshold, probabilities, output.label_ids, task.saved_thresholds)
         return scores(probabilities, output.label_ids, names, thresholds)
 
     return MultilabelTrainer(
@@ -446,15 +446,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= trained.metrics
 
     # 8. Evaluate.
-    if task.threshold_mode in TUNED and "validation" not in splits:
+    if data_args.threshold in TUNED and "validation" not in splits:
         saved = "those of the saved model" if task.saved_thresholds else "0.5"
         logger.info("no validation data to tune thresholds on: %s", saved)
-    thresholds = known_thresholds(task.threshold_mode, task.saved_thresholds, len(names))
+    thresholds = known_thresholds(data_args.threshold, task.saved_thresholds, len(names))
     tables = {}
     if "validation" in splits:
         logits, targets, found = predict_in_order(trainer, splits["validation"], "eval")
         probabilities = sigmoid(logits)
-        thresholds = choose_thresholds(task.threshold_mode, probabilities, targets, task.saved_thresholds)
+        thresholds = choose_thresholds(data_args.threshold, probabilities, targets, task.saved_thresholds)
         found |= scores(probabilities, targets, names, thresholds, "eval_", per_label=True)
         trainer.save_metrics("eval", found)
         tables["Validation"] = score_table(found, "eval", names, thresholds)

@@ -58,11 +58,13 @@ def test_every_binary_form_is_trained_and_the_final_run_is_that_of_best_args(bin
         "num_train_epochs": {"int": [1, 2]},
     }
     options = [*binary_data, "--output_dir", tmp_path, "--search_trials", "20", "--search_space", json.dumps(space)]
-    options += ["--learning_rate", "3e-3"]
+    options += ["--learning_rate", "3e-3", "--num_train_epochs", "2"]
     metrics = run_classification.main([*options, "--metric_for_best_model", "average_precision", "--search_pruning", "False"])
     found = searched(tmp_path)
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 12  # every combination, once
     assert {trial["params"]["binary_form"] for trial in found["trials"]} == set(FORMS)
+    # what a run without a search would do comes first, also where the data decided it
+    assert found["trials"][0]["params"] == {"binary_form": "two_logits", "class_weights": "none", "num_train_epochs": 2}
     best = max(found["trials"], key=lambda trial: trial["value"])
     assert found["direction"] == "maximize" and found["trials"][found["best_trial"]]["value"] == best["value"]
     # the trial, the final training, and the file run by hand are the same run
@@ -192,6 +194,25 @@ def test_hopeless_trials_are_pruned(binary_data, tmp_path):
     completed = sorted(trial["value"] for trial in trials if trial["state"] == "complete")
     assert pruned and all(len(trial["evaluations"]) < 3 for trial in pruned)
     assert all(trial["value"] > completed[len(completed) // 2] for trial in pruned)
+
+
+def test_the_same_seed_draws_the_same_values(binary_data, tmp_path):
+    options = [*binary_data, "--max_steps", "1", "--search_trials", "3"]
+    for folder, seed in (("one", "1"), ("again", "1"), ("other", "2")):
+        run_classification.main([*options, "--output_dir", tmp_path / folder, "--seed", seed])
+    one, again, other = ([t["params"] for t in searched(tmp_path / name)["trials"]] for name in ("one", "again", "other"))
+    assert one == again and one[0] == other[0] and one[1:] != other[1:]
+
+
+def test_a_saved_head_of_another_form_is_refused_before_trials(binary_data, tmp_path):
+    saved = tmp_path / "saved"
+    run_classification.main([*binary_data, "--max_steps", "1", "--binary_form", "one_logit", "--output_dir", saved])
+    space = json.dumps({"binary_form": {"choice": FORMS}})
+    options = [*binary_data, "--model_name_or_path", saved, "--max_steps", "1", "--output_dir", tmp_path / "out"]
+    with pytest.raises(UserError, match="binary_form=two_logits: .* was trained for other labels.* binary_form=one_hot: "):
+        run_classification.main([*options, "--search_trials", "3", "--search_space", space])
+    run_classification.main([*options, "--search_trials", "3", "--search_space", space, "--ignore_mismatched_sizes", "True"])
+    assert [trial["state"] for trial in searched(tmp_path / "out")["trials"]] == ["complete"] * 3
 
 
 SPACE = json.dumps({"learning_rate": {"log": ["1e-4", "1e-2"]}, "binary_form": {"choice": FORMS}})

@@ -73,7 +73,7 @@ def search(
         objective["direction"],
     )  # fmt: skip
     output_dir = training_args.output_dir
-    shared = open_study(search_args, space, objective, options, output_dir)
+    shared = open_study(search_args, space, objective, options, settled_values(arguments, read, check))
     trainer = SearchTrainer(output_dir, training_args.use_cpu, read, check, build)
     try:
         run_trials(shared, trainer, space, objective, arguments)
@@ -95,6 +95,15 @@ def search(
     write_options({name: value for name, value in options.items() if not name.startswith("search_")}, path)
     logger.info("\ntraining with the values of trial %d, a run of %s", best[0].number, path)
     return path
+
+
+def settled_values(arguments: tuple, read: Callable, check: Callable) -> dict[str, Any]:
+    """Return the value of every option of a run without a search: given, the default, or what the data made of it."""
+    *arguments, _, options = arguments
+    with quiet(), contextlib.suppress(UserError):  # the values given need not be possible, those of the search space are
+        *arguments, _, _ = read({})
+        check(*arguments)
+    return options | {name: value for each in arguments for name, value in vars(each).items()}
 
 
 def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict[str, Any]:

@@ -45,11 +45,13 @@ class Parameter:
             return trial.suggest_int(self.name, *self.values)
         return trial.suggest_float(self.name, *self.values, log=self.kind == "log")
 
-    def __contains__(self, value: Any) -> bool:
+    def holding(self, value: Any) -> dict[str, Any]:
+        """Return {name: value} if this holds a value, as text or as such, or else {}."""
         if self.kind == "choice":
-            return value in self.values
+            return next(({self.name: own} for own in self.values if str(own) == str(value)), {})
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and self.values[0] <= value <= self.values[1] and (self.kind != "int" or value == int(value))
+        inside = is_number and self.values[0] <= value <= self.values[1] and (self.kind != "int" or value == int(value))
+        return {self.name: value} if inside else {}
 
 
 def read_space(own: dict[str, dict], given: str | None, options: Iterable[str]) -> list[Parameter]:

@@ -77,9 +77,13 @@ class SharedStudy:
 
 
 def open_study(
-    search_args: SearchArguments, space: list[Parameter], objective: dict[str, Any], options: dict[str, Any], output_dir: str
+    search_args: SearchArguments,
+    space: list[Parameter],
+    objective: dict[str, Any],
+    options: dict[str, Any],
+    settled: dict[str, Any],
 ) -> SharedStudy:
-    """Open the study, or begin it with a trial of the values given, as far as the search space holds them.
+    """Open the study, or begin it with a trial of the `settled` values, as far as the search space holds them.
 
     Of a space with no more combinations than trials every one is tried, once.
 
@@ -89,7 +93,7 @@ def open_study(
     import optuna
 
     storage_name, trials = search_args.search_storage, search_args.search_trials
-    lock = FileLock(_lock_path(storage_name, output_dir))
+    lock = FileLock(_lock_path(storage_name, settled["output_dir"]))
     varied = {parameter.name for parameter in space}
     begun_with = {
         name: Path(value).name if isinstance(value, str) and os.sep in value else value  # folders differ between machines
@@ -112,8 +116,9 @@ def open_study(
         study.set_user_attr("begun_with", begun_with)
         shared = SharedStudy(study, storage, lock)
         shared.mark_interrupted()
-        given = {parameter.name: options.get(parameter.name) for parameter in space}
-        inside = {parameter.name: given[parameter.name] for parameter in space if given[parameter.name] in parameter}
+        inside = {}
+        for parameter in space:
+            inside |= parameter.holding(settled.get(parameter.name))
         every = all_combinations(space)
         if every and len(every) <= trials:
             for values in sorted(every, key=lambda values: values | inside != values):

@@ -122,10 +122,10 @@ class TrialProgress(TrainerCallback):
             better = self.value is None or (value > self.value if args.greater_is_better else value < self.value)
             if better or not self.keep_best:
                 self.value, self.loss = value, metrics["eval_loss"]
-        if self.value is None or state.global_step >= state.max_steps:
+        if self.value is None:
             return
         self.trial.report(self.value, step=round(100 * state.epoch))  # steps of different batch sizes do not compare
-        if self.trial.should_prune():
+        if state.global_step < state.max_steps and self.trial.should_prune():
             self.trial.set_user_attr("pruned_at_epoch", round(state.epoch, 2))
             raise optuna.TrialPruned
 
