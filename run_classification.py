@@ -430,7 +430,7 @@ def check_shape(
         training_args.metric_for_best_model = own
     defined = None
     if "validation" in splits:
-        truth, names = np.array(splits["validation"]["labels"]), class_format.names
+        truth, names = np.array(splits["validation"]["labels"][:]), class_format.names
         perfect = truth[:, None] if class_format.regression else class_shares(torch.from_numpy(truth), len(names)).numpy()
         defined = scores(perfect, truth, names)
     training_args.settle_evaluation(defined)
@@ -447,7 +447,7 @@ def check_shape(
     config.text_column_names, config.text_column_delimiter = text_columns, delimiter
     check_head(model_args, config, task.saved_labels)
     check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
-    targets = torch.tensor(splits["train"]["labels"])
+    targets = torch.tensor(splits["train"]["labels"][:])
     if class_format.regression:
         task.bias = targets.mean(dim=0, keepdim=True)
     else:
@@ -518,10 +518,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 2. Load data and tokenizer, and check the shape.
     splits = load_splits(data_args)
-    if search_args.search_trials and not data_args.check_data:
+    if search_args.search_trials:
         # 3. Search, if asked.
         best = search(SEARCH_SPACE, arguments, partial(read_arguments, argv), partial(check_shape, splits), build_trainer)
-        return main([best]) if best else {}
+        if not data_args.check_data:
+            return main([best]) if best else {}
     task = check_shape(splits, model_args, data_args, training_args)
     splits, names, regression = task.splits, task.class_format.names, task.class_format.regression
     if data_args.check_data:

@@ -340,7 +340,7 @@ def check_shape(
         raise UserError("--sample_submission needs rows to predict: give --test_file")
     if data_args.sample_submission and not data_args.smoke_test:
         submission = Submission(data_args.sample_submission, ids, id_column, names)
-    truth = np.array(splits["validation"]["labels"]) if "validation" in splits else None
+    truth = np.array(splits["validation"]["labels"][:]) if "validation" in splits else None
     training_args.settle_evaluation(None if truth is None else scores(truth, truth, names))
     if training and data_args.threshold is None:
         data_args.threshold = "per_label"
@@ -359,7 +359,7 @@ def check_shape(
         return task
     config.text_column_names, config.text_column_delimiter = text_columns, delimiter
     check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
-    targets = np.array(splits["train"]["labels"], np.float32)
+    targets = np.array(splits["train"]["labels"][:], np.float32)
     task.pos_weight = positive_weights(training_args.pos_weight, targets)
     task.bias = prior_log_odds(targets, task.pos_weight)
     return task
@@ -424,10 +424,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 2. Load data and tokenizer, and check the shape.
     splits = load_splits(data_args)
-    if search_args.search_trials and not data_args.check_data:
+    if search_args.search_trials:
         # 3. Search, if asked.
         best = search(SEARCH_SPACE, arguments, partial(read_arguments, argv), partial(check_shape, splits), build_trainer)
-        return main([best]) if best else {}
+        if not data_args.check_data:
+            return main([best]) if best else {}
     task = check_shape(splits, model_args, data_args, training_args)
     splits, names = task.splits, task.names
     if data_args.check_data:

@@ -350,11 +350,11 @@ def check_shape(
     splits = add_candidates(splits, choice_format, data_args, training_args.seed)
     splits = first_rows(splits, data_args, training_args.seed)
     candidates = splits["test"]["candidates"][:] if "test" in splits else []
-    most = max(len(row) for split in splits.values() for row in split["candidates"])
+    most = max(len(row) for split in splits.values() for row in split["candidates"][:])
     names = [label for label, _ in choice_format.descriptions or []] or [f"choice{position}" for position in range(most)]
     defined = None
     if "validation" in splits:
-        truth = np.array(splits["validation"]["labels"])
+        truth = np.array(splits["validation"]["labels"][:])
         defined = scores((truth[:, None] == np.arange(most)).astype(float), truth)
     training_args.settle_evaluation(defined)
     task = Task(splits, choice_format, names, id_column, ids[: len(candidates)], candidates, config)
@@ -389,8 +389,8 @@ def build_trainer(
             remove_columns=[column for column in split.column_names if column != "labels"],
             desc=f"Tokenizing {name}",
         )
-        if any(split["cut"]):
-            share = 100 * np.mean(split["cut"])
+        if any(split["cut"][:]):
+            share = 100 * np.mean(split["cut"][:])
             logger.info("%s: in %.1f %% of the rows the context is cut to fit %d tokens", name, share, max_length)
         splits[name] = split.remove_columns("cut")
 
@@ -418,10 +418,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 2. Load data and tokenizer, and check the shape.
     splits = load_splits(data_args)
-    if search_args.search_trials and not data_args.check_data:
+    if search_args.search_trials:
         # 3. Search, if asked.
         best = search(SEARCH_SPACE, arguments, partial(read_arguments, argv), partial(check_shape, splits), build_trainer)
-        return main([best]) if best else {}
+        if not data_args.check_data:
+            return main([best]) if best else {}
     task = check_shape(splits, model_args, data_args, training_args)
     splits, names = task.splits, task.names
     if data_args.check_data:

@@ -238,7 +238,11 @@ def test_a_killed_search_continues_to_the_total(binary_data, tmp_path, storage):
     # to a higher total it goes on from there, with other options it does not
     run_classification.main([*command[2:], "--search_trials", "7"])
     assert len(searched(tmp_path / "out")["trials"]) == len(ended) + 1
-    with pytest.raises(UserError, match="begun with other options: num_train_epochs was 2.0, is 3.0"):
+    data = Path(command[command.index("--train_file") + 1])
+    changed = write_csv(tmp_path / data.name, ["text", "label"], binary_rows(64, 1))
+    with pytest.raises(UserError, match="begun with other options or data: train_data was 64 rows .*, is 64 rows"):
+        run_classification.main([*command[2:], "--train_file", changed])
+    with pytest.raises(UserError, match="begun with other options or data: num_train_epochs was 2.0, is 3.0"):
         run_classification.main([*command[2:], "--num_train_epochs", "3"])
 
 
@@ -312,13 +316,41 @@ def test_of_many_combinations_every_pair_is_checked():
     ("storage", "message"),
     [
         ("study.db", "write sqlite:///study.db"),
-        ("nosuch://study", "cannot be used"),
-        ("sqlite:////proc/study.db", "cannot write /proc/study.db.lock_of_search"),
+        ("nosuch://user:secret@study", r"nosuch://user:\*\*\*@study cannot be used"),
+        ("data/pairs/train.csv", "is not a journal file"),
+        ("sqlite:///data/pairs/train.csv", "is not an SQLite database"),
+        ("sqlite:////proc/study.db", "cannot write into /proc"),
     ],
 )
-def test_storages_that_cannot_be_used(storage, message, tmp_path):
+def test_storages_that_cannot_be_used(storage, message, binary_data, tmp_path):
+    options = [*binary_data, "--output_dir", tmp_path, "--search_trials", "2", "--search_storage", storage]
     with pytest.raises(UserError, match=message):
-        run_classification.main(["--smoke_test", "--search_trials", "2", "--search_storage", storage])
+        run_classification.main(options)
+    assert not list(ROOT.glob("data/pairs/*lock*"))
+
+
+def test_check_data_checks_the_search_and_ctrl_c_is_one_line(binary_data, tmp_path):
+    options = [*binary_data, "--output_dir", str(tmp_path), "--search_trials", "9"]
+    with pytest.raises(UserError, match="loss=bce: --loss bce takes float targets"):
+        space = json.dumps({"loss": {"choice": ["bce", "focal"]}})
+        run_classification.main([*options, "--check_data", "--search_space", space])
+    command = [sys.executable, "run_classification.py", *options]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "[1/9]" in line:
+            process.send_signal(signal.SIGINT)
+    assert process.wait() == 130 and "interrupted after" in "".join(lines) and lines[-1] == "interrupted\n"
+    assert "Traceback" not in "".join(lines)
+    assert len(searched(tmp_path)["trials"]) >= 1
+
+
+def test_epochs_are_not_varied_where_steps_decide(binary_data, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run_classification.main([*binary_data, "--output_dir", tmp_path, "--max_steps", "1", "--search_trials", "1"])
+    assert "num_train_epochs" not in searched(tmp_path)["trials"][0]["params"]
+    assert "num_train_epochs is not varied" in caplog.text
 
 
 def test_a_loss_on_another_scale_is_no_objective(binary_data, tmp_path):

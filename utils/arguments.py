@@ -143,6 +143,9 @@ class SearchArguments:
 
     def __post_init__(self):
         require("search_trials", self.search_trials, lambda value: value >= 0, "0 or more")
+        unused = [name for name in ("search_space", "search_storage") if getattr(self, name) and not self.search_trials]
+        if unused:
+            logger.warning("no search, --%s has no effect: that takes --search_trials", " and --".join(unused))
 
 
 @dataclass

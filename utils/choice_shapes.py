@@ -38,7 +38,7 @@ def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
     result = {}
     for split_name, split in splits.items():
         while nested := [name for name in columns(split) if isinstance(split.features[name], dict)]:
-            values = list(split[nested[0]])
+            values = split[nested[0]][:]
             parts = split.features[nested[0]]
             split = split.remove_columns(nested[0])
             for part in parts:
@@ -170,7 +170,7 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
 
 
 def _require_texts(split: Dataset, column: str) -> None:
-    for row, value in enumerate(split[column]):
+    for row, value in enumerate(split[column][:]):
         if value is None or value == "" or isinstance(value, (list, dict)):
             found = "the text is missing; fill or drop the row" if not value else f"found {str(value)[:60]}, expected a text"
             raise UserError(f"{split[row][PLACE]}, column {column!r}: {found}")
@@ -246,8 +246,8 @@ def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataAr
         labels = found.targets(split, args.allow_equal_candidates) if name != "test" or found.labelled(split) else None
         candidates, _ = found.candidates(split)
         parts = {
-            "context": [str(text) for text in split[found.context]],
-            "question": [str(text or "") for text in split[found.question]] if found.question else [""] * len(split),
+            "context": [str(text) for text in split[found.context][:]],
+            "question": [str(text or "") for text in split[found.question][:]] if found.question else [""] * len(split),
             "candidates": candidates,
         }
         if labels is not None:

@@ -55,7 +55,7 @@ class ChoiceFormat:
             return [sentences] * len(dataset), [labels] * len(dataset)
         texts, keys = [], []
         beside = re.sub("_text$", "_label", self.choices[0])  # of {text, label}
-        key_cells = dataset[beside] if beside != self.choices[0] and beside in columns(dataset) else [[]] * len(dataset)
+        key_cells = dataset[beside][:] if beside != self.choices[0] and beside in columns(dataset) else [[]] * len(dataset)
         for row, (cells, own_keys) in enumerate(zip(self._cells(dataset), key_cells, strict=True)):
             while cells and (_is_absent(cells[-1]) if len(self.choices) > 1 else cells[-1] is None):  # fewer than others have
                 cells = cells[:-1]
@@ -83,10 +83,10 @@ class ChoiceFormat:
 
     def _cells(self, dataset: Dataset) -> list[list]:
         if len(self.choices) > 1:
-            present = [dataset[name] if name in columns(dataset) else [None] * len(dataset) for name in self.choices]
+            present = [dataset[name][:] if name in columns(dataset) else [None] * len(dataset) for name in self.choices]
             return [list(cells) for cells in zip(*present, strict=True)]
         result = []
-        for row, value in enumerate(dataset[self.choices[0]]):
+        for row, value in enumerate(dataset[self.choices[0]][:]):
             items = _list_in(value) if isinstance(value, str) else value
             if not isinstance(items, list):
                 raise UserError(
@@ -98,7 +98,7 @@ class ChoiceFormat:
 
     def labelled(self, dataset: Dataset) -> bool:
         """Whether `dataset` has the column of answers, and an answer in it."""
-        return self.answer in columns(dataset) and not all(is_missing(value) for value in dataset[self.answer])
+        return self.answer in columns(dataset) and not all(is_missing(value) for value in dataset[self.answer][:])
 
     def targets(self, dataset: Dataset, allow_equal: bool) -> np.ndarray:
         """Return the position [rows] of each row's right candidate, `UNKNOWN` where the answer is missing or -1.
@@ -108,7 +108,7 @@ class ChoiceFormat:
         """
         candidates, keys = self.candidates(dataset)
         result = np.full(len(dataset), int(UNKNOWN), np.int64)
-        for row, value in enumerate(dataset[self.answer]):
+        for row, value in enumerate(dataset[self.answer][:]):
             position = read_answer(value, candidates[row], keys[row], self.answer_kind)
             if position is None:
                 continue
@@ -205,7 +205,7 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None) -
         UserError: not one of them can be read.
     """
     candidates, keys = found.candidates(dataset)
-    values = list(dataset[found.answer])
+    values = dataset[found.answer][:]
     unreadable = {}
     for kind in ANSWERS:
         positions = [read_answer(*row, kind) for row in zip(values, candidates, keys, strict=True)]

@@ -43,7 +43,7 @@ def find_classes(splits: dict[str, Dataset], args: DataArguments, saved: ClassFo
 
 
 def _all_ids(dataset: Dataset, column: str) -> bool:
-    values = [value for value in dataset[column] if not is_missing(value)] if column in columns(dataset) else []
+    values = [value for value in dataset[column][:] if not is_missing(value)] if column in columns(dataset) else []
     return all(not isinstance(value, list) and class_name(value).isdigit() for value in values)
 
 
@@ -71,7 +71,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     `args` has `problem_type` and `binary_form`, either of which may be None.
     """
     feature = dataset.features[column]
-    known = [(row, value) for row, value in enumerate(dataset[column]) if not is_missing(value)]
+    known = [(row, value) for row, value in enumerate(dataset[column][:]) if not is_missing(value)]
     if not known:
         raise UserError(f"{dataset[0][PLACE]} and all other rows: no label in column {column!r}")
     values = [value for _, value in known]
@@ -172,7 +172,7 @@ def _checked_form(args: DataArguments, labels: int, column: str, targets: str, d
 def _check_names(names: list[str], column: str, values: list, dataset: Dataset, args: DataArguments, numeric: bool) -> None:
     """Raise a `UserError` for labels that no classification has: a single one, ids with a hole, one a row, several in one."""
     if len(names) < 2:
-        hint = "; -1 stands for an unknown label, so write names" if any(read_number(v) == -1 for v in dataset[column]) else ""
+        hint = "; -1 stands for an unknown label, so write names" if any(read_number(v) == -1 for v in dataset[column][:]) else ""
         raise UserError(f"column {column!r}: every row has the label {names[0]!r}; expected at least two labels{hint}")
     alike: dict[str, str] = {}
     for name in names:

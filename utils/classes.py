@@ -81,7 +81,7 @@ class ClassFormat:
     def labelled(self, dataset: Dataset) -> bool:
         """Whether `dataset` has the label column, and a label in it."""
         missing = (lambda value: read_number(value) in (None, -1)) if self.regression else is_missing  # -1: as GLUE has it
-        return self.column in columns(dataset) and not all(missing(value) for value in dataset[self.column])
+        return self.column in columns(dataset) and not all(missing(value) for value in dataset[self.column][:])
 
     def _number(self, value: Any, dataset: Dataset, row: int) -> float:
         if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
@@ -142,8 +142,8 @@ def written_labels(dataset: Dataset, column: str) -> list:
     """Return the cells of a label column, those of a `ClassLabel` by name: ids of another file may be in another order."""
     feature = dataset.features[column]
     if not isinstance(feature, ClassLabel):
-        return list(dataset[column])
-    return [value if is_missing(value) else feature.int2str(value) for value in dataset[column]]
+        return dataset[column][:]
+    return [value if is_missing(value) else feature.int2str(value) for value in dataset[column][:]]
 
 
 def read_number(value: Any) -> float | None:

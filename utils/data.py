@@ -136,7 +136,7 @@ def find_text_columns(
     for split in splits.values():
         require_columns(split, names, "--text_column_names")
         for name in names:
-            for row, value in enumerate(split[name]):
+            for row, value in enumerate(split[name][:]):
                 if value is None or value == "":
                     raise UserError(f"{split[row][PLACE]}, column {name!r}: the text is missing; fill or drop the row")
                 if isinstance(value, (list, dict)):
@@ -160,7 +160,7 @@ def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list
     elif not args.id_column_name:
         logger.info("id column: id (found; --id_column_name to change)")
     name = args.id_column_name or "id"
-    return name, test[name]
+    return name, test[name][:]
 
 
 def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, seed: int) -> tuple[Dataset, Dataset]:

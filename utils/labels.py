@@ -41,13 +41,13 @@ class LabelFormat:
         """
         require_columns(dataset, self.columns, "--label_column_names")
         if self.kind == "one 0/1 column per label":
-            cells = [[_cell(value, dataset, row, name) for row, value in enumerate(dataset[name])] for name in self.columns]
+            cells = [[_cell(value, dataset, row, name) for row, value in enumerate(dataset[name][:])] for name in self.columns]
             return np.array(cells, np.float32).T
         name = self.columns[0]
         index = {label: position for position, label in enumerate(self.names)}
         id_names = class_names(dataset.features[name])
         targets = np.zeros((len(dataset), len(self.names)), np.float32)
-        for row, value in enumerate(dataset[name]):
+        for row, value in enumerate(dataset[name][:]):
             try:
                 items = as_list(value, self.delimiter)
             except (ValueError, SyntaxError):
@@ -79,7 +79,7 @@ class LabelFormat:
         present = [name for name in self.columns if name in columns(dataset)]
         if present and len(present) < len(self.columns):
             require_columns(dataset, self.columns, "--label_column_names")
-        return any(value not in (None, "", [], "-1", "-1.0", -1) for name in present for value in dataset[name])
+        return any(value not in (None, "", [], "-1", "-1.0", -1) for name in present for value in dataset[name][:])
 
     def __str__(self):
         shown = f"{self.kind} ({DELIMITERS.get(self.delimiter, self.delimiter)})" if self.delimiter else self.kind

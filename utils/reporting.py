@@ -70,20 +70,20 @@ class Submission:
             raise UserError(f"{sample_file}, column {unknown[0]!r}: not one of the labels {', '.join(names)}")
         rows = {str(value): row for row, value in enumerate(ids)}
         repeated = next(
-            (value for values in (sample[id_name], map(str, ids)) for value, n in Counter(values).items() if n > 1), None
+            (value for values in (sample[id_name][:], map(str, ids)) for value, n in Counter(values).items() if n > 1), None
         )
         if repeated is not None:
             raise UserError(f"--sample_submission {sample_file}: the id {repeated!r} occurs twice, there or in the test data")
         for what, count in (("test rows", len(rows) - len(sample)), ("labels", len(names) - len(labels))):
             if count > 0:
                 logger.info("%s lacks %d %s: submission.csv has them neither", sample_file, count, what)
-        for line, value in enumerate(sample[id_name], start=2):
+        for line, value in enumerate(sample[id_name][:], start=2):
             if str(value) not in rows:
                 raise UserError(
                     f"{sample_file}, row {line}: the id {value!r} is not in column {id_column!r} of the test data; "
                     f"see --id_column_name"
                 )
-        self.header, self.ids = [id_name, *labels], sample[id_name]
+        self.header, self.ids = [id_name, *labels], sample[id_name][:]
         self.rows, self.columns = [rows[str(value)] for value in self.ids], [names.index(label) for label in labels]
 
     def write(self, path: Path, probabilities: np.ndarray) -> None:
@@ -173,7 +173,7 @@ def report_data(
     """
     report: dict[str, Any] = {}
     texts = {
-        name: [tuple(row) for row in zip(*(map(str, split[c]) for c in text_columns), strict=True)]
+        name: [tuple(row) for row in zip(*(map(str, split[c][:]) for c in text_columns), strict=True)]
         for name, split in splits.items()
     }
     for name, split in splits.items():
@@ -185,11 +185,11 @@ def report_data(
             "duplicate_texts": len(split) - len(set(texts[name])),
         }
         if "candidates" in split.column_names:
-            entry["candidates"] = {str(n): rows for n, rows in sorted(Counter(map(len, split["candidates"])).items())}
+            entry["candidates"] = {str(n): rows for n, rows in sorted(Counter(map(len, split["candidates"][:])).items())}
         if name != "train" and "train" in texts:
             entry["texts_also_in_training"] = len(set(texts[name]) & set(texts["train"]))
         if "labels" in split.column_names:
-            targets = np.array(split["labels"])
+            targets = np.array(split["labels"][:])
             entry |= describe(targets)
             by_text: dict[tuple, set] = {}
             for text, row in zip(texts[name], targets.tolist(), strict=True):

@@ -66,6 +66,11 @@ def run(main: Callable[[], object]) -> None:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        if "--log_level debug" in " ".join(sys.argv).replace("=", " "):
+            raise
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(130)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # Leaving in the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489).
         torch.distributed.barrier()

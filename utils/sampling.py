@@ -12,7 +12,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 def longest_first(dataset: Dataset) -> tuple[Dataset, np.ndarray]:
     """Return `dataset` ordered by its column `length`, and that order: batches of similar length are padded little."""
-    order = np.argsort(dataset["length"], kind="stable")[::-1]
+    order = np.argsort(dataset["length"][:], kind="stable")[::-1]
     return dataset.select(order), order
 
 
@@ -70,4 +70,4 @@ def train_sampler(dataset: Dataset, args: TrainingArguments, epoch: Callable[[],
     """Return the sampler that `args.train_sampling_strategy` names; `dataset` has a column `length`."""
     rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     seed = args.seed if args.data_seed is None else args.data_seed
-    return EpochSampler(dataset["length"], args.train_sampling_strategy, rows_a_step, seed, epoch)
+    return EpochSampler(dataset["length"][:], args.train_sampling_strategy, rows_a_step, seed, epoch)

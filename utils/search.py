@@ -1,6 +1,8 @@
 """Hyperparameter search: trials of `Trainer.hyperparameter_search` with Optuna, each a complete run of the script."""
 
 import contextlib
+import hashlib
+import json
 import logging
 import math
 import re
@@ -9,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils.memory import release_memory
+from datasets import Dataset
 from transformers import Trainer
 
 from utils.arguments import UserError
+from utils.files import columns
 from utils.reporting import write_options
 from utils.runtime import quiet
-from utils.search_report import print_best, print_trial, write_search
+from utils.search_report import count, draw_figures, print_best, print_trial, write_search
 from utils.search_space import LOSS_OPTIONS, Parameter, all_combinations, check_combinations, read_space
 from utils.search_study import SharedStudy, open_study
 from utils.search_trial import SearchTrainer
@@ -50,7 +54,7 @@ def search(
         import optuna
     except ImportError as error:
         raise UserError("--search_trials needs Optuna: pip install -r requirements-search.txt, or 'optuna>=5,<6'") from error
-    *_, training_args, search_args, options = arguments
+    _, data_args, training_args, search_args, options = arguments
     if training_args.world_size > 1:
         raise UserError(
             f"--search_trials trains each trial in one process, found {training_args.world_size}: start one such process a GPU, "
@@ -61,29 +65,45 @@ def search(
         raise UserError("--resume_from_checkpoint: a search continues by its --search_storage, without this option")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = read_space(own_space, search_args.search_space, options)
-    objective = check_space(space, read, check)
-    order = [parameter.name for parameter in space]
+    if (options["max_steps"] or 0) > 0 and any(parameter.name == "num_train_epochs" for parameter in space):
+        logger.info("num_train_epochs is not varied: --max_steps decides how long a trial is")
+        space = [parameter for parameter in space if parameter.name != "num_train_epochs"]
+        if not space:
+            raise UserError(
+                "--max_steps overrides num_train_epochs, and the search space holds nothing else: leave out one of them"
+            )
+    objective, order = check_space(space, read, check), [parameter.name for parameter in space]
     every = len(all_combinations(space))
     if 0 < every < search_args.search_trials:
-        logger.info("the search space has no more than %d combinations: each is tried once", every)
+        logger.info("the search space has %s: each is tried once", count(every, "combination"))
         search_args.search_trials = every
     logger.info(
-        "search: %d trials of %s; objective: %s of %s validation rows, %sd",
-        search_args.search_trials, ", ".join(order), objective["name"], f"{objective['rows']['validation']:,}",
-        objective["direction"],
+        "search: %s of %s; objective: %s of the validation data, %sd",
+        count(search_args.search_trials, "trial"), ", ".join(order), objective["name"], objective["direction"],
     )  # fmt: skip
+    if data_args.check_data:
+        return None
+    if data_args.smoke_test or not search_args.search_storage:
+        search_args.search_storage = None
     output_dir = training_args.output_dir
     shared = open_study(search_args, space, objective, options, settled_values(arguments, read, check))
-    trainer = SearchTrainer(output_dir, training_args.use_cpu, read, check, build)
+    trainer = SearchTrainer(training_args, read, check, build)
+    there = len(shared.finished())
+    if there:
+        logger.info("the storage holds %s, %d to go", count(there, "trial"), max(search_args.search_trials - there, 0))
     try:
         run_trials(shared, trainer, space, objective, arguments)
-    finally:
-        print_best(shared, objective["name"], order)
-        write_search(shared, objective["name"], output_dir)
-    running, best = shared.running(), shared.best()
+    except KeyboardInterrupt:
+        kept = "the same command goes on" if search_args.search_storage else "trials in memory are lost, see --search_storage"
+        logger.info("\ninterrupted after %s: %s", count(len(shared.finished()), "trial"), kept)
+        raise
+    running = len(shared.running())
+    print_best(shared, objective["name"], order)
+    draw_figures(shared, objective["name"], output_dir)
     if running:
-        logger.info("%d trials are still run by other processes; the last of these will train with the best values", len(running))
+        logger.info("other processes still run %s; the last to end will train with the best values", count(running, "trial"))
         return None
+    best = shared.best()
     if not best:
         last = shared.finished()[-1].user_attrs.get("error", "pruned")
         raise UserError(f"none of the trials was completed, see {output_dir}/search.json; the last one: {last}")
@@ -125,7 +145,7 @@ def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict
         objective = {
             "name": training_args.metric_for_best_model.removeprefix("eval_"),
             "direction": "maximize" if training_args.greater_is_better else "minimize",
-            "rows": {name: len(split) for name, split in splits.items() if name != "test"},
+            "data": {name: describe_data(splits[name]) for name in ("train", "validation")} if not found else None,
         }
         found.append(objective)
         if objective["name"] != found[0]["name"]:
@@ -141,6 +161,14 @@ def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict
     return found[0]
 
 
+def describe_data(split: Dataset) -> str:
+    """Return the number of rows and a hash of their content, by which a search that goes on knows its data."""
+    content = hashlib.sha256()
+    for name in columns(split):
+        content.update(json.dumps([name, split[name][:]], default=str).encode())
+    return f"{count(len(split), 'row')} {content.hexdigest()[:8]}"
+
+
 def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Parameter], objective: dict, arguments: tuple) -> None:
     """Run trials until, with those of other processes, there are as many as asked for.
 
@@ -154,6 +182,7 @@ def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Paramete
 
     *_, training_args, search_args, _ = arguments
     failures: list[str] = []
+    first = True
     while True:
         with shared.lock:  # until the trial has begun, so that no other process begins the same one
             shared.mark_interrupted()
@@ -174,11 +203,13 @@ def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Paramete
                     sampler=optuna.samplers.TPESampler(seed=training_args.seed + number),
                     pruner=optuna.pruners.MedianPruner() if search_args.search_pruning else optuna.pruners.NopPruner(),
                 )
-            except Exception:  # of a trial that failed, which must not end the search; of a first one that was pruned
-                if trainer.trial is None:
+            except Exception as error:  # of a trial that failed, which must not end the search; of a first one that was pruned
+                if trainer.trial is None or (first and isinstance(error, UserError)):  # a mistake, and not of this trial alone
                     raise
+        first = False
         release_memory()
         trial = next(trial for trial in shared.trials() if trial.number == trainer.trial.number)
+        write_search(shared, objective["name"], training_args.output_dir)
         print_trial(shared, trial, objective["name"], search_args.search_trials, [parameter.name for parameter in space])
         error = trial.user_attrs.get("error")
         failures = [*failures, re.sub(r"[\d.]+", "#", error)] if error else []  # numbers of bytes or rows differ

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from utils.search_study import SharedStudy, was_interrupted
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
 logger = logging.getLogger(__name__)
@@ -37,20 +36,24 @@ def print_trial(shared: SharedStudy, trial: "FrozenTrial", objective: str, trial
 def print_best(shared: SharedStudy, objective: str, order: list[str]) -> None:
     """Print the table of the best trials and what became of the others."""
     best, ended = shared.best(), shared.finished()
-    rows = [["trial", objective, "seconds", *order]]
+    measures = dict.fromkeys([objective, "loss"])
+    rows = [["trial", *measures, "seconds", *order]]
     for trial in best[:MOST_SHOWN]:
-        rows.append([str(trial.number), f"{trial.value:.4f}", f"{seconds(trial):.0f}", *(show(trial.params[n]) for n in order)])
+        scores = {"loss": trial.user_attrs["loss"], objective: trial.value}
+        values = [show(trial.params[name]) for name in order]
+        rows.append([str(trial.number), *(f"{scores[name]:.4f}" for name in measures), f"{seconds(trial):.0f}", *values])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     states = [trial.state.name for trial in ended]
     logger.info(
-        "\n%d trials: %d completed, %d pruned, %d failed", len(ended), len(best), states.count("PRUNED"), states.count("FAIL")
-    )
+        "\n%s: %d completed, %d pruned, %d failed",
+        count(len(ended), "trial"), len(best), states.count("PRUNED"), states.count("FAIL"),
+    )  # fmt: skip
     for row in rows if best else []:
         logger.info("  %s", "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
 
 def write_search(shared: SharedStudy, objective: str, output_dir: str) -> None:
-    """Write every trial to search.json, and figures where matplotlib is installed."""
+    """Write every trial that has ended to search.json."""
     best = shared.best()
     report = {
         "objective": objective,
@@ -60,7 +63,6 @@ def write_search(shared: SharedStudy, objective: str, output_dir: str) -> None:
         "trials": [describe(trial) for trial in shared.trials() if trial.state.is_finished()],
     }
     Path(output_dir, "search.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draw_figures(shared.study, objective, len(best), output_dir)
 
 
 def describe(trial: "FrozenTrial") -> dict[str, Any]:
@@ -72,11 +74,12 @@ def describe(trial: "FrozenTrial") -> dict[str, Any]:
         "seconds": round(seconds(trial), 1),
         "evaluations": {f"epoch {step / 100:g}": value for step, value in trial.intermediate_values.items()},
     }
-    return entry | {name: trial.user_attrs[name] for name in ("error", "same_as") if name in trial.user_attrs}
+    return entry | {name: trial.user_attrs[name] for name in ("loss", "error", "same_as") if name in trial.user_attrs}
 
 
-def draw_figures(study: "Study", objective: str, completed: int, output_dir: str) -> None:
+def draw_figures(shared: SharedStudy, objective: str, output_dir: str) -> None:
     """Draw the course of the search, the importance of each option, and all trials in parallel coordinates."""
+    completed = len(shared.best())
     try:
         import matplotlib
     except ImportError:
@@ -92,13 +95,17 @@ def draw_figures(study: "Study", objective: str, completed: int, output_dir: str
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls them experimental, and equal scores equal
         for name, plot in figures.items() if completed else ():
-            figure = plot(study, target_name=objective).figure
+            figure = plot(shared.study, target_name=objective).figure
             figure.savefig(Path(output_dir, f"search_{name}.png"), dpi=150, bbox_inches="tight")
             matplotlib.pyplot.close(figure)
 
 
 def seconds(trial: "FrozenTrial") -> float:
     return (trial.datetime_complete - trial.datetime_start).total_seconds()
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def show(value: Any) -> str:

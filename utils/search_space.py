@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 KINDS = ("log", "linear", "int", "choice")
 MOST_COMBINATIONS = 500  # beyond, every pair of values is checked instead of every combination
+EVERY = "every combination: "
 # A trial with another value of these would be judged on other rows, or by another measure, than the others.
 FIXED = {field.name for arguments in (DataArguments, SearchArguments) for field in fields(arguments)}
 FIXED -= {"max_seq_length", "pad_to_max_length", "max_train_samples"}
@@ -87,7 +89,8 @@ def _read_parameter(name: str, entry: Any, where: str, options: set[str]) -> Par
             f"{{int: [low, high]}}, {{choice: [a, b, …]}}"
         )
     where = f"{where}: {name}: {kind}: {list(values)}"
-    if kind == "choice":
+    if kind == "choice":  # YAML reads 1e-3, without a point, as text
+        values = [float(v) if isinstance(v, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", v) else v for v in values]
         if not values or len(set(map(repr, values))) < len(values):
             raise UserError(f"{where}: expected different values")
         if not all(value is None or isinstance(value, (bool, int, float, str)) for value in values):
@@ -156,6 +159,8 @@ def check_combinations(space: list[Parameter], check: Callable[[dict[str, Any]],
         if parameter.kind != "choice":
             error = error_of(valid | {parameter.name: parameter.values[1]})
             reasons += [f"{parameter.name}={parameter.values[1]}: {error}"] if error else []
+    if len(reasons) == 1 and reasons[0].startswith(EVERY):
+        raise UserError(reasons[0].removeprefix(EVERY))  # of the data, or of an option that is not varied
     if reasons:
         raise UserError(f"the search space holds what cannot be trained; {' | '.join(reasons)}")
 
@@ -173,6 +178,6 @@ def _blame(choices: list[Parameter], tried: list[dict[str, Any]], errors: list[s
                 error, count = Counter(errors[row] for row in rows).most_common(1)[0]
                 if 2 * count > len(rows):
                     unexplained -= set(rows)
-                    shown = ", ".join(f"{name}={value}" for name, value in named.items()) or "every combination"
-                    reasons.append(f"{shown}: {error}")
+                    shown = ", ".join(f"{name}={value}" for name, value in named.items())
+                    reasons.append(f"{shown}: {error}" if named else f"{EVERY}{error}")
     return reasons

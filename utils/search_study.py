@@ -1,8 +1,11 @@
 """The study of a hyperparameter search: kept in memory, a database or a journal file; shared by processes; continued."""
 
+import atexit
 import contextlib
 import hashlib
 import os
+import re
+import shutil
 import socket
 import tempfile
 import time
@@ -23,9 +26,18 @@ if TYPE_CHECKING:
 
 STUDY = "search"
 DEAD_AFTER = 600  # seconds without a sign of life from another machine
-# A study may be continued with other values of these: they do not change what a trial's score means.
+# A study may be continued with other values of these: they do not change what a trial's score means. (Data is compared itself.)
 MAY_DIFFER = ("search_", "output_dir", "test_file", "log", "report_to", "run_name", "disable_tqdm", "dataloader_", "push_to_hub")
-MAY_DIFFER += ("preprocessing_", "hub_", "save_", "sample_submission", "max_predict_samples", "per_device_eval_batch_size")
+MAY_DIFFER += (
+    "train_file",
+    "validation_file",
+    "preprocessing_",
+    "hub_",
+    "save_",
+    "sample_submission",
+    "max_predict_samples",
+    "per_device_eval_batch_size",
+)
 
 
 @dataclass
@@ -93,7 +105,7 @@ def open_study(
     import optuna
 
     storage_name, trials = search_args.search_storage, search_args.search_trials
-    lock = FileLock(_lock_path(storage_name, settled["output_dir"]))
+    lock = FileLock(_lock_path(storage_name))
     varied = {parameter.name for parameter in space}
     begun_with = {
         name: Path(value).name if isinstance(value, str) and os.sep in value else value  # folders differ between machines
@@ -102,7 +114,7 @@ def open_study(
     }
     begun_with["objective"] = objective["name"]
     begun_with["search_space"] = {parameter.name: {parameter.kind: list(parameter.values)} for parameter in space}
-    begun_with |= {f"{name}_rows": rows for name, rows in objective["rows"].items()}
+    begun_with |= {f"{name}_data": description for name, description in objective["data"].items()}
     with lock:
         storage = _open_storage(storage_name)
         study = optuna.create_study(direction=objective["direction"], study_name=STUDY, storage=storage, load_if_exists=True)
@@ -111,7 +123,8 @@ def open_study(
         if differing:
             told = "; ".join(f"{name} was {earlier.get(name)}, is {begun_with.get(name)}" for name in differing)
             raise UserError(
-                f"--search_storage {storage_name} holds a search begun with other options: {told}; take another storage"
+                f"--search_storage {_without_password(storage_name)} holds a search begun with other options or data: {told}; "
+                f"take another storage"
             )
         study.set_user_attr("begun_with", begun_with)
         shared = SharedStudy(study, storage, lock)
@@ -141,33 +154,44 @@ def _open_storage(name: str | None) -> "BaseStorage":
         return optuna.storages.JournalStorage(JournalFileBackend(name))
     except Exception as error:  # of SQLAlchemy, a database driver, alembic, the journal or the file system
         reason = " ".join(str(error).split("\n(Background")[0].split())
-        raise UserError(f"--search_storage {name} cannot be used: {type(error).__name__}: {reason}") from error
+        raise UserError(
+            f"--search_storage {_without_password(name)} cannot be used: {type(error).__name__}: {reason}; expected "
+            f"sqlite:///study.db, the URL of another database, or a journal file such as study.log"
+        ) from error
 
 
-def _lock_path(storage_name: str | None, output_dir: str) -> Path:
+def _without_password(name: str) -> str:
+    return re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", name)
+
+
+def _lock_path(storage_name: str | None) -> Path:
     """Return the lock of a storage: beside its file, which several machines may share, or else on this machine.
 
     Raises:
-        UserError: its folder cannot be written to.
+        UserError: the file is none of a study, or its folder cannot be written to.
     """
-    file = None
-    if storage_name and "://" not in storage_name:
-        if storage_name.endswith((".db", ".sqlite", ".sqlite3")):
-            raise UserError(
-                f"--search_storage {storage_name}: write sqlite:///{storage_name}, or a journal file such as study.log"
-            )
-        file = Path(storage_name)
-    elif storage_name and storage_name.startswith("sqlite:///"):
-        file = Path(storage_name.removeprefix("sqlite:///").split("?")[0])
-    if file is None:
-        key = storage_name or str(Path(output_dir).absolute())
-        return Path(tempfile.gettempdir(), f"search_{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
-    lock = file.with_name(f"{file.name}.lock_of_search")
+    if storage_name is None:
+        folder = tempfile.mkdtemp(prefix="search_")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder, "lock")
+    is_sqlite = storage_name.startswith("sqlite:///")
+    if "://" in storage_name and not is_sqlite:
+        return Path(tempfile.gettempdir(), f"search_{hashlib.sha256(storage_name.encode()).hexdigest()[:16]}.lock")
+    if not is_sqlite and storage_name.endswith((".db", ".sqlite", ".sqlite3")):
+        raise UserError(f"--search_storage {storage_name}: write sqlite:///{storage_name}, or a journal file: study.log")
+    file = Path(storage_name.removeprefix("sqlite:///").split("?")[0])
     try:
+        if file.exists() and file.stat().st_size:  # nothing is written into a file that is something else
+            with file.open("rb") as opened:
+                begins = opened.read(16)
+            if not begins.startswith(b"SQLite format 3\0" if is_sqlite else b'{"op_code":'):
+                kind = "an SQLite database" if is_sqlite else "a journal file"
+                raise UserError(f"--search_storage {storage_name}: {file} is not {kind}; name a new file")
         file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_name(f"{file.name}.lock_of_search")
         lock.touch()  # where it cannot, waiting for the lock would never end
     except OSError as error:
-        raise UserError(f"--search_storage {storage_name}: cannot write {lock}: {error.strerror}") from error
+        raise UserError(f"--search_storage {storage_name}: cannot write into {file.parent}: {error.strerror}") from error
     return lock
 
 

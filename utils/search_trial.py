@@ -31,8 +31,15 @@ class SearchTrainer(Trainer):
         on_begin: called when a trial has begun.
     """
 
-    def __init__(self, output_dir: str, use_cpu: bool, read: Callable, check: Callable, build: Callable):
-        args = TrainingArguments(output_dir=output_dir, use_cpu=use_cpu, report_to="none", disable_tqdm=True)
+    def __init__(self, training_args: TrainingArguments, read: Callable, check: Callable, build: Callable):
+        to_hub = ("push_to_hub", "hub_model_id", "hub_token", "hub_private_repo")  # what is wrong there is to show now
+        args = TrainingArguments(
+            training_args.output_dir,
+            use_cpu=training_args.use_cpu,
+            report_to="none",
+            disable_tqdm=True,
+            **{name: getattr(training_args, name) for name in to_hub},
+        )
         super().__init__(model_init=lambda: nn.Linear(1, 1), args=args)  # the base class asks for a model; this one is not used
         self.read, self.check, self.build = read, check, build
         self.trial: Trial | None = None
@@ -58,7 +65,10 @@ class SearchTrainer(Trainer):
         except optuna.TrialPruned:
             raise
         except Exception as error:
-            trial.set_user_attr("error", f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000])
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if "contains NaN" in told:  # scikit-learn's words
+                told = "the training diverged: the model gives NaN"
+            trial.set_user_attr("error", told[:1000])
             raise
         trial.set_user_attr("loss", loss)
 

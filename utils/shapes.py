@@ -112,7 +112,7 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
             raise UserError(f"the model's labels are {shorten(names)}, the label columns are {shorten(found)}: expected the same")
         return LabelFormat("one 0/1 column per label", names or found, names or found)
     column = found[0]
-    feature, values = dataset.features[column], dataset[column]
+    feature, values = dataset.features[column], dataset[column][:]
     if class_names(feature):
         return LabelFormat("list of ids", found, names or class_names(feature))
     texts = [value for value in values if isinstance(value, str) and value.strip()]
@@ -180,7 +180,7 @@ def find_label_columns(dataset: Dataset) -> list[str]:
 def _refuse_odd_cells(dataset: Dataset, others: list[str]) -> None:
     """Raise a `UserError` for a column beside 0/1 columns that is one of them but for a few cells."""
     for name in others:
-        cells = [parse_cell(value) for value in dataset[name]]
+        cells = [parse_cell(value) for value in dataset[name][:]]
         odd = [row for row, cell in enumerate(cells) if cell is None]
         if odd and 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in cells):
             raise UserError(
@@ -191,7 +191,7 @@ def _refuse_odd_cells(dataset: Dataset, others: list[str]) -> None:
 
 def is_cell_column(dataset: Dataset, name: str) -> bool:
     """Whether a column holds 0/1 cells: all of them readable, at least one of them known."""
-    cells = [parse_cell(value) for value in dataset[name]]
+    cells = [parse_cell(value) for value in dataset[name][:]]
     return None not in cells and any(cell != UNKNOWN for cell in cells)
 
 
