@@ -44,9 +44,11 @@ def print_best(shared: SharedStudy, objective: str, order: list[str]) -> None:
         rows.append([str(trial.number), *(f"{scores[name]:.4f}" for name in measures), f"{seconds(trial):.0f}", *values])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     states = [trial.state.name for trial in ended]
+    interrupted = sum(map(was_interrupted, shared.trials()))
     logger.info(
-        "\n%s: %d completed, %d pruned, %d failed",
+        "\n%s: %d completed, %d pruned, %d failed%s",
         count(len(ended), "trial"), len(best), states.count("PRUNED"), states.count("FAIL"),
+        f"; and {interrupted} interrupted" if interrupted else "",
     )  # fmt: skip
     for row in rows if best else []:
         logger.info("  %s", "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
