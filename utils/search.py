@@ -98,6 +98,7 @@ def search(
         logger.info("\ninterrupted after %s: %s", count(len(shared.finished()), "trial"), kept)
         raise
     running = len(shared.running())
+    write_search(shared, objective["name"], output_dir)
     print_best(shared, objective["name"], order)
     draw_figures(shared, objective["name"], output_dir)
     if running:
@@ -127,7 +128,7 @@ def settled_values(arguments: tuple, read: Callable, check: Callable) -> dict[st
 
 
 def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict[str, Any]:
-    """Check every combination of the search space and return the objective: its name, direction, and rows of each split.
+    """Check every combination of the search space and return the objective: its name, direction, and what tells the data apart.
 
     Raises:
         UserError: combinations that cannot be trained, all of them; an objective that means something else in each trial.
@@ -176,7 +177,7 @@ def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Paramete
     seed would draw the same values.
 
     Raises:
-        UserError: the last `SAME_FAILURES` trials failed with the same error.
+        UserError: the first trial found a mistake of the user's; the last `SAME_FAILURES` failed with the same error.
     """
     import optuna
 
