@@ -1,4 +1,5 @@
 import csv
+import gc
 import gzip
 import json
 import os
@@ -22,6 +23,11 @@ WORDS = {
     "refund": ["refund", "money", "repay"],
 }
 FILLER = "the my order it was and a kettle on monday please we have your shop again".split()
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # all libraries are imported; see utils.runtime.run
 
 
 def make_rows(count: int, seed: int = 0) -> list[dict]:
