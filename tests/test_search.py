@@ -312,6 +312,14 @@ def test_of_many_combinations_every_pair_is_checked():
         check_combinations(space, check)
 
 
+def test_where_nothing_is_valid_every_reason_is_named():
+    def check(values):
+        raise UserError("B" if values["a"] == 2 else "A")
+
+    with pytest.raises(UserError, match="cannot be trained; a=0: A | a=1: A | a=2: B$".replace("|", r"\|")):
+        check_combinations([Parameter("a", "choice", (0, 1, 2)), Parameter("b", "choice", (0, 1))], check)
+
+
 @pytest.mark.parametrize(
     ("storage", "message"),
     [

@@ -176,7 +176,7 @@ def _blame(choices: list[Parameter], tried: list[dict[str, Any]], errors: list[s
                 if not rows or not all(errors[row] for row in rows) or not unexplained & set(rows):
                     continue
                 error, count = Counter(errors[row] for row in rows).most_common(1)[0]
-                if 2 * count > len(rows):
+                if 2 * count > len(rows) and (named or count == len(rows)):
                     unexplained -= set(rows)
                     shown = ", ".join(f"{name}={value}" for name, value in named.items())
                     reasons.append(f"{shown}: {error}" if named else f"{EVERY}{error}")
