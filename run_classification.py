@@ -36,6 +36,7 @@ from transformers.hf_argparser import HfArg
 from utils.arguments import FineTuningArguments, ModelArguments, SearchArguments, TextArguments, UserError
 from utils.class_shapes import add_targets, find_classes
 from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
+from utils.cpu import keep_memory, tune
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.imbalance import class_prior, class_weights, parse_weights
 from utils.labels import UNKNOWN
@@ -52,9 +53,12 @@ from utils.models import (
     saved_setting,
     sequence_length,
     speed_up,
+    was_cut,
 )
 from utils.parsing import parse_arguments
 from utils.reporting import (
+    cut_share,
+    keep_evaluation,
     predict_in_order,
     print_files,
     print_scores,
@@ -68,6 +72,7 @@ from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run
 from utils.sampling import complete_last_batch, longest_first, train_sampler
 from utils.search import search
 from utils.thresholds import best_f1_threshold, known_thresholds, parse_threshold, save_thresholds
+from utils.throughput import Throughput, cut_batch
 
 logger = logging.getLogger(__name__)
 
@@ -235,6 +240,8 @@ class ClassificationTrainer(Trainer):
     ):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
+        self.throughput, self.evaluations = Throughput(), {}
+        self.add_callback(self.throughput)
         self.head_parameters, self.weights, self.regression = head_parameters, weights, regression
 
     def row_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -258,22 +265,37 @@ class ClassificationTrainer(Trainer):
             loss = loss * self.accelerator.num_processes  # the rows of all processes are counted, gradients averaged
         return (loss, outputs) if return_outputs else loss
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch)
+        self.throughput.count(*parts, last)
+        loss = 0.0
+        with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
+            for part in parts:
+                loss += super().training_step(model, part, num_items_in_batch)
+        return loss + super().training_step(model, last, num_items_in_batch)
+
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
         return optimizer
 
-    def prediction_step(self, model, *args, **kwargs):
+    def prediction_step(self, model, inputs, *args, **kwargs):
         with float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
-            loss, logits, targets = super().prediction_step(model, *args, **kwargs)
+            loss, logits, targets = super().prediction_step(model, inputs, *args, **kwargs)
+        self.evaluated.count(inputs)
+        self.evaluated.stop()
         return loss, logits[0] if isinstance(logits, tuple) else logits, targets  # some models return hidden states as well
 
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
+        self.evaluated = Throughput()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:  # Trainer's own is a mean of batch means; this one is exact
             losses, weights = self.row_losses(torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids))
             mean = losses.double().sum() / weights.double().sum().clamp(min=1e-12)
             output.metrics[f"{metric_key_prefix}_loss"] = mean.item()
+        if self.is_in_train:
+            self.evaluations = keep_evaluation(self, output)
         return output
 
     def _get_train_sampler(self, train_dataset=None):
@@ -286,12 +308,15 @@ class ClassificationTrainer(Trainer):
 def encode(
     examples: dict[str, list], tokenizer, text_columns: list[str], max_length: int, delimiter: str | None
 ) -> dict[str, list]:
-    """Tokenize a batch of texts or of pairs; `length`, in tokens, groups rows that need little padding."""
+    """Tokenize a batch of texts or of pairs.
+
+    `length`, in tokens, groups rows that need little padding; `cut` says whether a text is longer than what the model reads.
+    """
     texts = [[str(text) for text in examples[name]] for name in text_columns]
     if delimiter is not None:
         texts = [[delimiter.join(row) for row in zip(*texts, strict=True)]]
     encoded = tokenizer(*texts, truncation=True, max_length=max_length)
-    return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
+    return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]], "cut": was_cut(encoded)}
 
 
 def predicted(logits: np.ndarray, independent: bool, regression: bool = False) -> np.ndarray:
@@ -393,6 +418,8 @@ def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None)
     kinds = (ModelArguments, ClassificationArguments, ClassificationTrainingArguments, SearchArguments)
     arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
+    if training_args.tune_cpu:
+        keep_memory()
     if data_args.smoke_test:
         prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
     return arguments
@@ -468,10 +495,12 @@ def build_trainer(
     tokenizer, max_length, class_format, splits = task.tokenizer, task.max_length, task.class_format, task.splits
     bias = task.bias if training_args.prior_bias else None
     model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
+    if training_args.tune_cpu:
+        tune(model)
 
     # 5. Encode the examples.
     for name, split in splits.items():
-        splits[name] = split.map(
+        splits[name] = split = split.map(
             partial(
                 encode,
                 tokenizer=tokenizer,
@@ -484,10 +513,12 @@ def build_trainer(
             remove_columns=[column for column in split.column_names if column != "labels"],
             desc=f"Tokenizing {name}",
         )
+        if any(split["cut"][:]):
+            logger.info("%s: %.1f %% of the texts are cut to %d tokens", name, 100 * np.mean(split["cut"][:]), max_length)
 
     # 6. Build the trainer.
     if task.training:
-        logger.info(training_args.precision_note)
+        logger.info(training_args.speed_note(data_args.pad_to_max_length))
 
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         probabilities, mode = task.probabilities(output.predictions), data_args.threshold
@@ -538,6 +569,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     metrics: dict[str, float] = {}
     if task.training:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trained.metrics.update(trainer.throughput.rates("train", trainer) | cut_share(splits["train"], "train"))
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
         metrics |= trained.metrics

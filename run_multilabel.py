@@ -35,6 +35,7 @@ from transformers import (
 from transformers.hf_argparser import HfArg
 
 from utils.arguments import FineTuningArguments, ModelArguments, SearchArguments, TextArguments, UserError
+from utils.cpu import keep_memory, tune
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.imbalance import parse_weights, positive_weights, prior_log_odds
 from utils.labels import UNKNOWN, describe_targets
@@ -51,10 +52,13 @@ from utils.models import (
     saved_setting,
     sequence_length,
     speed_up,
+    was_cut,
 )
 from utils.parsing import parse_arguments
 from utils.reporting import (
     Submission,
+    cut_share,
+    keep_evaluation,
     predict_in_order,
     print_files,
     print_scores,
@@ -69,6 +73,7 @@ from utils.sampling import complete_last_batch, longest_first, train_sampler
 from utils.search import search
 from utils.shapes import add_targets, find_labels
 from utils.thresholds import TUNED, choose_thresholds, known_thresholds, parse_threshold, save_thresholds
+from utils.throughput import Throughput, cut_batch
 
 logger = logging.getLogger(__name__)
 
@@ -202,6 +207,8 @@ class MultilabelTrainer(Trainer):
             warnings.filterwarnings("ignore", message="Label smoothing is not compatible")
             super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
+        self.throughput, self.evaluations = Throughput(), {}
+        self.add_callback(self.throughput)
         self.head_parameters, self.pos_weight = head_parameters, pos_weight
 
     def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -215,22 +222,37 @@ class MultilabelTrainer(Trainer):
             loss = loss * self.accelerator.num_processes  # the cells of all processes are counted, gradients averaged
         return (loss, outputs) if return_outputs else loss
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch)
+        self.throughput.count(*parts, last)
+        loss = 0.0
+        with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
+            for part in parts:
+                loss += super().training_step(model, part, num_items_in_batch)
+        return loss + super().training_step(model, last, num_items_in_batch)
+
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
         return optimizer
 
-    def prediction_step(self, model, *args, **kwargs):
+    def prediction_step(self, model, inputs, *args, **kwargs):
         with float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
-            loss, logits, targets = super().prediction_step(model, *args, **kwargs)
+            loss, logits, targets = super().prediction_step(model, inputs, *args, **kwargs)
+        self.evaluated.count(inputs)
+        self.evaluated.stop()
         return loss, logits[0] if isinstance(logits, tuple) else logits, targets  # some models return hidden states as well
 
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
+        self.evaluated = Throughput()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:  # Trainer's own is a mean of batch means; this one is exact
             targets = torch.from_numpy(output.label_ids)
             losses = self.cell_losses(torch.from_numpy(output.predictions), targets).double()
             output.metrics[f"{metric_key_prefix}_loss"] = (losses.sum() / (targets != UNKNOWN).sum().clamp(min=1)).item()
+        if self.is_in_train:
+            self.evaluations = keep_evaluation(self, output)
         return output
 
     def _get_train_sampler(self, train_dataset=None):
@@ -243,12 +265,15 @@ class MultilabelTrainer(Trainer):
 def encode(
     examples: dict[str, list], tokenizer, text_columns: list[str], max_length: int, delimiter: str | None
 ) -> dict[str, list]:
-    """Tokenize a batch of texts or of pairs; `length`, in tokens, groups rows that need little padding."""
+    """Tokenize a batch of texts or of pairs.
+
+    `length`, in tokens, groups rows that need little padding; `cut` says whether a text is longer than what the model reads.
+    """
     texts = [[str(text) for text in examples[name]] for name in text_columns]
     if delimiter is not None:
         texts = [[delimiter.join(row) for row in zip(*texts, strict=True)]]
     encoded = tokenizer(*texts, truncation=True, max_length=max_length)
-    return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
+    return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]], "cut": was_cut(encoded)}
 
 
 def decide(probabilities: np.ndarray, thresholds: np.ndarray, names: list[str]) -> list[str]:
@@ -307,6 +332,8 @@ def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None)
     kinds = (ModelArguments, MultilabelArguments, MultilabelTrainingArguments, SearchArguments)
     arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
+    if training_args.tune_cpu:
+        keep_memory()
     if data_args.smoke_test:
         prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
     return arguments
@@ -376,10 +403,12 @@ def build_trainer(
     tokenizer, max_length, names, splits = task.tokenizer, task.max_length, task.names, task.splits
     bias = task.bias if training_args.prior_bias else None
     model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
+    if training_args.tune_cpu:
+        tune(model)
 
     # 5. Encode the examples.
     for name, split in splits.items():
-        splits[name] = split.map(
+        splits[name] = split = split.map(
             partial(
                 encode,
                 tokenizer=tokenizer,
@@ -392,10 +421,12 @@ def build_trainer(
             remove_columns=[column for column in split.column_names if column != "labels"],
             desc=f"Tokenizing {name}",
         )
+        if any(split["cut"][:]):
+            logger.info("%s: %.1f %% of the texts are cut to %d tokens", name, 100 * np.mean(split["cut"][:]), max_length)
 
     # 6. Build the trainer.
     if task.training:
-        logger.info(training_args.precision_note)
+        logger.info(training_args.speed_note(data_args.pad_to_max_length))
 
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         probabilities, thresholds = sigmoid(output.predictions), None
@@ -442,6 +473,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     metrics: dict[str, float] = {}
     if task.training:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trained.metrics.update(trainer.throughput.rates("train", trainer) | cut_share(splits["train"], "train"))
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
         metrics |= trained.metrics

@@ -36,6 +36,7 @@ from transformers.hf_argparser import HfArg
 from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, SearchArguments, UserError
 from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
 from utils.choices import ChoiceFormat
+from utils.cpu import keep_memory, tune
 from utils.data import find_ids, first_rows, load_splits, splits_to_use
 from utils.files import PLACE
 from utils.labels import UNKNOWN
@@ -51,9 +52,12 @@ from utils.models import (
     saved_setting,
     sequence_length,
     speed_up,
+    was_cut,
 )
 from utils.parsing import parse_arguments
 from utils.reporting import (
+    cut_share,
+    keep_evaluation,
     predict_in_order,
     print_files,
     print_scores,
@@ -66,6 +70,7 @@ from utils.reporting import (
 from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
 from utils.sampling import complete_last_batch, longest_first, train_sampler
 from utils.search import search
+from utils.throughput import Throughput, cut_batch
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +191,8 @@ class MultipleChoiceTrainer(Trainer):
     def __init__(self, *args, head_parameters: set[str] = frozenset(), **kwargs):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
+        self.throughput, self.evaluations = Throughput(), {}
+        self.add_callback(self.throughput)
         self.head_parameters = head_parameters
 
     def row_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -198,6 +205,15 @@ class MultipleChoiceTrainer(Trainer):
             loss = loss * self.accelerator.num_processes  # the rows of all processes are counted, gradients averaged
         return (loss, {"logits": logits}) if return_outputs else loss
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch)
+        self.throughput.count(*parts, last)
+        loss = 0.0
+        with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
+            for part in parts:
+                loss += super().training_step(model, part, num_items_in_batch)
+        return loss + super().training_step(model, last, num_items_in_batch)
+
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
@@ -207,14 +223,20 @@ class MultipleChoiceTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
             logits = choice_logits(model, inputs)
+        self.evaluated.count(inputs)
+        self.evaluated.stop()
         return None, logits, inputs.get("labels")
 
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
+        self.evaluated = Throughput()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:
             targets = torch.from_numpy(output.label_ids)
             losses = self.row_losses(torch.from_numpy(output.predictions), targets).double()
             output.metrics[f"{metric_key_prefix}_loss"] = (losses.sum() / (targets != UNKNOWN).sum().clamp(min=1)).item()
+        if self.is_in_train:
+            self.evaluations = keep_evaluation(self, output)
         return output
 
     def _get_train_sampler(self, train_dataset=None):
@@ -271,7 +293,7 @@ def encode(examples: dict[str, list], tokenizer, max_length: int) -> dict[str, l
         ) from error
     bounds = [0, *np.cumsum(counts).tolist()]
     rows = {name: [values[start:end] for start, end in zip(bounds, bounds[1:], strict=False)] for name, values in encoded.items()}
-    overflow = [bool(text.overflowing) for text in encoded.encodings] if encoded.encodings else [False] * len(seconds)
+    overflow = was_cut(encoded)
     cut = [any(overflow[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
     return {**rows, "length": [max(map(len, row)) for row in rows["input_ids"]], "cut": cut}
 
@@ -326,6 +348,8 @@ def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None)
     kinds = (ModelArguments, MultipleChoiceArguments, MultipleChoiceTrainingArguments, SearchArguments)
     arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
+    if training_args.tune_cpu:
+        keep_memory()
     if data_args.smoke_test:
         prepare_smoke_test(model_args, data_args, training_args, EXAMPLE_ROWS)
     return arguments
@@ -379,10 +403,12 @@ def build_trainer(
     # 4. Load the model.
     tokenizer, max_length, splits = task.tokenizer, task.max_length, task.splits
     model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, task.config, None, None)
+    if training_args.tune_cpu:
+        tune(model)
 
     # 5. Encode the examples.
     for name, split in splits.items():
-        split = split.map(
+        splits[name] = split = split.map(
             partial(encode, tokenizer=tokenizer, max_length=max_length),
             batched=True,
             num_proc=data_args.preprocessing_num_workers,
@@ -392,11 +418,10 @@ def build_trainer(
         if any(split["cut"][:]):
             share = 100 * np.mean(split["cut"][:])
             logger.info("%s: in %.1f %% of the rows the context is cut to fit %d tokens", name, share, max_length)
-        splits[name] = split.remove_columns("cut")
 
     # 6. Build the trainer.
     if task.training:
-        logger.info(training_args.precision_note)
+        logger.info(training_args.speed_note(data_args.pad_to_max_length))
     pad = padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None)
     return MultipleChoiceTrainer(
         model=model,
@@ -437,6 +462,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     metrics: dict[str, float] = {}
     if task.training:
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trained.metrics.update(trainer.throughput.rates("train", trainer) | cut_share(splits["train"], "train"))
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
         metrics |= trained.metrics

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    BatchEncoding,
     BertConfig,
     BertModel,
     DataCollatorWithPadding,
@@ -209,6 +210,11 @@ def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, conf
     if wanted and wanted <= special:
         raise UserError(f"--max_seq_length {wanted}: {special} of these tokens mark the ends of the texts; expected more")
     return wanted or min(limit, 512)
+
+
+def was_cut(encoded: BatchEncoding) -> list[bool]:
+    """Return for each text whether the tokenizer cut it; False where the tokenizer is a slow one, which does not say."""
+    return [bool(text.overflowing) for text in encoded.encodings or []] or [False] * len(encoded["input_ids"])
 
 
 def padding_collator(tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> DataCollatorWithPadding:

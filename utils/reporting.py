@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from datasets import Dataset
 from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
 from utils.arguments import UserError
 from utils.files import columns, read_files
@@ -29,18 +30,40 @@ PREFIXES = {"Validation": "eval", "Test": "predict"}
 PER_LABEL = ("support", "accuracy", "predicted", "precision", "recall", "f1", "roc_auc", "average_precision")
 
 
-def predict_in_order(trainer: Trainer, dataset: Dataset, prefix: str) -> tuple[np.ndarray, np.ndarray | None, dict]:
-    """Return logits [rows, …], targets or None, and loss and speed on `dataset`, which has a column `length`.
+def keep_evaluation(trainer: Trainer, output: EvalLoopOutput) -> dict[int, EvalLoopOutput]:
+    """Return the evaluations during training whose weights may become the final ones, by step: the best and this one."""
+    best = {step: kept for step, kept in trainer.evaluations.items() if step == trainer.state.best_global_step}
+    return best | {trainer.state.global_step: output}
 
-    Rows of similar length share a batch, so that little is padded; the results stand in the order of `dataset` again.
+
+def final_evaluation(trainer: Trainer) -> EvalLoopOutput | None:
+    """Return the evaluation during training that was made with the weights that the model has now, if there is one."""
+    state = trainer.state
+    if not (trainer.args.load_best_model_at_end and state.best_model_checkpoint):
+        return trainer.evaluations.get(state.global_step)
+    return trainer.evaluations.get(state.best_global_step) if Path(state.best_model_checkpoint).is_dir() else None
+
+
+def predict_in_order(trainer: Trainer, dataset: Dataset, prefix: str) -> tuple[np.ndarray, np.ndarray | None, dict]:
+    """Return logits [rows, …], targets or None, and loss and speed on `dataset`, which has the columns `length` and `cut`.
+
+    Rows of similar length share a batch, so that little is padded; the results stand in the order of `dataset` again. The
+    validation data, prefix `eval`, is not read again if training ended with an evaluation of these very weights.
     """
     longest, order = longest_first(dataset)
-    compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None  # the script has thresholds to choose first
-    output = trainer.predict(longest, metric_key_prefix=prefix)
-    trainer.compute_metrics = compute_metrics
+    output = final_evaluation(trainer) if prefix == "eval" else None
+    if output is None:
+        compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None  # the script has thresholds to choose first
+        output = trainer.predict(longest, metric_key_prefix=prefix)
+        trainer.compute_metrics = compute_metrics
     back = np.argsort(order)
     targets = None if output.label_ids is None else output.label_ids[back]
-    return output.predictions[back], targets, output.metrics
+    return output.predictions[back], targets, output.metrics | cut_share(dataset, prefix)
+
+
+def cut_share(dataset: Dataset, prefix: str) -> dict[str, float]:
+    """Return the share of rows of which the model does not read all, from the column `cut`."""
+    return {f"{prefix}_truncated_share": float(np.mean(dataset["cut"][:]))}
 
 
 def write_predictions(path: Path, id_name: str, ids: list, names: list[str], probabilities: np.ndarray, **decided: list) -> None:
@@ -151,7 +174,7 @@ def overall_scores(metrics: dict[str, float], split: str) -> str:
 
 
 def print_scores(tables: dict[str, list[list[str]]], metrics: dict[str, float]) -> None:
-    """Print each split's score table, its overall scores below it."""
+    """Print each split's score table, its overall scores below it, and how fast it went."""
     for split, table in tables.items():
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         logger.info("\n%s scores", split)
@@ -162,6 +185,16 @@ def print_scores(tables: dict[str, list[list[str]]], metrics: dict[str, float]) 
         left_out = int(metrics.get(f"{PREFIXES[split]}_labels_left_out", 0))
         if left_out:
             logger.info("  labels with one class only in this split, left out of the macro means: %d", left_out)
+    logger.info("\nSpeed")
+    for name, prefix in (("training", "train"), ("validation", "eval"), ("test", "predict")):
+        if f"{prefix}_rows_per_second" in metrics:
+            rows, tokens, operations = (metrics[f"{prefix}_{what}_per_second"] for what in ("rows", "tokens", "flops"))
+            logger.info(
+                "  %-10s  %s rows/s, %s tokens/s, %s GFLOP/s without padding, %.1f %% padding",
+                name,
+                *(f"{value:,.0f}" for value in (rows, tokens, operations / 1e9)),
+                100 * metrics[f"{prefix}_padding_share"],
+            )
 
 
 def report_data(
