@@ -13,97 +13,18 @@ probabilities (`EXAMPLE_ROWS` below). To adapt: the loss in `classification_loss
 decision in `decide`.
 """
 
-import logging
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from datasets import Dataset
-from transformers import (
-    AutoModelForSequenceClassification,
-    EvalPrediction,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-    Trainer,
-    set_seed,
-)
 from transformers.hf_argparser import HfArg
 
 from utils.arguments import FineTuningArguments, ModelArguments, SearchArguments, TextArguments, UserError
-from utils.class_shapes import add_targets, find_classes
-from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
-from utils.cpu import keep_memory, tune
-from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
-from utils.imbalance import class_prior, class_weights, parse_weights
-from utils.labels import UNKNOWN
-from utils.metrics import ClassificationMetrics, RegressionMetrics, depends_on_threshold, sigmoid, softmax
-from utils.models import (
-    check_checkpoint,
-    check_head,
-    load_config,
-    load_model,
-    load_tokenizer,
-    padding_collator,
-    refuse_model_of_other_script,
-    saved_label_names,
-    saved_setting,
-    sequence_length,
-    speed_up,
-    was_cut,
-)
-from utils.parsing import parse_arguments
-from utils.reporting import (
-    cut_share,
-    keep_evaluation,
-    predict_in_order,
-    print_files,
-    print_scores,
-    report_data,
-    save_arguments,
-    score_table,
-    write_model_card,
-    write_predictions,
-)
-from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
-from utils.sampling import complete_last_batch, longest_first, train_sampler
-from utils.search import search
-from utils.thresholds import best_f1_threshold, known_thresholds, parse_threshold, save_thresholds
-from utils.throughput import Throughput, cut_batch
-
-logger = logging.getLogger(__name__)
+from utils.parsing import check_command_line, parse_arguments, parse_threshold, parse_weights
 
 SAMPLE = Path(__file__).parent / "configs" / "topics.yaml"
 GLUE_TASKS = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")
 GLUE_METRICS = {"cola": "matthews_corrcoef", "mrpc": "f1", "qqp": "f1", "stsb": "pearson"}  # accuracy for the others
-HOW_TO_USE = """```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="<this folder>", top_k=None)
-classify(["a text"], truncation=True)  # for each text, a probability of each label
-classify([{"text": "a text", "text_pair": "another"}], truncation=True)  # for a model of pairs
-```"""
-EXAMPLE_ROWS = [
-    {"text": "The keeper saved two penalties and the cup stays at home.", "label": "sports"},
-    {"text": "Parliament passed the budget by a single vote.", "label": "politics"},
-    {"text": "Shares fell after the airline cut its forecast.", "label": "business"},
-    {"text": "A late goal decided the derby.", "label": "sports"},
-    {"text": "The minister resigned over the leaked letter.", "label": "politics"},
-    {"text": "The bakery chain opens its hundredth shop.", "label": "business"},
-    {"text": "Rain stopped play on the second day.", "label": "sports"},
-    {"text": "Voters return to the polls in June.", "label": "politics"},
-]
-
-# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
-SEARCH_SPACE = {
-    "learning_rate": {"log": [1e-5, 3e-4]},
-    "num_train_epochs": {"int": [1, 5]},
-    "per_device_train_batch_size": {"choice": [16, 32, 64]},
-    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
-}
 
 
 @dataclass
@@ -175,6 +96,95 @@ class ClassificationTrainingArguments(FineTuningArguments):
         parse_weights(self.class_weights, "--class_weights")
         if not self.head_learning_rate_multiplier > 0:
             raise UserError(f"--head_learning_rate_multiplier {self.head_learning_rate_multiplier}: expected above 0")
+
+
+KINDS = (ModelArguments, ClassificationArguments, ClassificationTrainingArguments, SearchArguments)
+if __name__ == "__main__":
+    check_command_line(KINDS, __doc__, SAMPLE)  # --help and a mistake in the options do not wait for the imports below
+
+import logging
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Trainer,
+    set_seed,
+)
+
+from utils.class_shapes import add_targets, find_classes
+from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
+from utils.cpu import keep_memory, tune
+from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.imbalance import class_prior, class_weights
+from utils.labels import UNKNOWN
+from utils.metrics import ClassificationMetrics, RegressionMetrics, depends_on_threshold, sigmoid, softmax
+from utils.models import (
+    check_checkpoint,
+    check_head,
+    load_config,
+    load_model,
+    load_tokenizer,
+    padding_collator,
+    refuse_model_of_other_script,
+    saved_label_names,
+    saved_setting,
+    sequence_length,
+    speed_up,
+    was_cut,
+)
+from utils.reporting import (
+    cut_share,
+    keep_evaluation,
+    predict_in_order,
+    print_files,
+    print_scores,
+    report_data,
+    save_arguments,
+    score_table,
+    write_model_card,
+    write_predictions,
+)
+from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
+from utils.sampling import complete_last_batch, longest_first, train_sampler
+from utils.search import search
+from utils.thresholds import best_f1_threshold, known_thresholds, save_thresholds
+from utils.throughput import Throughput, cut_batch
+
+logger = logging.getLogger(__name__)
+
+HOW_TO_USE = """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="<this folder>", top_k=None)
+classify(["a text"], truncation=True)  # for each text, a probability of each label
+classify([{"text": "a text", "text_pair": "another"}], truncation=True)  # for a model of pairs
+```"""
+EXAMPLE_ROWS = [
+    {"text": "The keeper saved two penalties and the cup stays at home.", "label": "sports"},
+    {"text": "Parliament passed the budget by a single vote.", "label": "politics"},
+    {"text": "Shares fell after the airline cut its forecast.", "label": "business"},
+    {"text": "A late goal decided the derby.", "label": "sports"},
+    {"text": "The minister resigned over the leaked letter.", "label": "politics"},
+    {"text": "The bakery chain opens its hundredth shop.", "label": "business"},
+    {"text": "Rain stopped play on the second day.", "label": "sports"},
+    {"text": "Voters return to the polls in June.", "label": "politics"},
+]
+
+# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
+SEARCH_SPACE = {
+    "learning_rate": {"log": [1e-5, 3e-4]},
+    "num_train_epochs": {"int": [1, 5]},
+    "per_device_train_batch_size": {"choice": [16, 32, 64]},
+    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
+}
 
 
 def class_shares(targets: torch.Tensor, classes: int) -> torch.Tensor:
@@ -415,8 +425,7 @@ class Task:
 
 def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None) -> tuple:
     """Return the (model, data, training, search) arguments and all options; `values`, of a trial, replace those given."""
-    kinds = (ModelArguments, ClassificationArguments, ClassificationTrainingArguments, SearchArguments)
-    arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
+    arguments = model_args, data_args, training_args, *_ = parse_arguments(KINDS, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
     if training_args.tune_cpu:
         keep_memory()

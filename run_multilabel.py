@@ -13,97 +13,16 @@ vector, one 0/1 column a label, or a delimited string such as `delivery;refund`.
 what the model reads in `encode`, the decision in `decide`.
 """
 
-import logging
-import warnings
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from datasets import Dataset
-from transformers import (
-    AutoModelForSequenceClassification,
-    EvalPrediction,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-    Trainer,
-    set_seed,
-)
 from transformers.hf_argparser import HfArg
 
 from utils.arguments import FineTuningArguments, ModelArguments, SearchArguments, TextArguments, UserError
-from utils.cpu import keep_memory, tune
-from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
-from utils.imbalance import parse_weights, positive_weights, prior_log_odds
-from utils.labels import UNKNOWN, describe_targets
-from utils.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
-from utils.models import (
-    check_checkpoint,
-    check_head,
-    load_config,
-    load_model,
-    load_tokenizer,
-    padding_collator,
-    refuse_model_of_other_script,
-    saved_label_names,
-    saved_setting,
-    sequence_length,
-    speed_up,
-    was_cut,
-)
-from utils.parsing import parse_arguments
-from utils.reporting import (
-    Submission,
-    cut_share,
-    keep_evaluation,
-    predict_in_order,
-    print_files,
-    print_scores,
-    report_data,
-    save_arguments,
-    score_table,
-    write_model_card,
-    write_predictions,
-)
-from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
-from utils.sampling import complete_last_batch, longest_first, train_sampler
-from utils.search import search
-from utils.shapes import add_targets, find_labels
-from utils.thresholds import TUNED, choose_thresholds, known_thresholds, parse_threshold, save_thresholds
-from utils.throughput import Throughput, cut_batch
-
-logger = logging.getLogger(__name__)
+from utils.parsing import TUNED, check_command_line, parse_arguments, parse_threshold, parse_weights
 
 SAMPLE = Path(__file__).parent / "configs" / "quickstart.yaml"
-HOW_TO_USE = """```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="<this folder>", top_k=None)
-classify(["a text"], truncation=True)  # for each text, a probability of each label
-```
-
-A label is decided where its probability reaches its threshold; the thresholds are in `thresholds.json` and `config.json`."""
-EXAMPLE_ROWS = [
-    {"text": "The kettle leaks and I want my money back.", "labels": ["defect", "refund"]},
-    {"text": "Where is my parcel? It was due on Monday.", "labels": ["delivery"]},
-    {"text": "Lovely teapot, thank you all!", "labels": ["praise"]},
-    {"text": "Please send a new lid, this one came cracked.", "labels": ["defect", "replacement"]},
-    {"text": "I am out of the office until the 5th.", "labels": []},
-    {"text": "Third late parcel this year. Cancel my order and refund me.", "labels": ["delivery", "refund", "cancellation"]},
-]
-
-# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
-SEARCH_SPACE = {
-    "learning_rate": {"log": [1e-5, 3e-4]},
-    "num_train_epochs": {"int": [1, 5]},
-    "per_device_train_batch_size": {"choice": [16, 32, 64]},
-    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
-    "loss": {"choice": ["bce", "focal", "asymmetric"]},
-    "pos_weight": {"choice": ["none", "sqrt"]},
-}
 
 
 @dataclass
@@ -162,6 +81,96 @@ class MultilabelTrainingArguments(FineTuningArguments):
         parse_weights(self.pos_weight, "--pos_weight")
         if not self.head_learning_rate_multiplier > 0:
             raise UserError(f"--head_learning_rate_multiplier {self.head_learning_rate_multiplier}: expected above 0")
+
+
+KINDS = (ModelArguments, MultilabelArguments, MultilabelTrainingArguments, SearchArguments)
+if __name__ == "__main__":
+    check_command_line(KINDS, __doc__, SAMPLE)  # --help and a mistake in the options do not wait for the imports below
+
+import logging
+import warnings
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Trainer,
+    set_seed,
+)
+
+from utils.cpu import keep_memory, tune
+from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.imbalance import positive_weights, prior_log_odds
+from utils.labels import UNKNOWN, describe_targets
+from utils.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
+from utils.models import (
+    check_checkpoint,
+    check_head,
+    load_config,
+    load_model,
+    load_tokenizer,
+    padding_collator,
+    refuse_model_of_other_script,
+    saved_label_names,
+    saved_setting,
+    sequence_length,
+    speed_up,
+    was_cut,
+)
+from utils.reporting import (
+    Submission,
+    cut_share,
+    keep_evaluation,
+    predict_in_order,
+    print_files,
+    print_scores,
+    report_data,
+    save_arguments,
+    score_table,
+    write_model_card,
+    write_predictions,
+)
+from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
+from utils.sampling import complete_last_batch, longest_first, train_sampler
+from utils.search import search
+from utils.shapes import add_targets, find_labels
+from utils.thresholds import choose_thresholds, known_thresholds, save_thresholds
+from utils.throughput import Throughput, cut_batch
+
+logger = logging.getLogger(__name__)
+
+HOW_TO_USE = """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="<this folder>", top_k=None)
+classify(["a text"], truncation=True)  # for each text, a probability of each label
+```
+
+A label is decided where its probability reaches its threshold; the thresholds are in `thresholds.json` and `config.json`."""
+EXAMPLE_ROWS = [
+    {"text": "The kettle leaks and I want my money back.", "labels": ["defect", "refund"]},
+    {"text": "Where is my parcel? It was due on Monday.", "labels": ["delivery"]},
+    {"text": "Lovely teapot, thank you all!", "labels": ["praise"]},
+    {"text": "Please send a new lid, this one came cracked.", "labels": ["defect", "replacement"]},
+    {"text": "I am out of the office until the 5th.", "labels": []},
+    {"text": "Third late parcel this year. Cancel my order and refund me.", "labels": ["delivery", "refund", "cancellation"]},
+]
+
+# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
+SEARCH_SPACE = {
+    "learning_rate": {"log": [1e-5, 3e-4]},
+    "num_train_epochs": {"int": [1, 5]},
+    "per_device_train_batch_size": {"choice": [16, 32, 64]},
+    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
+    "loss": {"choice": ["bce", "focal", "asymmetric"]},
+    "pos_weight": {"choice": ["none", "sqrt"]},
+}
 
 
 def multilabel_loss(
@@ -329,8 +338,7 @@ class Task:
 
 def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None) -> tuple:
     """Return the (model, data, training, search) arguments and all options; `values`, of a trial, replace those given."""
-    kinds = (ModelArguments, MultilabelArguments, MultilabelTrainingArguments, SearchArguments)
-    arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
+    arguments = model_args, data_args, training_args, *_ = parse_arguments(KINDS, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
     if training_args.tune_cpu:
         keep_memory()

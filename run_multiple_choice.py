@@ -14,100 +14,15 @@ ARC, OpenBookQA, RACE, COPA, Social IQa, PIQA and WinoGrande are found. One text
 run_classification.py. To adapt: the loss in `choice_loss`, what the model reads in `encode`, the decision in `main`.
 """
 
-import logging
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from datasets import Dataset
-from transformers import (
-    AutoModelForMultipleChoice,
-    DataCollatorWithPadding,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-    Trainer,
-    set_seed,
-)
 from transformers.hf_argparser import HfArg
 
 from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, SearchArguments, UserError
-from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
-from utils.choices import ChoiceFormat
-from utils.cpu import keep_memory, tune
-from utils.data import find_ids, first_rows, load_splits, splits_to_use
-from utils.files import PLACE
-from utils.labels import UNKNOWN
-from utils.metrics import MultipleChoiceMetrics, softmax
-from utils.models import (
-    check_checkpoint,
-    forget_labels,
-    load_config,
-    load_model,
-    load_tokenizer,
-    padding_collator,
-    refuse_model_of_other_script,
-    saved_setting,
-    sequence_length,
-    speed_up,
-    was_cut,
-)
-from utils.parsing import parse_arguments
-from utils.reporting import (
-    cut_share,
-    keep_evaluation,
-    predict_in_order,
-    print_files,
-    print_scores,
-    report_data,
-    save_arguments,
-    score_table,
-    write_model_card,
-    write_predictions,
-)
-from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
-from utils.sampling import complete_last_batch, longest_first, train_sampler
-from utils.search import search
-from utils.throughput import Throughput, cut_batch
-
-logger = logging.getLogger(__name__)
+from utils.parsing import check_command_line, parse_arguments
 
 SAMPLE = Path(__file__).parent / "configs" / "everyday.yaml"
-HOW_TO_USE = """```python
-import torch
-from transformers import AutoModelForMultipleChoice, AutoTokenizer
-
-model, tokenizer = (auto.from_pretrained("<this folder>") for auto in (AutoModelForMultipleChoice, AutoTokenizer))
-context, candidates = "a context", ["one candidate", "another"]  # a question stands before each candidate
-inputs = tokenizer([context] * len(candidates), candidates, truncation="only_first", padding=True, return_tensors="pt")
-with torch.no_grad():
-    logits = model(**{name: tensor[None] for name, tensor in inputs.items()}).logits  # [1, candidates]
-print(logits.softmax(dim=-1))
-```"""
-EXAMPLE_ROWS = [
-    {"context": "The bread is cut.", "question": "What did he use?", "choices": ["a knife", "a spoon", "a map"], "label": 0},
-    {"context": "It rains.", "question": "What do we take?", "choices": ["the sledge", "the umbrella"], "label": 1},
-    {"context": "The lamp stays dark.", "question": "Why?", "choices": ["it is new", "blue", "no bulb", "heavy"], "label": 2},
-    {"context": "She missed the bus.", "question": "What now?", "choices": ["she walks", "she is a teacher"], "label": 0},
-    {
-        "context": "The soup is cold.",
-        "question": "And now?",
-        "choices": ["a hat", "ice", "milk", "a fork", "a stove"],
-        "label": 4,
-    },
-    {"context": "The dog barks at the door.", "question": "Why?", "choices": ["it snows", "he reads", "a guest"], "label": 2},
-]
-
-# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
-SEARCH_SPACE = {
-    "learning_rate": {"log": [1e-5, 3e-4]},
-    "num_train_epochs": {"int": [1, 5]},
-    "per_device_train_batch_size": {"choice": [8, 16, 32]},
-    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
-    "label_smoothing_factor": {"linear": [0.0, 0.2]},
-}
 
 
 @dataclass
@@ -159,6 +74,101 @@ class MultipleChoiceTrainingArguments(FineTuningArguments):
         super().__post_init__()
         if not self.head_learning_rate_multiplier > 0:
             raise UserError(f"--head_learning_rate_multiplier {self.head_learning_rate_multiplier}: expected above 0")
+
+
+KINDS = (ModelArguments, MultipleChoiceArguments, MultipleChoiceTrainingArguments, SearchArguments)
+if __name__ == "__main__":
+    check_command_line(KINDS, __doc__, SAMPLE)  # --help and a mistake in the options do not wait for the imports below
+
+import logging
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForMultipleChoice,
+    DataCollatorWithPadding,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Trainer,
+    set_seed,
+)
+
+from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
+from utils.choices import ChoiceFormat
+from utils.cpu import keep_memory, tune
+from utils.data import find_ids, first_rows, load_splits, splits_to_use
+from utils.files import PLACE
+from utils.labels import UNKNOWN
+from utils.metrics import MultipleChoiceMetrics, softmax
+from utils.models import (
+    check_checkpoint,
+    forget_labels,
+    load_config,
+    load_model,
+    load_tokenizer,
+    padding_collator,
+    refuse_model_of_other_script,
+    saved_setting,
+    sequence_length,
+    speed_up,
+    was_cut,
+)
+from utils.reporting import (
+    cut_share,
+    keep_evaluation,
+    predict_in_order,
+    print_files,
+    print_scores,
+    report_data,
+    save_arguments,
+    score_table,
+    write_model_card,
+    write_predictions,
+)
+from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
+from utils.sampling import complete_last_batch, longest_first, train_sampler
+from utils.search import search
+from utils.throughput import Throughput, cut_batch
+
+logger = logging.getLogger(__name__)
+
+HOW_TO_USE = """```python
+import torch
+from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+model, tokenizer = (auto.from_pretrained("<this folder>") for auto in (AutoModelForMultipleChoice, AutoTokenizer))
+context, candidates = "a context", ["one candidate", "another"]  # a question stands before each candidate
+inputs = tokenizer([context] * len(candidates), candidates, truncation="only_first", padding=True, return_tensors="pt")
+with torch.no_grad():
+    logits = model(**{name: tensor[None] for name, tensor in inputs.items()}).logits  # [1, candidates]
+print(logits.softmax(dim=-1))
+```"""
+EXAMPLE_ROWS = [
+    {"context": "The bread is cut.", "question": "What did he use?", "choices": ["a knife", "a spoon", "a map"], "label": 0},
+    {"context": "It rains.", "question": "What do we take?", "choices": ["the sledge", "the umbrella"], "label": 1},
+    {"context": "The lamp stays dark.", "question": "Why?", "choices": ["it is new", "blue", "no bulb", "heavy"], "label": 2},
+    {"context": "She missed the bus.", "question": "What now?", "choices": ["she walks", "she is a teacher"], "label": 0},
+    {
+        "context": "The soup is cold.",
+        "question": "And now?",
+        "choices": ["a hat", "ice", "milk", "a fork", "a stove"],
+        "label": 4,
+    },
+    {"context": "The dog barks at the door.", "question": "Why?", "choices": ["it snows", "he reads", "a guest"], "label": 2},
+]
+
+# What --search_trials varies, for data of any kind; `search_space` in a file of options replaces it.
+SEARCH_SPACE = {
+    "learning_rate": {"log": [1e-5, 3e-4]},
+    "num_train_epochs": {"int": [1, 5]},
+    "per_device_train_batch_size": {"choice": [8, 16, 32]},
+    "head_learning_rate_multiplier": {"log": [1.0, 30.0]},
+    "label_smoothing_factor": {"linear": [0.0, 0.2]},
+}
 
 
 def choice_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
@@ -345,8 +355,7 @@ class Task:
 
 def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None) -> tuple:
     """Return the (model, data, training, search) arguments and all options; `values`, of a trial, replace those given."""
-    kinds = (ModelArguments, MultipleChoiceArguments, MultipleChoiceTrainingArguments, SearchArguments)
-    arguments = model_args, data_args, training_args, *_ = parse_arguments(kinds, argv, __doc__, SAMPLE, values)
+    arguments = model_args, data_args, training_args, *_ = parse_arguments(KINDS, argv, __doc__, SAMPLE, values)
     set_seed(training_args.seed)
     if training_args.tune_cpu:
         keep_memory()

@@ -106,13 +106,16 @@ def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_mod
     rows[7]["label"] = rows[20]["label"] = None
     train, test = write_jsonl(tmp_path / "train.jsonl", rows), write_jsonl(tmp_path / "test.jsonl", make_choice_rows(23, 6))
     found, results = {}, {}
-    for name, (processes, size, accumulated) in {"1 x 8": (1, 8, 1), "4 x 2": (1, 2, 4), "2 x 4": (2, 4, 1)}.items():
+    # processes, rows, accumulated batches, tokens at once
+    cuts = {"1 x 8": (1, 8, 1, 0), "4 x 2": (1, 2, 4, 0), "1 x 8 in parts": (1, 8, 1, 150), "2 x 4": (2, 4, 1, 100)}
+    for name, (processes, size, accumulated, tokens) in cuts.items():
         output = tmp_path / name.replace(" ", "")
         arguments = [
             f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", "--fp16=False",
             f"--per_device_train_batch_size={size}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
             f"--validation_file={test}", f"--test_file={test}", "--num_train_epochs=2", "--learning_rate=1e-4",
             "--max_grad_norm=0", f"--label_smoothing_factor={smoothing}", "--per_device_eval_batch_size=8",
+            f"--max_tokens_per_batch={tokens}",
         ]  # fmt: skip
         if processes == 1:
             run_multiple_choice.main(arguments)
@@ -122,7 +125,7 @@ def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_mod
         results[name] = json.loads((output / "all_results.json").read_text())
         results[name]["predictions"] = np.genfromtxt(output / "predictions.csv", delimiter=",", skip_header=1)[:, 1:6]
     assert found["1 x 8"].shape == (10, 2)  # 34 rows with an answer, the last step of an epoch has two
-    for name in ("4 x 2", "2 x 4"):
+    for name in ("4 x 2", "1 x 8 in parts", "2 x 4"):
         np.testing.assert_allclose(found[name], found["1 x 8"], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(found[name][:3], found["1 x 8"][:3], rtol=0, atol=1e-6)
         for key in ("eval_loss", "predict_loss", "eval_accuracy", "predict_mean_reciprocal_rank"):

@@ -1,4 +1,4 @@
-"""The loss against torch's own, and equal however a batch is cut: 1 x 16, 4 x 4 accumulated, 2 processes x 8."""
+"""The loss against torch's own, and equal however a batch is cut: 1 x 16, 4 x 4, in parts, 2 processes x 8."""
 
 import json
 
@@ -91,7 +91,8 @@ def steps(output):
     return np.array([[entry["loss"], entry["grad_norm"]] for entry in history if "grad_norm" in entry])
 
 
-SHAPES = {"1 x 16": (1, 16, 1), "4 x 4": (1, 4, 4), "2 processes x 8": (2, 8, 1)}
+# processes, rows, accumulated batches, tokens at once
+SHAPES = {"1 x 16": (1, 16, 1, 0), "4 x 4": (1, 4, 4, 0), "1 x 16 in parts": (1, 16, 1, 40), "2 processes x 8": (2, 8, 1, 30)}
 
 
 @pytest.mark.parametrize(
@@ -119,12 +120,13 @@ def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_mod
     ]
     train = write_jsonl(tmp_path / "train.jsonl", rows)
     found = {}
-    for name, (processes, batch, accumulated) in SHAPES.items():
+    for name, (processes, batch, accumulated, tokens) in SHAPES.items():
         output = tmp_path / name.replace(" ", "")
         arguments = [
             f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", *extra, "--fp16=False",
             f"--per_device_train_batch_size={batch}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
             "--validation_fraction=0", "--num_train_epochs=2", "--learning_rate=1e-4", "--max_grad_norm=0",
+            f"--max_tokens_per_batch={tokens}",
         ]  # fmt: skip
         if processes == 1:
             run_classification.main(arguments)
@@ -132,6 +134,6 @@ def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_mod
             launch("torchrun", "--nproc_per_node", str(processes), "run_classification.py", *arguments)
         found[name] = steps(output)
     assert found["1 x 16"].shape == (10, 2)
-    for name in ("4 x 4", "2 processes x 8"):
+    for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
         np.testing.assert_allclose(found[name], found["1 x 16"], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)

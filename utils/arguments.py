@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
-from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -215,9 +214,13 @@ class FineTuningArguments(TrainingArguments):
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise UserError(f"--output_dir {self.output_dir}: {existing} is not a folder that can be written to")
         asked_for = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
-        missing = set(asked_for) - {"all", "none", *get_available_reporting_integrations()}
-        if missing:
-            raise UserError(f"--report_to {' '.join(asked_for)}: {missing.pop()} is not installed; install it, or leave it out")
+        if set(asked_for) - {"all", "none"}:
+            from transformers.integrations import get_available_reporting_integrations  # takes a second
+
+            missing = set(asked_for) - {"all", "none", *get_available_reporting_integrations()}
+            if missing:
+                name = missing.pop()
+                raise UserError(f"--report_to {' '.join(asked_for)}: {name} is not installed; install it, or leave it out")
         if self.label_names not in (None, ["labels"]):
             raise UserError(f"--label_names {' '.join(self.label_names)}: name the label with --label_column_name (or _names)")
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}

@@ -5,19 +5,7 @@ import torch
 
 from utils.arguments import UserError
 from utils.labels import UNKNOWN
-
-
-def parse_weights(text: str, option: str) -> str | list[float]:
-    """Return none, balanced or sqrt as it is, anything else as a list of numbers above 0."""
-    if text in ("none", "balanced", "sqrt"):
-        return text
-    try:
-        weights = [float(part) for part in text.split(",")]
-    except ValueError:
-        weights = []
-    if not weights or not all(0 < weight < float("inf") for weight in weights):
-        raise UserError(f"{option} {text}: expected none, balanced, sqrt, or numbers above 0 joined by commas")
-    return weights
+from utils.parsing import parse_weights
 
 
 def positive_weights(text: str, targets: np.ndarray) -> torch.Tensor | None:

@@ -1,9 +1,12 @@
 """The parser: a command line, or a YAML/JSON file plus overrides; what is wrong with an option is said in one line."""
 
+import contextlib
 import difflib
 import json
+import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
 from utils.arguments import UserError
+
+TUNED = ("per_label", "single")
 
 # Options of HF's older examples, of transformers 4 and of habit, and what to write here.
 RENAMED_OPTIONS = {
@@ -64,6 +69,34 @@ class ArgumentParser(HfArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
+_checked: list[tuple] = []  # the arguments of the command line, once `check_command_line` has read them
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Make of a user's mistake one line on stderr and exit status 2, without traceback."""
+    debug = "--log_level debug" in " ".join(sys.argv).replace("=", " ")
+    try:
+        yield
+    except (UserError, ImportError, ConnectionError) as error:  # an option may need a package that is missing, or the Hub
+        if debug:
+            raise
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(130)
+
+
+def check_command_line(dataclass_types, description: str, sample: Path) -> None:
+    """Answer --help and mistakes in the options; what was read is what `parse_arguments` returns next."""
+    with one_line_errors():
+        _checked.append(parse_arguments(dataclass_types, None, description, sample))
+
+
 def parse_arguments(
     dataclass_types, argv: list[str] | None, description: str, sample: Path, values: dict[str, Any] | None = None
 ) -> tuple:
@@ -80,6 +113,8 @@ def parse_arguments(
     Raises:
         UserError: an unknown, renamed or ill-typed option, or a file of options that cannot be read.
     """
+    if _checked and argv is None and values is None:
+        return _checked.pop()
     argv = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
     if not argv:
         if not sample.is_file():
@@ -145,3 +180,33 @@ def unknown_option(option: str, known: set[str]) -> str:
         return f"--{name} is not an option: {RENAMED_OPTIONS[name]}"
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"unknown option --{name}" + (f": did you mean --{nearest[0]}?" if nearest else " (see --help)")
+
+
+def parse_threshold(text: str, modes: tuple[str, ...]) -> float | None:
+    """Return a fixed threshold as a number, None for one of the `modes` that tune.
+
+    Raises:
+        UserError: neither a mode nor a number above 0 and below 1.
+    """
+    if text in modes:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise UserError(f"--threshold {text}: expected {', '.join(modes)}, or a number above 0 and below 1 such as 0.5")
+    return value
+
+
+def parse_weights(text: str, option: str) -> str | list[float]:
+    """Return none, balanced or sqrt as it is, anything else as a list of numbers above 0."""
+    if text in ("none", "balanced", "sqrt"):
+        return text
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = []
+    if not weights or not all(0 < weight < float("inf") for weight in weights):
+        raise UserError(f"{option} {text}: expected none, balanced, sqrt, or numbers above 0 joined by commas")
+    return weights

@@ -17,8 +17,9 @@ import torch
 import transformers
 from transformers import PreTrainedModel, TrainingArguments
 
-from utils.arguments import DataArguments, ModelArguments, UserError
+from utils.arguments import DataArguments, ModelArguments
 from utils.models import save_tiny_model
+from utils.parsing import one_line_errors
 
 logger = logging.getLogger(__name__)
 
@@ -60,19 +61,8 @@ def quiet() -> Iterator[None]:
 def run(main: Callable[[], object]) -> None:
     """Run a script's `main` as a program: a user's mistake is one line on stderr and exit status 2, without traceback."""
     gc.freeze()  # accelerate collects garbage several times a run, each time through all that the libraries have created
-    try:
+    with one_line_errors():
         main()
-    except (UserError, ImportError, ConnectionError) as error:  # an option may need a package that is missing, or the Hub
-        if "--log_level debug" in " ".join(sys.argv).replace("=", " "):
-            raise
-        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        if "--log_level debug" in " ".join(sys.argv).replace("=", " "):
-            raise
-        print("interrupted", file=sys.stderr, flush=True)
-        sys.exit(130)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # Leaving in the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489).
         torch.distributed.barrier()

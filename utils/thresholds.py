@@ -7,29 +7,11 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.metrics import precision_recall_curve
 
-from utils.arguments import UserError
 from utils.labels import UNKNOWN
+from utils.parsing import TUNED, parse_threshold
 
-TUNED = ("per_label", "single")
 RESAMPLES = 30
 WEIGHT_OF_COMMON = 2  # positives
-
-
-def parse_threshold(text: str, modes: tuple[str, ...]) -> float | None:
-    """Return a fixed threshold as a number, None for one of the `modes` that tune.
-
-    Raises:
-        UserError: neither a mode nor a number above 0 and below 1.
-    """
-    if text in modes:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise UserError(f"--threshold {text}: expected {', '.join(modes)}, or a number above 0 and below 1 such as 0.5")
-    return value
 
 
 def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -> np.ndarray:

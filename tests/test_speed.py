@@ -1,0 +1,160 @@
+"""What makes a run fast leaves what is learnt as it was; and the rates that a run reports are those of what it read."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import launch, make_choice_rows, make_rows, write_jsonl
+from transformers import AutoModelForSequenceClassification
+
+import run_classification
+import run_multilabel
+import run_multiple_choice
+import utils.cpu
+from utils.throughput import Throughput, cut_batch
+
+SCRIPTS = {"multilabel": run_multilabel, "classification": run_classification, "multiple_choice": run_multiple_choice}
+
+
+def rows_of(kind, count, seed=1):
+    if kind == "multiple_choice":
+        return make_choice_rows(count, seed)
+    if kind == "multilabel":
+        return make_rows(count, seed)
+    return [{"text": row["text"], "label": "defect" if "defect" in row["labels"] else "other"} for row in make_rows(count, seed)]
+
+
+def options(folder, kind, tiny_model, train=64):
+    files = {"train": rows_of(kind, train), "validation": rows_of(kind, 30, 2), "test": rows_of(kind, 20, 3)}
+    paths = [f"--{name}_file={write_jsonl(folder / f'{name}.jsonl', rows)}" for name, rows in files.items()]
+    return [f"--model_name_or_path={tiny_model}", f"--output_dir={folder / 'output'}", "--num_train_epochs=2", *paths]
+
+
+def batch(rows=5, tokens=20, seed=0):
+    torch.manual_seed(seed)
+    lengths = torch.randint(3, tokens, (rows,))
+    mask = (torch.arange(tokens) < lengths[:, None]).long()
+    return {"input_ids": torch.randint(5, 90, (rows, tokens)) * mask, "attention_mask": mask}
+
+
+def test_dropout_noise_has_its_probability_and_its_mean():
+    torch.manual_seed(0)
+    noise = utils.cpu.dropout_noise(torch.Size([701, 999]), 0.3, torch.float32)
+    assert noise.shape == (701, 999) and noise.unique().numel() == 2
+    assert (noise == 0).float().mean().item() == pytest.approx(0.3, abs=0.003)
+    assert noise.mean().item() == pytest.approx(1, abs=0.005)
+    columns = (noise == 0).float().mean(dim=0)  # four decisions come from one number: none of them may be another's shadow
+    assert abs(np.corrcoef(columns[:-1], columns[1:])[0, 1]) < 0.15
+    torch.manual_seed(0)
+    torch.testing.assert_close(noise, utils.cpu.dropout_noise(torch.Size([701, 999]), 0.3, torch.float32))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("tokens", [20, 60])
+def test_tuned_layers_give_the_logits_and_gradients_of_torch(tiny_model, monkeypatch, dropout, tokens):
+    plain, tuned = (AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=3) for _ in range(2))
+    tuned.load_state_dict(plain.state_dict())
+    utils.cpu.tune(tuned)
+    assert [name for name, _ in tuned.named_parameters()] == [name for name, _ in plain.named_parameters()]
+    assert isinstance(tuned.bert.encoder.layer[0].output.dropout, utils.cpu.Dropout)
+    inputs = batch(tokens=tokens)
+    with torch.no_grad():
+        expected = plain.eval()(**inputs).logits
+        torch.testing.assert_close(tuned.eval()(**inputs).logits, expected, rtol=0, atol=1e-5)
+    for module in tuned.modules():  # dropout whose noise is 1 everywhere: the path that training takes
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    monkeypatch.setattr(utils.cpu, "dropout_noise", lambda shape, probability, dtype: torch.ones(shape, dtype=dtype))
+    for model in (plain, tuned):
+        model.train()(**inputs).logits[:, 0].sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), tuned.parameters(), strict=True):
+        if one.grad is not None:
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_attention_dropout_is_drawn_anew_and_seeded(tiny_model):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, attention_probs_dropout_prob=0.3)
+    utils.cpu.tune(model)
+    inputs, logits = batch(), []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        logits.append(model.train()(**inputs).logits)
+    torch.testing.assert_close(logits[0], logits[2])
+    assert (logits[0] - logits[1]).abs().max() > 1e-4
+
+
+def test_a_batch_is_cut_into_parts_that_hold_each_row_once():
+    inputs = batch(rows=40, tokens=30) | {"labels": torch.arange(40)}
+    parts = cut_batch(inputs, 100)
+    assert len(parts) > 3 and sorted(torch.cat([part["labels"] for part in parts]).tolist()) == list(range(40))
+    assert sum(part["input_ids"].numel() for part in parts) < inputs["input_ids"].numel()
+    for part in parts:
+        assert part["input_ids"].numel() <= 100
+        for label, ids in zip(part["labels"].tolist(), part["input_ids"], strict=True):
+            whole = inputs["input_ids"][label]
+            assert ids[ids > 0].tolist() == whole[whole > 0].tolist()
+    assert cut_batch(inputs, 0) == [inputs] and cut_batch(inputs, 1200) == [inputs]
+    assert [len(part["labels"]) for part in cut_batch(inputs, 1)] == [1] * 40
+
+
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_reported_rates_are_those_of_what_was_read(tmp_path, tiny_model, kind, monkeypatch):
+    seen = []
+    count = Throughput.count
+    monkeypatch.setattr(Throughput, "count", lambda self, *batches: (seen.append((self, batches)), count(self, *batches))[1])
+    arguments = [*options(tmp_path, kind, tiny_model), "--max_seq_length=24", "--max_tokens_per_batch=200"]
+    SCRIPTS[kind].main(arguments)
+    results = json.loads((tmp_path / "output" / "all_results.json").read_text())
+    trained = [inputs for counter, batches in seen for inputs in batches if counter is seen[0][0]]
+    tokens = sum(inputs["attention_mask"].sum().item() for inputs in trained)
+    cells = sum(inputs["attention_mask"].numel() for inputs in trained)
+    assert sum(len(inputs["labels"]) for inputs in trained) == 2 * 64
+    assert results["train_padding_share"] == pytest.approx(1 - tokens / cells)
+    assert results["train_tokens_per_second"] / results["train_rows_per_second"] == pytest.approx(tokens / 128)
+    for prefix in ("train", "eval", "predict"):
+        assert results[f"{prefix}_flops_per_second"] > 0 and 0 <= results[f"{prefix}_padding_share"] < 0.5
+    assert 0 <= results["train_truncated_share"] < 1
+    short = 12 if kind == "multiple_choice" else 8
+    SCRIPTS[kind].main([*arguments, f"--max_seq_length={short}", "--pad_to_max_length", "--max_tokens_per_batch=0"])
+    padded = json.loads((tmp_path / "output" / "all_results.json").read_text())
+    assert padded["predict_truncated_share"] > results["predict_truncated_share"]
+
+
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_the_last_evaluation_is_not_made_twice(tmp_path, tiny_model, kind, monkeypatch):
+    loop, prefixes = SCRIPTS[kind].Trainer.evaluation_loop, []
+
+    def counted(self, *args, metric_key_prefix="eval", **kwargs):
+        prefixes.append(metric_key_prefix)
+        return loop(self, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+
+    monkeypatch.setattr(SCRIPTS[kind].Trainer, "evaluation_loop", counted)
+    arguments = options(tmp_path, kind, tiny_model)
+    found = SCRIPTS[kind].main(arguments)
+    assert prefixes == ["eval", "eval", "predict"]
+    again = SCRIPTS[kind].main([f"--model_name_or_path={tmp_path / 'output'}", f"--output_dir={tmp_path / 'again'}",
+                                *[a for a in arguments if a.startswith(("--validation", "--test"))], "--do_eval"])  # fmt: skip
+    for name in ("eval_loss", "eval_accuracy"):
+        assert found[name] == pytest.approx(again[name], abs=1e-6), name
+    del prefixes[:]
+    SCRIPTS[kind].main([*arguments, "--eval_strategy=no"])
+    assert prefixes == ["eval", "predict"]
+
+
+SLOW = {"datasets", "evaluate", "sklearn", "torch._dynamo", "scipy.optimize"}
+
+
+def imports_of(*command):
+    result = launch("python", "-X", "importtime", *command, check=False)
+    lines = result.stderr.splitlines()
+    return {line.rsplit("|", 1)[-1].strip() for line in lines if line.startswith("import time:")}, result.returncode, lines[-1]
+
+
+def test_help_and_mistakes_in_the_options_do_not_wait_for_slow_imports():
+    assert imports_of("-c", "import run_multilabel")[0] >= {*SLOW, "torch", "utils.arguments"}
+    for script in SCRIPTS.values():
+        imported, status, _ = imports_of(script.__file__, "--help")
+        assert status == 0 and "utils.arguments" in imported and not SLOW & imported
+        imported, status, last = imports_of(script.__file__, "--learning_rate", "fast")
+        assert status == 2 and last.startswith("error: argument --learning_rate") and not SLOW & imported
