@@ -106,6 +106,7 @@ from transformers import (
 
 from utils.cpu import keep_memory, tune
 from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.files import read_array
 from utils.imbalance import positive_weights, prior_log_odds
 from utils.labels import UNKNOWN, describe_targets
 from utils.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
@@ -375,7 +376,7 @@ def check_shape(
         raise UserError("--sample_submission needs rows to predict: give --test_file")
     if data_args.sample_submission and not data_args.smoke_test:
         submission = Submission(data_args.sample_submission, ids, id_column, names)
-    truth = np.array(splits["validation"]["labels"][:]) if "validation" in splits else None
+    truth = read_array(splits["validation"], "labels") if "validation" in splits else None
     training_args.settle_evaluation(None if truth is None else scores(truth, truth, names))
     if training and data_args.threshold is None:
         data_args.threshold = "per_label"
@@ -394,7 +395,7 @@ def check_shape(
         return task
     config.text_column_names, config.text_column_delimiter = text_columns, delimiter
     check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
-    targets = np.array(splits["train"]["labels"][:], np.float32)
+    targets = read_array(splits["train"], "labels").astype(np.float32)
     task.pos_weight = positive_weights(training_args.pos_weight, targets)
     task.bias = prior_log_odds(targets, task.pos_weight)
     return task

@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset
 from utils.arguments import DataArguments, UserError, shorten
 from utils.classes import ROUNDING, ClassFormat, class_ids, class_name, is_missing, read_number, read_row, unknown_rows
 from utils.data import require_columns, split_validation
-from utils.files import PLACE, columns
+from utils.files import PLACE, add_array, columns
 from utils.labels import natural_order
 from utils.shapes import LABEL_NAMES, is_cell_column, refuse_candidates
 
@@ -217,7 +217,7 @@ def add_targets(splits: dict[str, Dataset], class_format: ClassFormat, args: Dat
         if targets is None:
             result[name] = kept
             continue
-        kept = kept.add_column("labels", targets.tolist())
+        kept = add_array(kept, "labels", targets)
         unknown = unknown_rows(targets)
         if name != "test" and unknown.any():
             told = " (empty or -1; if -1 is a label of its own, write names)" if unknown.mean() > 0.1 else ""

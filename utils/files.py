@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, concatenate_datasets
+from datasets.fingerprint import Hasher
 
 from utils.arguments import UserError
 
@@ -187,3 +189,19 @@ def _read_parquet(path: str, content: bytes) -> Dataset:
 
 def _with_places(table: dict[str, pa.Array], places: Iterator[str]) -> Dataset:
     return Dataset(pa.table({**table, PLACE: pa.array(places, pa.string())}))
+
+
+def add_array(dataset: Dataset, name: str, values: np.ndarray) -> Dataset:
+    """Return `dataset` with a column of the `values` [rows] or [rows, width], a list a row; `add_column` hashes cell by cell."""
+    column = pa.array(values.ravel())
+    if values.ndim == 2:
+        column = pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32) * values.shape[1], column)
+    return dataset.add_column(name, column, new_fingerprint=Hasher.hash((dataset._fingerprint, name, values)))
+
+
+def read_array(dataset: Dataset, name: str) -> np.ndarray:
+    """Return a column of numbers, or of lists of numbers that are equally long, without making Python objects of them."""
+    column = dataset.select_columns(name).with_format("arrow")[:][name].combine_chunks()
+    if isinstance(column, pa.ListArray):
+        return column.flatten().to_numpy().reshape(len(dataset), -1)
+    return column.to_numpy()

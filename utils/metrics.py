@@ -35,7 +35,15 @@ def depends_on_threshold(name: str) -> bool:
     return not name.startswith(("loss", "log_loss", "roc_auc", "average_precision")) and not name.endswith("_at_0.5")
 
 
-class MultilabelMetrics(evaluate.Metric):
+class ArrayMetric(evaluate.Metric):
+    """`evaluate.Metric` whose `compute` works on the arrays it is given; evaluate would first write them to Arrow, row by row."""
+
+    def compute(self, **arguments):
+        """Return the scores of what `_compute` takes."""
+        return self._compute(**arguments) if "predictions" in arguments else super().compute(**arguments)
+
+
+class MultilabelMetrics(ArrayMetric):
     """Scores of independent labels.
 
     `compute(predictions, references, label_names, thresholds, per_label=False)`:
@@ -64,8 +72,13 @@ class MultilabelMetrics(evaluate.Metric):
         if not known.any():
             return {"labels_left_out": float(len(label_names))}
         truth, decided = known & (targets >= 0.5), known & (probabilities >= thresholds)
-        scores = {name: label_scores(*columns) for name, *columns in zip(
-            label_names, truth.T, decided.T, probabilities.T, known.T, strict=True)}  # fmt: skip
+        present = np.arange(len(label_names)) if len(label_names) > 1 else [1]  # one column is a binary target to scikit-learn
+        options = {"labels": present, "average": None, "zero_division": 0.0}
+        decisions = np.stack(precision_recall_fscore_support(truth, decided, **options), axis=1)
+        scores = {}
+        for column, name in enumerate(label_names):
+            scores[name] = dict(zip(("precision", "recall", "f1", "support"), decisions[column], strict=True))
+            scores[name] |= ranking_scores(truth[known[:, column], column], probabilities[known[:, column], column])
         ranked = [score for score in scores.values() if "roc_auc" in score]
         result = {f"{name}_macro": mean([score[name] for score in ranked]) for name in ("f1", "roc_auc", "average_precision")}
         result["f1_micro"] = f1_score(truth[known], decided[known], zero_division=0.0)
@@ -83,31 +96,26 @@ class MultilabelMetrics(evaluate.Metric):
         at_half = known & (probabilities >= 0.5)
         result["f1_micro_at_0.5"] = f1_score(truth[known], at_half[known], zero_division=0.0)
         defined = [column for column, score in enumerate(scores.values()) if "roc_auc" in score]
-        result["f1_macro_at_0.5"] = mean([f1_score(truth[:, c], at_half[:, c], zero_division=0.0) for c in defined])
+        result["f1_macro_at_0.5"] = mean(f1_score(truth, at_half, **options)[defined].tolist())
         result["labels_left_out"] = len(scores) - len(ranked)
         if per_label:  # a label called "average" must not replace the average precision
             result = {f"{name}_{key}": value for name, score in scores.items() for key, value in score.items()} | result
         return {name: float(value) for name, value in result.items() if value is not None}
 
 
-def label_scores(truth: np.ndarray, decided: np.ndarray, probabilities: np.ndarray, known: np.ndarray) -> dict[str, float]:
-    """Return one label's scores over its known rows, all arguments [rows]; the ranking ones only where both classes occur."""
-    if not known.any():
-        return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
-    truth, decided, probabilities = truth[known], decided[known], probabilities[known]
-    precision, recall, f1, _ = precision_recall_fscore_support(truth, decided, average="binary", zero_division=0.0)
-    scores = {"precision": precision, "recall": recall, "f1": f1, "support": truth.sum()}
-    if 0 < truth.sum() < len(truth):
-        scores["roc_auc"] = roc_auc_score(truth, probabilities)
-        scores["average_precision"] = average_precision_score(truth, probabilities)
-    return scores
+def ranking_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return one label's scores that do not depend on decisions, both arguments [rows]; none if one class is missing."""
+    if not 0 < truth.sum() < len(truth):
+        return {}
+    roc_auc, average_precision = roc_auc_score(truth, probabilities), average_precision_score(truth, probabilities)
+    return {"roc_auc": roc_auc, "average_precision": average_precision}
 
 
 def mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-class ClassificationMetrics(evaluate.Metric):
+class ClassificationMetrics(ArrayMetric):
     """Scores of one class a row.
 
     `compute(predictions, references, label_names, decided, per_label=False)`:
@@ -168,7 +176,7 @@ class ClassificationMetrics(evaluate.Metric):
         return {name: float(value) for name, value in result.items()}
 
 
-class RegressionMetrics(evaluate.Metric):
+class RegressionMetrics(ArrayMetric):
     """Scores of predicted numbers [rows] against true ones [rows]; without correlations where the true ones are constant.
 
     The correlation with constant predictions is NaN.
@@ -194,7 +202,7 @@ class RegressionMetrics(evaluate.Metric):
         return {name: float(value) for name, value in result.items()}
 
 
-class MultipleChoiceMetrics(evaluate.Metric):
+class MultipleChoiceMetrics(ArrayMetric):
     """Scores of one right candidate a row.
 
     `compute(predictions, references, details=False)`:

@@ -16,7 +16,7 @@ from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from utils.arguments import UserError
-from utils.files import columns, read_files
+from utils.files import columns, read_array, read_files
 from utils.sampling import longest_first
 
 logger = logging.getLogger(__name__)
@@ -222,7 +222,7 @@ def report_data(
         if name != "train" and "train" in texts:
             entry["texts_also_in_training"] = len(set(texts[name]) & set(texts["train"]))
         if "labels" in split.column_names:
-            targets = np.array(split["labels"][:])
+            targets = read_array(split, "labels")
             entry |= describe(targets)
             by_text: dict[tuple, set] = {}
             for text, row in zip(texts[name], targets.tolist(), strict=True):

@@ -10,7 +10,7 @@ from datasets import Dataset, LargeList, List
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data import require_columns, split_validation
-from utils.files import PLACE, columns
+from utils.files import PLACE, add_array, columns
 from utils.labels import UNKNOWN, LabelFormat, as_list, class_names, natural_order, parse_cell, rarest_label
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: Dat
             targets = label_format.targets(split)
             if name != "test" and (targets == UNKNOWN).all():
                 raise UserError(f"{split[0][PLACE]} and all other rows of the {name} data: no label is known")
-            split = _without_labels(split, label_format).add_column("labels", targets.tolist())
+            split = add_array(_without_labels(split, label_format), "labels", targets)
         else:
             split = _without_labels(split, label_format)
         result[name] = split

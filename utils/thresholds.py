@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from scipy.special import expit, logit
-from sklearn.metrics import precision_recall_curve
 
 from utils.labels import UNKNOWN
 from utils.parsing import TUNED, parse_threshold
 
 RESAMPLES = 30
+MANY_ROWS = 100_000
 WEIGHT_OF_COMMON = 2  # positives
 
 
@@ -47,22 +47,28 @@ def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: floa
     labels together, as if `WEIGHT_OF_COMMON` more positives spoke for that, which tells for rare labels only. Without
     positives it is `common`, 0.5 if there is none.
     """
+    values, row_value = np.unique(probabilities, return_inverse=True)
+    positives, rows = int(truth.sum()), len(truth)
     order = np.lexsort((truth, probabilities))  # the samples must not depend on the order of the rows
-    truth, probabilities = truth[order], probabilities[order]
+    row_value, truth = row_value[order], truth[order]
     draw, found = np.random.default_rng(0), []
-    for _ in range(RESAMPLES if truth.any() else 0):
-        counts = draw.multinomial(len(truth), np.full(len(truth), 1 / len(truth)))
-        if (truth * counts).any():
-            precision, recall, thresholds = precision_recall_curve(truth, probabilities, sample_weight=counts)
+    samples = RESAMPLES if rows <= MANY_ROWS else RESAMPLES // 6  # chance matters less there, and time more
+    for _ in range(samples if positives else 0):
+        counts = draw.multinomial(rows, np.full(rows, 1 / rows))
+        drawn = np.bincount(row_value, counts, len(values))  # how many rows of the sample have each value
+        right = np.bincount(row_value, counts * truth, len(values))[::-1].cumsum()[::-1]  # true positives at each threshold
+        if right[0]:
+            seen = np.flatnonzero(drawn)
+            decided = drawn[::-1].cumsum()[::-1]
+            precision, recall = right[seen] / decided[seen], right[seen] / right[0]
             f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-            best = int(np.argmax(f1[:-1]))
-            found.append((thresholds[best] + thresholds[max(best - 1, 0)]) / 2)  # halfway to the next lower probability
+            best = int(np.argmax(f1))
+            found.append((values[seen[best]] + values[seen[max(best - 1, 0)]]) / 2)  # halfway to the next lower probability
     if not found:
         return 0.5 if common is None else common
     own = logit(np.clip(found, 1e-6, 1 - 1e-6)).mean()
     if common is None:
         return float(expit(own))
-    positives = truth.sum()
     return float(expit((own * positives + logit(common) * WEIGHT_OF_COMMON) / (positives + WEIGHT_OF_COMMON)))
 
 
