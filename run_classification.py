@@ -122,7 +122,7 @@ from transformers import (
 from utils.class_shapes import add_targets, find_classes
 from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
 from utils.cpu import keep_memory, tune
-from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.data import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.imbalance import class_prior, class_weights
 from utils.labels import UNKNOWN
 from utils.metrics import ClassificationMetrics, RegressionMetrics, depends_on_threshold, sigmoid, softmax
@@ -508,22 +508,12 @@ def build_trainer(
         tune(model)
 
     # 5. Encode the examples.
+    encoding = partial(
+        encode, tokenizer=tokenizer, text_columns=task.text_columns, max_length=max_length, delimiter=task.delimiter
+    )
     for name, split in splits.items():
-        splits[name] = split = split.map(
-            partial(
-                encode,
-                tokenizer=tokenizer,
-                text_columns=task.text_columns,
-                max_length=max_length,
-                delimiter=task.delimiter,
-            ),
-            batched=True,
-            num_proc=data_args.preprocessing_num_workers,
-            remove_columns=[column for column in split.column_names if column != "labels"],
-            desc=f"Tokenizing {name}",
-        )
-        if any(split["cut"][:]):
-            logger.info("%s: %.1f %% of the texts are cut to %d tokens", name, 100 * np.mean(split["cut"][:]), max_length)
+        with training_args.main_process_first():
+            splits[name] = encode_split(name, split, encoding, data_args)
 
     # 6. Build the trainer.
     if task.training:

@@ -105,7 +105,7 @@ from transformers import (
 )
 
 from utils.cpu import keep_memory, tune
-from utils.data import find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.data import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.files import read_array
 from utils.imbalance import positive_weights, prior_log_odds
 from utils.labels import UNKNOWN, describe_targets
@@ -416,22 +416,12 @@ def build_trainer(
         tune(model)
 
     # 5. Encode the examples.
+    encoding = partial(
+        encode, tokenizer=tokenizer, text_columns=task.text_columns, max_length=max_length, delimiter=task.delimiter
+    )
     for name, split in splits.items():
-        splits[name] = split = split.map(
-            partial(
-                encode,
-                tokenizer=tokenizer,
-                text_columns=task.text_columns,
-                max_length=max_length,
-                delimiter=task.delimiter,
-            ),
-            batched=True,
-            num_proc=data_args.preprocessing_num_workers,
-            remove_columns=[column for column in split.column_names if column != "labels"],
-            desc=f"Tokenizing {name}",
-        )
-        if any(split["cut"][:]):
-            logger.info("%s: %.1f %% of the texts are cut to %d tokens", name, 100 * np.mean(split["cut"][:]), max_length)
+        with training_args.main_process_first():
+            splits[name] = encode_split(name, split, encoding, data_args)
 
     # 6. Build the trainer.
     if task.training:

@@ -100,7 +100,7 @@ from transformers import (
 from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
 from utils.choices import ChoiceFormat
 from utils.cpu import keep_memory, tune
-from utils.data import find_ids, first_rows, load_splits, splits_to_use
+from utils.data import encode_split, find_ids, first_rows, load_splits, splits_to_use
 from utils.files import PLACE
 from utils.labels import UNKNOWN
 from utils.metrics import MultipleChoiceMetrics, softmax
@@ -416,17 +416,10 @@ def build_trainer(
         tune(model)
 
     # 5. Encode the examples.
+    encoding = partial(encode, tokenizer=tokenizer, max_length=max_length)
     for name, split in splits.items():
-        splits[name] = split = split.map(
-            partial(encode, tokenizer=tokenizer, max_length=max_length),
-            batched=True,
-            num_proc=data_args.preprocessing_num_workers,
-            remove_columns=[column for column in split.column_names if column != "labels"],
-            desc=f"Tokenizing {name}",
-        )
-        if any(split["cut"][:]):
-            share = 100 * np.mean(split["cut"][:])
-            logger.info("%s: in %.1f %% of the rows the context is cut to fit %d tokens", name, share, max_length)
+        with training_args.main_process_first():
+            splits[name] = encode_split(name, split, encoding, data_args)
 
     # 6. Build the trainer.
     if task.training:

@@ -81,7 +81,9 @@ class DataArguments:
     max_train_samples: int | None = HfArg(default=None, help="Train on the first so many rows only.")
     max_eval_samples: int | None = HfArg(default=None, help="Evaluate on the first so many rows only.")
     max_predict_samples: int | None = HfArg(default=None, help="Predict the first so many rows only.")
-    overwrite_cache: bool = HfArg(default=False, help="Accepted from older commands: files are always read anew.")
+    overwrite_cache: bool = HfArg(
+        default=False, help="Tokenize anew what an earlier run has kept (of 5,000 rows and more); files are always read anew."
+    )
     preprocessing_num_workers: int | None = HfArg(default=None, help="Processes that tokenize; unset: one.")
     check_data: bool = HfArg(default=False, help="Report on the data, then stop before any model is loaded.")
     smoke_test: bool = HfArg(

@@ -1,11 +1,16 @@
 """Load the splits, find their columns, and check that every row has a text."""
 
+import contextlib
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.fingerprint import Hasher
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, TextArguments, UserError
@@ -18,6 +23,7 @@ PAIR_NAMES = (("sentence1", "sentence2"), ("question1", "question2"), ("premise"
 PAIR_NAMES += (("text1", "text2"), ("text_a", "text_b"), ("sentence_1", "sentence_2"), ("text", "text_pair"))
 VALIDATION_NAMES = ("validation", "validation_matched", "valid", "val", "dev")
 TEST_NAMES = ("test", "test_matched")
+ROWS_WORTH_KEEPING = 5000
 
 
 def load_splits(args: DataArguments) -> dict[str, Dataset]:
@@ -174,3 +180,30 @@ def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, se
     kept, held_out = train_test_split(np.arange(len(train)), test_size=size, random_state=seed, stratify=stratify)
     logger.info("validation: %d rows split off the training data (--validation_fraction %g)", size, args.validation_fraction)
     return train.select(np.sort(kept)), train.select(np.sort(held_out))
+
+
+def encode_split(name: str, split: Dataset, encode: Callable[[dict], dict], args: DataArguments) -> Dataset:
+    """Return the tokens of a split and its labels, by `encode`, a batch of rows at a time.
+
+    Those of many rows are kept in the cache of datasets; the next run with the same data, tokenizer and length reads them there.
+    """
+    file = None
+    if len(split) >= ROWS_WORTH_KEEPING:
+        folder = Path(datasets.config.HF_DATASETS_CACHE, "encoded")
+        with contextlib.suppress(OSError):  # a cache that cannot be written to is none
+            folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            file = str(folder / f"{Hasher.hash((split._fingerprint, encode))}.arrow")
+    encoded = split.map(
+        encode,
+        batched=True,
+        num_proc=args.preprocessing_num_workers,
+        remove_columns=[column for column in split.column_names if column != "labels"],
+        cache_file_name=file,
+        load_from_cache_file=not args.overwrite_cache,
+        desc=f"Tokenizing {name}",
+    )
+    if any(encoded["cut"][:]):
+        share, length = 100 * np.mean(encoded["cut"][:]), max(encoded["length"][:])
+        logger.info("%s: %.1f %% of the rows are cut to %d tokens (--max_seq_length)", name, share, length)
+    return encoded
