@@ -506,6 +506,8 @@ def build_trainer(
     model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
     if training_args.tune_cpu:
         tune(model)
+    if training_args.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
 
     # 5. Encode the examples.
     encoding = partial(

@@ -414,6 +414,8 @@ def build_trainer(
     model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, task.config, None, None)
     if training_args.tune_cpu:
         tune(model)
+    if training_args.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
 
     # 5. Encode the examples.
     encoding = partial(encode, tokenizer=tokenizer, max_length=max_length)
