@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install model quickstart test check format
+.PHONY: help install model quickstart test bench check format
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -29,6 +29,10 @@ test: .venv/installed-dev model  ## Check the style and run all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q
+
+bench: model  ## Measure our scripts beside a plain Trainer, and how cost grows: about 15 minutes on 2 cores
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/growth.py
 
 check: .venv/installed-dev  ## Check the style only
 	$(BIN)/ruff check .

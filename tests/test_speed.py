@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import launch, make_choice_rows, make_rows, write_jsonl
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 import run_classification
 import run_multilabel
 import run_multiple_choice
 import utils.cpu
+import utils.data
 from utils.throughput import Throughput, cut_batch
 
 SCRIPTS = {"multilabel": run_multilabel, "classification": run_classification, "multiple_choice": run_multiple_choice}
@@ -140,6 +142,37 @@ def test_the_last_evaluation_is_not_made_twice(tmp_path, tiny_model, kind, monke
     del prefixes[:]
     SCRIPTS[kind].main([*arguments, "--eval_strategy=no"])
     assert prefixes == ["eval", "predict"]
+
+
+def test_tokens_of_many_rows_are_kept_for_the_next_run(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setattr(utils.data, "ROWS_WORTH_KEEPING", 50)
+    monkeypatch.setattr(utils.data.datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    encoded, encode = [], run_multilabel.encode
+
+    def counted(examples, **settings):
+        encoded.append(len(examples["text"]))
+        return encode(examples, **settings)
+
+    monkeypatch.setattr(run_multilabel, "encode", counted)
+    arguments = options(tmp_path, "multilabel", tiny_model)
+    first = run_multilabel.main(arguments)
+    assert sorted(encoded) == [20, 30, 64]
+    assert len(list((tmp_path / "cache" / "encoded").iterdir())) == 1
+    second = run_multilabel.main(arguments)
+    assert sorted(encoded) == [20, 20, 30, 30, 64]
+    assert first["predict_loss"] == second["predict_loss"] and first["train_loss"] == second["train_loss"]
+    run_multilabel.main([*arguments, "--max_seq_length=10"])  # other tokens
+    run_multilabel.main([*arguments, "--overwrite_cache"])
+    assert encoded.count(64) == 3
+
+
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_frozen_embeddings_stay_and_the_rest_learns(tmp_path, tiny_model, kind):
+    SCRIPTS[kind].main([*options(tmp_path, kind, tiny_model), "--freeze_embeddings"])
+    before, after = (load_file(f"{folder}/model.safetensors") for folder in (tiny_model, tmp_path / "output"))
+    word, layer = "embeddings.word_embeddings.weight", "encoder.layer.0.output.dense.weight"
+    torch.testing.assert_close(after[f"bert.{word}"], before[word], rtol=0, atol=0)
+    assert (after[f"bert.{layer}"] - before[layer]).abs().max() > 1e-6
 
 
 SLOW = {"datasets", "evaluate", "sklearn", "torch._dynamo", "scipy.optimize"}

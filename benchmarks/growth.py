@@ -1,0 +1,71 @@
+"""How the cost of a run grows with its rows and its labels: run_multilabel.py on made-up texts with a tiny random model.
+
+    python benchmarks/growth.py
+
+So small a model costs next to nothing: what is measured is everything around it. Rows at 6 labels, labels at 10,000 rows; one
+epoch, a tenth of the rows as validation data, thresholds tuned for every label. Writes benchmarks/growth.md.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from utils.models import save_tiny_model  # noqa: E402
+
+SIZES = [(1_000, 6), (10_000, 6), (100_000, 6), (10_000, 100), (10_000, 1_000), (10_000, 10_000)]
+COLUMNS = ["rows", "labels", "seconds", "of which start-up", "ms a row, start-up left out", "peak memory, GB", "training rows/s"]
+
+
+def write_rows(path: Path, rows: int, labels: int) -> None:
+    draw = random.Random(0)
+    words = [f"w{number}" for number in range(400)]
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(rows):
+            own = sorted({draw.randrange(labels) for _ in range(draw.randint(0, 3))})
+            text = " ".join(draw.choices(words, k=draw.randint(5, 20)))
+            file.write(json.dumps({"text": text, "labels": [f"label{number}" for number in own]}) + "\n")
+
+
+def main() -> None:
+    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_tiny_model([f"w{number}" for number in range(400)], str(folder / "tiny"))
+        for rows, labels in SIZES:
+            write_rows(folder / "train.jsonl", rows, labels)
+            options = [
+                f"--model_name_or_path={folder / 'tiny'}",
+                f"--train_file={folder / 'train.jsonl'}",
+                "--num_train_epochs=1",
+            ]
+            options += [f"--output_dir={folder / 'output'}", "--max_seq_length=32", "--disable_tqdm", "--save_strategy=no"]
+            environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", "import run_multilabel"], cwd=ROOT, check=True)
+            started = time.perf_counter() - began
+            began = time.perf_counter()
+            with (folder / "log").open("w") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "run_multilabel.py", *options], cwd=ROOT, env=environment, stdout=log, stderr=log
+                )
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - began
+            if status:
+                sys.exit((folder / "log").read_text()[-2000:])
+            speed = json.loads((folder / "output" / "all_results.json").read_text())["train_rows_per_second"]
+            cells = [f"{rows:,}", f"{labels:,}", f"{seconds:.1f}", f"{started:.1f}", f"{1000 * (seconds - started) / rows:.2f}"]
+            lines.append("| " + " | ".join([*cells, f"{usage.ru_maxrss / 1e6:.2f}", f"{speed:,.0f}"]) + " |")
+            print(lines[-1], flush=True)
+    text = f"`python benchmarks/growth.py`, {os.cpu_count()} cores.\n\n" + "\n".join(lines) + "\n"
+    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
