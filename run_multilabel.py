@@ -104,7 +104,7 @@ from transformers import (
     set_seed,
 )
 
-from utils.cpu import keep_memory, tune
+from utils.cpu import keep_memory, train_seen_tokens, tune
 from utils.data import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.files import read_array
 from utils.imbalance import positive_weights, prior_log_odds
@@ -414,8 +414,6 @@ def build_trainer(
     model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
     if training_args.tune_cpu:
         tune(model)
-    if training_args.freeze_embeddings:
-        model.get_input_embeddings().requires_grad_(False)
 
     # 5. Encode the examples.
     encoding = partial(
@@ -424,6 +422,10 @@ def build_trainer(
     for name, split in splits.items():
         with training_args.main_process_first():
             splits[name] = encode_split(name, split, encoding, data_args)
+    if training_args.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+    elif training_args.tune_cpu and task.training:
+        train_seen_tokens(model, splits["train"], tokenizer.all_special_ids)
 
     # 6. Build the trainer.
     if task.training:

@@ -99,7 +99,7 @@ from transformers import (
 
 from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
 from utils.choices import ChoiceFormat
-from utils.cpu import keep_memory, tune
+from utils.cpu import keep_memory, train_seen_tokens, tune
 from utils.data import encode_split, find_ids, first_rows, load_splits, splits_to_use
 from utils.files import PLACE
 from utils.labels import UNKNOWN
@@ -414,14 +414,16 @@ def build_trainer(
     model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, task.config, None, None)
     if training_args.tune_cpu:
         tune(model)
-    if training_args.freeze_embeddings:
-        model.get_input_embeddings().requires_grad_(False)
 
     # 5. Encode the examples.
     encoding = partial(encode, tokenizer=tokenizer, max_length=max_length)
     for name, split in splits.items():
         with training_args.main_process_first():
             splits[name] = encode_split(name, split, encoding, data_args)
+    if training_args.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+    elif training_args.tune_cpu and task.training:
+        train_seen_tokens(model, splits["train"], tokenizer.all_special_ids)
 
     # 6. Build the trainer.
     if task.training:

@@ -2,15 +2,20 @@
 
 import ctypes
 import os
+import re
 import sys
 
+import numpy as np
 import torch
+from datasets import Dataset
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "tuned_for_cpu"
+# Their heads read the first token alone: of the last layer no other is computed, behind its attention.
+READ_FIRST_TOKEN = re.compile("(Bert|Roberta|XLMRoberta|Camembert|Electra)For(SequenceClassification|MultipleChoice)")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -33,6 +38,10 @@ def tune(model: PreTrainedModel) -> None:
         module.__class__ = {nn.Dropout: Dropout, nn.Linear: Linear}.get(type(module), type(module))
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(ATTENTION)
+        if READ_FIRST_TOKEN.fullmatch(type(model).__name__):
+            last = model.base_model.encoder.layer[-1].attention
+            last.self.first_token_only = True
+            last.output.register_forward_pre_hook(lambda module, inputs: tuple(tensor[:, :1] for tensor in inputs))
 
 
 def dropout_noise(shape: torch.Size, probability: float, dtype: torch.dtype) -> torch.Tensor:
@@ -67,6 +76,57 @@ class Linear(nn.Linear):
         return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
 
 
+class SeenTokens(nn.Embedding):
+    """Word embeddings of which only those of the tokens in the training texts, `seen`, go through gradient and optimizer.
+
+    The others have no gradient, but cost as much: for 1,600 short texts nine of ten. They stay as they were, where AdamW would
+    have let them decay. A saved model has all of them in `weight`, as usual.
+    """
+
+    def restrict(self, tokens: np.ndarray) -> None:
+        """Begin to train the embeddings of `tokens` alone."""
+        self.tokens = torch.from_numpy(tokens)
+        self.position = torch.full((self.num_embeddings,), -1).scatter(0, self.tokens, torch.arange(len(tokens)))
+        self.weight.requires_grad_(False)
+        self.seen = nn.Parameter(self.weight[self.tokens])
+        self.is_merged = True
+
+    def merge(self) -> None:
+        if not self.is_merged:
+            self.weight[self.tokens] = self.seen.detach()
+            self.is_merged = True
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.is_merged = False
+            padding = None if self.padding_idx is None else self.position[self.padding_idx].item()
+            return nn.functional.embedding(self.position[input], self.seen, padding)
+        self.merge()
+        return super().forward(input)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        self.merge()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        del destination[f"{prefix}seen"]
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        state_dict[f"{prefix}seen"] = state_dict[f"{prefix}weight"][self.tokens]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.is_merged = True
+
+
+def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int]) -> None:
+    """Make the word embeddings of `model` `SeenTokens`: of the column `input_ids` of `train`, and the `special` ones."""
+    column = train.select_columns("input_ids").with_format("arrow")[:]["input_ids"].combine_chunks()
+    while hasattr(column, "values"):
+        column = column.flatten()
+    embedding = model.get_input_embeddings()
+    tokens = np.union1d(column.unique().to_numpy(), special).astype(np.int64)
+    if type(embedding) is nn.Embedding and 2 * len(tokens) < embedding.num_embeddings:
+        embedding.__class__ = SeenTokens
+        embedding.restrict(tokens)
+
+
 def attention(
     module: nn.Module,
     query: torch.Tensor,
@@ -82,9 +142,13 @@ def attention(
     On a CPU `scaled_dot_product_attention` has no fused form with dropout, and the backward of the fused form without is
     slow on short texts. Where that matters, this one multiplies, with the masks of `dropout_noise`.
     """
-    short = query.shape[-2] <= 128
-    if not torch.is_grad_enabled() or not (dropout or short) or key.shape[1] != query.shape[1]:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+    tokens = query.shape[-2]
+    if getattr(module, "first_token_only", False):
+        query = query[:, :, :1]
+        attention_mask = None if attention_mask is None else attention_mask[..., :1, :]
+    if not torch.is_grad_enabled() or not (dropout or query.shape[-2] <= 128) or key.shape[1] != query.shape[1]:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+        return output.expand(-1, tokens, -1, -1), None
     scores = query * (query.shape[-1] ** -0.5 if scaling is None else scaling) @ key.transpose(-1, -2)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
@@ -93,7 +157,7 @@ def attention(
     weights = scores.softmax(dim=-1, dtype=scores.dtype)
     if dropout:
         weights = weights * dropout_noise(weights.shape, dropout, weights.dtype)
-    return (weights @ value).transpose(1, 2).contiguous(), None
+    return (weights @ value).transpose(1, 2).contiguous().expand(-1, tokens, -1, -1), None
 
 
 AttentionInterface.register(ATTENTION, attention)
