@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import launch, make_choice_rows, make_rows, write_jsonl
+from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
@@ -73,6 +74,35 @@ def test_tuned_layers_give_the_logits_and_gradients_of_torch(tiny_model, monkeyp
     for (name, one), other in zip(plain.named_parameters(), tuned.parameters(), strict=True):
         if one.grad is not None:
             torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_only_the_embeddings_of_seen_tokens_are_trained_and_all_are_saved(tiny_model):
+    plain, tuned = (AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=3) for _ in range(2))
+    tuned.load_state_dict(plain.state_dict())
+    before = plain.get_input_embeddings().weight.detach().clone()
+    inputs = batch()
+    texts = [ids[ids > 0].tolist() for ids in inputs["input_ids"] % 20]
+    inputs["input_ids"] = inputs["input_ids"] % 20
+    utils.cpu.train_seen_tokens(tuned, Dataset.from_dict({"input_ids": texts}), [0, 2, 3])
+    assert tuned.get_input_embeddings().seen.shape[0] <= 20 < len(before) / 2
+    for model in (plain, tuned):
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+        for _ in range(3):
+            model.train()(**inputs).logits[:, 0].sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    saved = tuned.state_dict()
+    assert list(saved) == list(plain.state_dict())
+    for name, expected in plain.state_dict().items():
+        torch.testing.assert_close(saved[name], expected, rtol=1e-4, atol=1e-5, msg=name)
+    assert (saved["bert.embeddings.word_embeddings.weight"] != before).any()
+    other = {"input_ids": torch.arange(10, 60)[None]}  # tokens that were not trained among them
+    expected = plain.eval()(**other).logits
+    torch.testing.assert_close(tuned.eval()(**other).logits, expected, rtol=1e-4, atol=1e-5)
+    tuned.train()(**inputs)  # weights that are loaded replace those that were trained
+    tuned.load_state_dict(AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=3).state_dict())
+    torch.testing.assert_close(tuned.state_dict()["bert.embeddings.word_embeddings.weight"], before, rtol=0, atol=0)
+    torch.testing.assert_close(tuned.get_input_embeddings().seen, before[tuned.get_input_embeddings().tokens], rtol=0, atol=0)
 
 
 def test_attention_dropout_is_drawn_anew_and_seeded(tiny_model):

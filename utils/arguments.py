@@ -45,7 +45,7 @@ class ModelArguments:
     trust_remote_code: bool = HfArg(default=False, help="Run the model code that comes with a Hub repository.")
     attention_dropout: float | None = HfArg(
         default=None,
-        help="Dropout of attention weights; unset: the model's own. 0: none, which makes long texts much faster on a CPU.",
+        help="Dropout of attention weights; unset: the model's own; 0: none.",
     )
     ignore_mismatched_sizes: bool = HfArg(
         default=False, help="Replace a saved head of another width or with other labels by a new one."
@@ -198,7 +198,8 @@ class FineTuningArguments(TrainingArguments):
     )
     tune_cpu: bool = HfArg(
         default=True,
-        help="On a CPU: keep freed memory, in large pages; draw dropout masks four at a time; oneDNN for float32 products.",
+        help="On a CPU: keep freed memory, in large pages; draw dropout masks four at a time; oneDNN for float32 products; no "
+        "optimizer steps for words that the training texts lack; behind the last attention only the token that the head reads.",
     )
 
     def __post_init__(self):

@@ -41,7 +41,12 @@ def tune(model: PreTrainedModel) -> None:
         if READ_FIRST_TOKEN.fullmatch(type(model).__name__):
             last = model.base_model.encoder.layer[-1].attention
             last.self.first_token_only = True
-            last.output.register_forward_pre_hook(lambda module, inputs: tuple(tensor[:, :1] for tensor in inputs))
+            last.output.register_forward_pre_hook(take_first_token)
+
+
+def take_first_token(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Return the first token of each of the `inputs` [batch, tokens, width]; a hook before a layer."""
+    return tuple(tensor[:, :1] for tensor in inputs)
 
 
 def dropout_noise(shape: torch.Size, probability: float, dtype: torch.dtype) -> torch.Tensor:
@@ -67,7 +72,7 @@ class Dropout(nn.Dropout):
 class Linear(nn.Linear):
     """A linear layer whose float32 products are oneDNN's where no gradient is wanted.
 
-    torch takes MKL's, which on processors of other makers than Intel use half of the vector width.
+    torch takes MKL's, which run at half their speed on some processors.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -87,6 +92,7 @@ class SeenTokens(nn.Embedding):
         """Begin to train the embeddings of `tokens` alone."""
         self.tokens = torch.from_numpy(tokens)
         self.position = torch.full((self.num_embeddings,), -1).scatter(0, self.tokens, torch.arange(len(tokens)))
+        self.seen_padding = None if self.padding_idx is None else int(self.position[self.padding_idx])
         self.weight.requires_grad_(False)
         self.seen = nn.Parameter(self.weight[self.tokens])
         self.is_merged = True
@@ -99,8 +105,7 @@ class SeenTokens(nn.Embedding):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if self.training:
             self.is_merged = False
-            padding = None if self.padding_idx is None else self.position[self.padding_idx].item()
-            return nn.functional.embedding(self.position[input], self.seen, padding)
+            return nn.functional.embedding(self.position[input], self.seen, self.seen_padding)
         self.merge()
         return super().forward(input)
 

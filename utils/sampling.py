@@ -53,8 +53,7 @@ class EpochSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         generator = Generator().manual_seed(self.seed + self.epoch())
         if self.strategy == "group_by_length":
-            runs = max(1, min(len(self.lengths) // (2 * self.rows_a_step), 50))  # steps sorted together; half an epoch, or 50
-            grouped = get_length_grouped_indices(self.lengths, self.rows_a_step, mega_batch_mult=runs, generator=generator)
+            grouped = get_length_grouped_indices(self.lengths, self.rows_a_step, generator=generator)
             steps = [grouped[start : start + self.rows_a_step] for start in range(0, len(grouped), self.rows_a_step)]
             # The grouping sorts long runs of steps by length, and training would end on short texts: shuffle the steps, but
             # keep the longest first (memory runs out at once or never) and the one that is not full last.
