@@ -129,6 +129,7 @@ from utils.metrics import ClassificationMetrics, RegressionMetrics, depends_on_t
 from utils.models import (
     check_checkpoint,
     check_head,
+    check_optimizer,
     load_config,
     load_model,
     load_tokenizer,
@@ -482,7 +483,7 @@ def check_shape(
     save_format(config, class_format)
     config.text_column_names, config.text_column_delimiter = text_columns, delimiter
     check_head(model_args, config, task.saved_labels)
-    check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
+    check_checkpoint(training_args.resume_from_checkpoint, config)
     targets = torch.tensor(splits["train"]["labels"][:])
     if class_format.regression:
         task.bias = targets.mean(dim=0, keepdim=True)
@@ -518,6 +519,7 @@ def build_trainer(
         model.get_input_embeddings().requires_grad_(False)
     elif training_args.tune_cpu and task.training:
         train_seen_tokens(model, splits["train"], tokenizer.all_special_ids)
+    check_optimizer(training_args.resume_from_checkpoint, model)
 
     # 6. Build the trainer.
     if task.training:

@@ -113,6 +113,7 @@ from utils.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
 from utils.models import (
     check_checkpoint,
     check_head,
+    check_optimizer,
     load_config,
     load_model,
     load_tokenizer,
@@ -394,7 +395,7 @@ def check_shape(
         task.saved_thresholds = saved_setting(config, "thresholds")
         return task
     config.text_column_names, config.text_column_delimiter = text_columns, delimiter
-    check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
+    check_checkpoint(training_args.resume_from_checkpoint, config)
     targets = read_array(splits["train"], "labels").astype(np.float32)
     task.pos_weight = positive_weights(training_args.pos_weight, targets)
     task.bias = prior_log_odds(targets, task.pos_weight)
@@ -426,6 +427,7 @@ def build_trainer(
         model.get_input_embeddings().requires_grad_(False)
     elif training_args.tune_cpu and task.training:
         train_seen_tokens(model, splits["train"], tokenizer.all_special_ids)
+    check_optimizer(training_args.resume_from_checkpoint, model)
 
     # 6. Build the trainer.
     if task.training:

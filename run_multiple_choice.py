@@ -106,6 +106,7 @@ from utils.labels import UNKNOWN
 from utils.metrics import MultipleChoiceMetrics, softmax
 from utils.models import (
     check_checkpoint,
+    check_optimizer,
     forget_labels,
     load_config,
     load_model,
@@ -398,7 +399,7 @@ def check_shape(
     if task.training:
         forget_labels(config)
         config.choice_format = asdict(choice_format)
-        check_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir, config)
+        check_checkpoint(training_args.resume_from_checkpoint, config)
     return task
 
 
@@ -424,6 +425,7 @@ def build_trainer(
         model.get_input_embeddings().requires_grad_(False)
     elif training_args.tune_cpu and task.training:
         train_seen_tokens(model, splits["train"], tokenizer.all_special_ids)
+    check_optimizer(training_args.resume_from_checkpoint, model)
 
     # 6. Build the trainer.
     if task.training:

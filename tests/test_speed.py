@@ -105,6 +105,28 @@ def test_only_the_embeddings_of_seen_tokens_are_trained_and_all_are_saved(tiny_m
     torch.testing.assert_close(tuned.get_input_embeddings().seen, before[tuned.get_input_embeddings().tokens], rtol=0, atol=0)
 
 
+def test_a_run_of_few_words_resumes_to_the_same_weights_and_not_with_other_words(tmp_path, tiny_model):
+    def file(name, words):
+        rows = [{"text": " ".join(words[: 2 + number % 4]), "label": "ab"[number % 2]} for number in range(32)]
+        return f"--train_file={write_jsonl(tmp_path / name, rows)}"
+
+    few, others = file("few.jsonl", ["kettle", "late", "money", "parcel"]), file("others.jsonl", ["monday", "shop", "the", "was"])
+    base = [f"--model_name_or_path={tiny_model}", "--max_steps=6", "--per_device_train_batch_size=8", "--validation_fraction=0"]
+    base += ["--save_strategy=steps", "--save_steps=3", "--save_total_limit=3"]
+    run_classification.main([*base, few, f"--output_dir={tmp_path / 'whole'}"])
+    checkpoint = tmp_path / "whole" / "checkpoint-3"
+    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
+    vocabulary = load_file(checkpoint / "model.safetensors")["bert.embeddings.word_embeddings.weight"].shape[0]
+    assert not any(entry["exp_avg"].shape[0] == vocabulary for entry in state.values())
+    resume = f"--resume_from_checkpoint={checkpoint}"
+    run_classification.main([*base, few, f"--output_dir={tmp_path / 'resumed'}", resume])
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    for name, weights in whole.items():
+        torch.testing.assert_close(resumed[name], weights, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="has trained the embeddings of other words"):
+        run_classification.main([*base, others, f"--output_dir={tmp_path / 'other'}", resume, "--no_tune_cpu"])
+
+
 def test_attention_dropout_is_drawn_anew_and_seeded(tiny_model):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model, attention_probs_dropout_prob=0.3)
     utils.cpu.tune(model)

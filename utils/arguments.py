@@ -247,7 +247,8 @@ class FineTuningArguments(TrainingArguments):
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
         if self.resume_from_checkpoint is True:
-            if not Path(self.output_dir).is_dir() or get_last_checkpoint(self.output_dir) is None:
+            self.resume_from_checkpoint = get_last_checkpoint(self.output_dir) if Path(self.output_dir).is_dir() else None
+            if self.resume_from_checkpoint is None:
                 raise UserError(f"--resume_from_checkpoint: there is no checkpoint in {self.output_dir}")
         elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint, "trainer_state.json").is_file():
             raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no checkpoint in that folder")

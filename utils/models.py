@@ -1,6 +1,7 @@
 """Load tokenizer and model, start the head at the data's prior, and build the tiny pair for smoke tests."""
 
 import logging
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -17,7 +18,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from utils.arguments import ModelArguments, UserError, shorten
 
@@ -184,16 +184,29 @@ def speed_up(optimizer: torch.optim.Optimizer, model: nn.Module, parameters: set
             optimizer.add_param_group({**group, "params": fast, "lr": group["lr"] * multiplier})
 
 
-def check_checkpoint(checkpoint: str | bool | None, output_dir: str, config: PreTrainedConfig) -> None:
+def check_checkpoint(folder: str | None, config: PreTrainedConfig) -> None:
     """Raise a `UserError` if the checkpoint to resume from was trained for other labels than `config` has."""
-    if not checkpoint:
+    if not folder:
         return
-    folder = get_last_checkpoint(output_dir) if checkpoint is True else checkpoint
     found = list(AutoConfig.from_pretrained(folder).id2label.values())
     if found != list(config.id2label.values()):
         raise UserError(
             f"--resume_from_checkpoint: {folder} was trained for the labels {shorten(found)}, this run has "
             f"{shorten(list(config.id2label.values()))}: resume with the data and options it began with"
+        )
+
+
+def check_optimizer(folder: str | None, model: PreTrainedModel) -> None:
+    """Raise a `UserError` if the checkpoint to resume from did not train the word embeddings that `model` trains."""
+    if not folder or not Path(folder, "optimizer.pt").is_file():
+        return
+    state = torch.load(Path(folder, "optimizer.pt"), map_location="cpu", mmap=True, weights_only=True)["state"]
+    found = {tuple(tensor.shape) for entry in state.values() for tensor in entry.values() if torch.is_tensor(tensor)}
+    trained = [parameter for parameter in model.get_input_embeddings().parameters() if parameter.requires_grad]
+    if found and any(tuple(parameter.shape) not in found for parameter in trained):
+        raise UserError(
+            f"--resume_from_checkpoint: {folder} has trained the embeddings of other words: resume with the data and options it "
+            f"began with (--tune_cpu and --freeze_embeddings among them)"
         )
 
 
