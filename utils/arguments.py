@@ -190,7 +190,7 @@ class FineTuningArguments(TrainingArguments):
     max_tokens_per_batch: int | None = HfArg(
         default=None,
         help="Tokens, padding included, that go through the model at once; a larger batch goes in several parts, with the same "
-        "loss and gradient and less memory. Unset: 4096 on a CPU, no limit elsewhere; 0: no limit.",
+        "loss and gradient and less memory. Unset: 2048 on a CPU, no limit elsewhere; 0: no limit.",
     )
     freeze_embeddings: bool = HfArg(
         default=False,
@@ -242,7 +242,7 @@ class FineTuningArguments(TrainingArguments):
             torch.set_num_threads(os.cpu_count())  # `accelerate launch` allows one thread unless it is told otherwise
         self.tune_cpu = self.tune_cpu and self.use_cpu
         if self.max_tokens_per_batch is None and self.use_cpu:
-            self.max_tokens_per_batch = 4096  # what fits the caches is faster
+            self.max_tokens_per_batch = 2048  # what fits the caches is faster
         self.precision_note = self._choose_precision()
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
