@@ -8,7 +8,7 @@ import torch
 from conftest import launch, make_choice_rows, make_rows, write_jsonl
 from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import run_classification
 import run_multilabel
@@ -74,6 +74,42 @@ def test_tuned_layers_give_the_logits_and_gradients_of_torch(tiny_model, monkeyp
     for (name, one), other in zip(plain.named_parameters(), tuned.parameters(), strict=True):
         if one.grad is not None:
             torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "pad_token_id": 0}
+SHAPES = {"distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "pad_token_id": 0}}
+SHAPES["xlnet"] = {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64, "pad_token_id": 0}
+SHAPES["gpt2"] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "pad_token_id": 0}
+SHAPES["modernbert"] = SMALL | {"sep_token_id": 3, "cls_token_id": 2, "bos_token_id": 2, "eos_token_id": 3}
+MODELS = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "albert", "deberta-v2", "xlnet"]
+MODELS += ["modernbert", "gpt2", "llama"]  # the last two are causal
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_every_kind_give_the_same_logits_and_gradients_when_tuned(monkeypatch, name, padded):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(name, vocab_size=100, num_labels=3, initializer_range=0.2, **SHAPES.get(name, SMALL))
+    plain = AutoModelForSequenceClassification.from_config(config)
+    tuned = AutoModelForSequenceClassification.from_config(config)
+    tuned.load_state_dict(plain.state_dict())
+    utils.cpu.tune(tuned)
+    inputs = batch() if padded else {"input_ids": torch.randint(5, 90, (4, 12)), "attention_mask": torch.ones(4, 12).long()}
+    inputs["input_ids"][:, 0] = 7
+    with torch.no_grad():
+        torch.testing.assert_close(tuned.eval()(**inputs).logits, plain.eval()(**inputs).logits, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(utils.cpu, "dropout_noise", lambda shape, probability, dtype: torch.ones(shape, dtype=dtype))
+    for model in (plain, tuned):
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
+                module.attention_dropout = 0.0
+        logits = model.train()(**inputs).logits
+        logits[:, 0].sum().backward()
+    for (parameter, one), other in zip(plain.named_parameters(), tuned.parameters(), strict=True):
+        if one.grad is not None:
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-4, msg=parameter)
 
 
 def test_only_the_embeddings_of_seen_tokens_are_trained_and_all_are_saved(tiny_model):
@@ -211,6 +247,15 @@ def test_tokens_of_many_rows_are_kept_for_the_next_run(tmp_path, tiny_model, mon
     assert list(kept.iterdir()) == [file] and file.stat().st_mtime_ns > written
     run_multilabel.main([*arguments, "--max_seq_length=10"])  # other tokens
     assert len(list(kept.iterdir())) == 2
+
+
+def test_every_choice_for_the_cpu_can_be_turned_off(tmp_path, tiny_model, monkeypatch):
+    def fail(*args):
+        raise AssertionError("tuned all the same")
+
+    for name in ("tune", "keep_memory", "train_seen_tokens"):
+        monkeypatch.setattr(run_multilabel, name, fail)
+    run_multilabel.main([*options(tmp_path, "multilabel", tiny_model), "--no_tune_cpu", "--max_tokens_per_batch=0"])
 
 
 @pytest.mark.parametrize("kind", SCRIPTS)

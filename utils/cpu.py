@@ -34,11 +34,14 @@ def keep_memory() -> None:
 
 def tune(model: PreTrainedModel) -> None:
     """Give `model` the layers and the attention below. Parameters and their names stay; logits change by rounding only."""
+    faster = {nn.Dropout: Dropout}
+    if torch.backends.mkldnn.is_available():
+        faster[nn.Linear] = Linear
     for module in model.modules():
-        module.__class__ = {nn.Dropout: Dropout, nn.Linear: Linear}.get(type(module), type(module))
+        module.__class__ = faster.get(type(module), type(module))
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(ATTENTION)
-        if READ_FIRST_TOKEN.fullmatch(type(model).__name__):
+        if READ_FIRST_TOKEN.fullmatch(type(model).__name__) and not model.config.is_decoder:
             last = model.base_model.encoder.layer[-1].attention
             last.self.first_token_only = True
             last.output.register_forward_pre_hook(take_first_token)
@@ -126,6 +129,7 @@ def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int]
     while hasattr(column, "values"):
         column = column.flatten()
     embedding = model.get_input_embeddings()
+    special = [*special, *([] if embedding.padding_idx is None else [embedding.padding_idx])]
     tokens = np.union1d(column.unique().to_numpy(), special).astype(np.int64)
     if type(embedding) is nn.Embedding and 2 * len(tokens) < embedding.num_embeddings:
         embedding.__class__ = SeenTokens
@@ -145,13 +149,17 @@ def attention(
     """Attention of transformers' interface, [batch, heads, tokens, head size]; see `AttentionInterface`.
 
     On a CPU `scaled_dot_product_attention` has no fused form with dropout, and the backward of the fused form without is
-    slow on short texts. Where that matters, this one multiplies, with the masks of `dropout_noise`.
+    slow on short texts. Where that matters, this one multiplies, with the masks of `dropout_noise`. Attention of another kind
+    than each token to all others that the mask leaves is left to transformers: causal (where there may be no mask, only a flag),
+    grouped, or with a bias of positions.
     """
     tokens = query.shape[-2]
     if getattr(module, "first_token_only", False):
         query = query[:, :, :1]
         attention_mask = None if attention_mask is None else attention_mask[..., :1, :]
-    if not torch.is_grad_enabled() or not (dropout or query.shape[-2] <= 128) or key.shape[1] != query.shape[1]:
+    causal = getattr(module, "is_causal", True) or kwargs.get("is_causal")
+    usual = not causal and key.shape[1] == query.shape[1] and kwargs.get("position_bias") is None
+    if not (usual and torch.is_grad_enabled() and (dropout or query.shape[-2] <= 128)):
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
         return output.expand(-1, tokens, -1, -1), None
     scores = query * (query.shape[-1] ** -0.5 if scaling is None else scaling) @ key.transpose(-1, -2)

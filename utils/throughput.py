@@ -1,13 +1,10 @@
 """What goes through the model: batches cut to a number of tokens, and how many rows, tokens and operations a second."""
 
-import logging
 import time
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback
-
-logger = logging.getLogger(__name__)
 
 BY_ROW = ("labels", "present")  # all other tensors of a batch are by text: a row of multiple choice has several
 
