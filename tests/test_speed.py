@@ -1,5 +1,6 @@
 """What makes a run fast leaves what is learnt as it was; and the rates that a run reports are those of what it read."""
 
+import copy
 import json
 
 import numpy as np
@@ -90,10 +91,11 @@ MODELS += ["modernbert", "gpt2", "llama"]  # the last two are causal
 def test_models_of_every_kind_give_the_same_logits_and_gradients_when_tuned(monkeypatch, name, padded):
     torch.manual_seed(0)
     config = AutoConfig.for_model(name, vocab_size=100, num_labels=3, initializer_range=0.2, **SHAPES.get(name, SMALL))
-    plain = AutoModelForSequenceClassification.from_config(config)
-    tuned = AutoModelForSequenceClassification.from_config(config)
+    # two configs, because the attention is a field of it
+    plain, tuned = (AutoModelForSequenceClassification.from_config(copy.deepcopy(config)) for _ in range(2))
     tuned.load_state_dict(plain.state_dict())
     utils.cpu.tune(tuned)
+    assert plain.config._attn_implementation != utils.cpu.ATTENTION
     inputs = batch() if padded else {"input_ids": torch.randint(5, 90, (4, 12)), "attention_mask": torch.ones(4, 12).long()}
     inputs["input_ids"][:, 0] = 7
     with torch.no_grad():
