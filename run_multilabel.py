@@ -234,7 +234,7 @@ class MultilabelTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch)
+        *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch, self.args.padding_multiple)
         self.throughput.count(*parts, last)
         loss = 0.0
         with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
@@ -433,6 +433,8 @@ def build_trainer(
     if task.training:
         logger.info(training_args.speed_note(data_args.pad_to_max_length))
 
+    longest = max_length if data_args.pad_to_max_length else None
+
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         probabilities, thresholds = sigmoid(output.predictions), None
         if depends_on_threshold(training_args.metric_for_best_model):
@@ -445,7 +447,7 @@ def build_trainer(
         train_dataset=complete_last_batch(splits["train"], training_args) if task.training else None,
         eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
         processing_class=tokenizer,
-        data_collator=padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None),
+        data_collator=padding_collator(tokenizer, longest, training_args.padding_multiple),
         compute_metrics=compute_metrics,
         head_parameters=head_parameters,
         pos_weight=task.pos_weight,

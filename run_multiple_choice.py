@@ -217,7 +217,7 @@ class MultipleChoiceTrainer(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch)
+        *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch, self.args.padding_multiple)
         self.throughput.count(*parts, last)
         loss = 0.0
         with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
@@ -430,7 +430,8 @@ def build_trainer(
     # 6. Build the trainer.
     if task.training:
         logger.info(training_args.speed_note(data_args.pad_to_max_length))
-    pad = padding_collator(tokenizer, max_length if data_args.pad_to_max_length else None)
+    longest = max_length if data_args.pad_to_max_length else None
+    pad = padding_collator(tokenizer, longest, training_args.padding_multiple)
     return MultipleChoiceTrainer(
         model=model,
         args=training_args,

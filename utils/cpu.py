@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import sys
+from functools import cache
 
 import numpy as np
 import torch
@@ -17,19 +18,29 @@ ATTENTION = "tuned_for_cpu"
 # Their heads read the first token alone: of the last layer no other is computed, behind its attention.
 READ_FIRST_TOKEN = re.compile("(Bert|Roberta|XLMRoberta|Camembert|Electra)For(SequenceClassification|MultipleChoice)")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # madvise(2)
 
 
+@cache
 def keep_memory() -> None:
     """Keep freed memory in the process, and take it in large pages; to be called before tensors are made.
 
     A step needs what the step before it freed. glibc gives large blocks back to the kernel, and each page that is asked for
-    anew is a page fault: thousands a step, a quarter of its time and more.
+    anew is a page fault: thousands a step, a quarter of its time and more. So all comes from glibc's heap, which is never cut
+    and begins as a quarter of the machine's memory that nothing has touched: addresses only, that become large pages in use.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it when it first allocates
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if not hasattr(libc, "mallopt"):
+        return
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, -1)
+    libc.malloc.restype = ctypes.c_void_p
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    start = libc.malloc(ctypes.c_size_t(size))
+    if start:  # else a limit of the system forbids it
+        first, last = -(-start // HUGE_PAGE) * HUGE_PAGE, (start + size) // HUGE_PAGE * HUGE_PAGE
+        libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), MADV_HUGEPAGE)
+        libc.free(ctypes.c_void_p(start))
 
 
 def tune(model: PreTrainedModel) -> None:
@@ -167,10 +178,11 @@ def attention(
         scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
     elif attention_mask is not None:
         scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=scores.dtype)
+    # torch's softmax of short rows is several times slower in bfloat16
+    weights = scores.softmax(dim=-1, dtype=torch.float32 if key.shape[-2] < 64 else scores.dtype)
     if dropout:
         weights = weights * dropout_noise(weights.shape, dropout, weights.dtype)
-    return (weights @ value).transpose(1, 2).contiguous().expand(-1, tokens, -1, -1), None
+    return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous().expand(-1, tokens, -1, -1), None
 
 
 AttentionInterface.register(ATTENTION, attention)

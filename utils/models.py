@@ -230,9 +230,17 @@ def was_cut(encoded: BatchEncoding) -> list[bool]:
     return [bool(text.overflowing) for text in encoded.encodings or []] or [False] * len(encoded["input_ids"])
 
 
-def padding_collator(tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> DataCollatorWithPadding:
-    """Return a collator that pads to the longest text of a batch, or to `max_length` where it is given."""
-    return DataCollatorWithPadding(tokenizer, padding="max_length" if max_length else True, max_length=max_length)
+def padding_collator(tokenizer: PreTrainedTokenizerBase, max_length: int | None, multiple: int = 1) -> DataCollatorWithPadding:
+    """Return a collator that pads to the longest text of a batch, or to `max_length` where it is given.
+
+    The length becomes a `multiple`, where the tokenizer's own maximum is one.
+    """
+    return DataCollatorWithPadding(
+        tokenizer,
+        padding="max_length" if max_length else True,
+        max_length=max_length,
+        pad_to_multiple_of=multiple if tokenizer.model_max_length % multiple == 0 else None,
+    )
 
 
 def save_tiny_model(texts: list[str], folder: str, positions: int = 64) -> None:

@@ -16,17 +16,18 @@ def token_mask(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     return mask.reshape(-1, mask.shape[-1])
 
 
-def cut_batch(inputs: dict[str, torch.Tensor], max_tokens: int | None) -> list[dict[str, torch.Tensor]]:
+def cut_batch(inputs: dict[str, torch.Tensor], max_tokens: int | None, multiple: int = 1) -> list[dict[str, torch.Tensor]]:
     """Return the rows of a batch in parts of at most `max_tokens`, padding included, each padded to its own longest text.
 
-    A part has at least one row. Texts of similar length share a part.
+    The length of a part is a `multiple`, up to that of the batch. A part has at least one row. Texts of similar length share a
+    part.
     """
     if not max_tokens or inputs["input_ids"].numel() <= max_tokens:
         return [inputs]
     mask = token_mask(inputs)
     counts = inputs["present"].sum(dim=1).cpu() if "present" in inputs else torch.ones(len(mask), dtype=torch.int64)
     first_text = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-    lengths = [part.max().item() for part in mask.sum(dim=1).cpu().split(counts.tolist())]
+    lengths = [-(-part.max().item() // multiple) * multiple for part in mask.sum(dim=1).cpu().split(counts.tolist())]
     parts: list[list[int]] = []
     texts = 0
     for row in sorted(range(len(counts)), key=lambda row: -lengths[row]):
@@ -38,6 +39,7 @@ def cut_batch(inputs: dict[str, torch.Tensor], max_tokens: int | None) -> list[d
     for rows in parts:
         texts = torch.cat([torch.arange(first_text[row], first_text[row + 1]) for row in rows]).to(mask.device)
         columns = mask[texts].any(dim=0)
+        columns = columns | (~columns & ((~columns).cumsum(0) <= -columns.sum() % multiple))  # the first of the empty ones
         rows = torch.tensor(rows, device=mask.device)
         cut.append({n: tensor[rows] if n in BY_ROW else tensor[texts][..., columns] for n, tensor in inputs.items()})
     return cut
