@@ -61,6 +61,7 @@ def quiet() -> Iterator[None]:
 def run(main: Callable[[], object]) -> None:
     """Run a script's `main` as a program: a user's mistake is one line on stderr and exit status 2, without traceback."""
     gc.freeze()  # accelerate collects garbage several times a run, each time through all that the libraries have created
+    gc.enable()  # see `check_command_line`
     with one_line_errors():
         main()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
