@@ -67,13 +67,12 @@ def read_choices(cache: list = []) -> list[dict]:  # noqa: B006
     return cache
 
 
-def run(command: list[str], log: Path) -> tuple[float, float]:
+def run(command: list[str], log: Path, variables: dict[str, str] | None = None) -> tuple[float, float]:
     """Run a command in a process of its own; return its seconds and its peak memory in GB."""
     began = time.perf_counter()
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **(variables or {})}
     with log.open("w") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-        )
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"failed: {' '.join(command)}\n{log.read_text()[-2000:]}")
@@ -141,16 +140,20 @@ def compare(kind: str, long: bool, rows: int, seeds: int, hf_script: str | None,
                 continue
             output = folder / "output"
             own = not any("stock.py" in part for part in command)
+            began = time.time()
             seconds, memory = run(
                 [*command, f"--seed={42 + seed}", f"--output_dir={output}", "--disable_tqdm=True"], folder / "log"
             )
             result = json.loads((output / ("all_results.json" if own else "stock.json")).read_text())
             measured = {"whole": seconds, "memory": memory, "loss": result["eval_loss"]}
             if own:
+                trained = (output / "train_results.json").stat().st_mtime  # written at the end of training
+                measured["start"] = trained - result["train_runtime"] - began
                 measured["train"] = result["train_rows_per_second"]
                 measured["evaluation"] = result["eval_rows_per_second"]
                 operations = result["train_flops_per_second"] / result["train_rows_per_second"]  # of a row
             else:
+                measured["start"] = result["training_began"] - began
                 measured["train"] = rows / result["train_seconds"]
                 measured["evaluation"] = result["eval_samples_per_second"]
             found.setdefault(name, []).append(measured)
@@ -163,7 +166,7 @@ def compare(kind: str, long: bool, rows: int, seeds: int, hf_script: str | None,
         share = mean["train"] * operations / rate
         lines.append([
             f"run_{kind}.py", "long" if long else "short", name, str(len(runs)), f"{mean['whole']:.1f}",
-            f"{mean['whole'] / first:.2f}",
+            f"{mean['whole'] / first:.2f}", f"{mean['start']:.1f}",
             f"{mean['train']:.1f}", f"{100 * share:.0f} %", f"{mean['evaluation']:.1f}", f"{mean['memory']:.2f}", f"{loss:.4f}",
         ])  # fmt: skip
     return lines
@@ -213,6 +216,43 @@ def prediction(long: bool, rows: int, folder: Path) -> list[str]:
     return ["long" if long else "short", f"{ours:.0f}", f"{pipeline:.0f}", f"{ours / pipeline:.2f}", f"{difference:.1e}"]
 
 
+TOKENIZATION = """
+import json, sys, time
+import run_classification as script
+from functools import partial
+from datasets import Dataset
+from transformers import AutoTokenizer
+texts = [json.loads(line)["sentence"] for line in open(sys.argv[2], encoding="utf-8")] * int(sys.argv[4])
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+split = Dataset.from_dict({"sentence": texts, "labels": [0] * len(texts)})
+encoding = partial(script.encode, tokenizer=tokenizer, text_columns=["sentence"], max_length=256, delimiter=None)
+arguments = script.ClassificationArguments(train_file="x.json")
+def seconds(function):
+    began = time.perf_counter(); function(); return time.perf_counter() - began
+def alone():
+    for i in range(0, len(texts), 1000):
+        tokenizer(texts[i : i + 1000], truncation=True, max_length=256)
+taken = {"the tokenizer alone": min(seconds(alone) for _ in range(3))}
+taken["ours"] = seconds(lambda: script.encode_split("train", split, encoding, arguments))
+taken["ours, once more with the same data (from the cache)"] = seconds(
+    lambda: script.encode_split("train", split, encoding, arguments))
+json.dump({name: len(texts) / value for name, value in taken.items()}, open(sys.argv[3], "w"))
+"""
+
+
+def tokenization(long: bool, rows: int, folder: Path) -> list[list[str]]:
+    """Return lines of rows a second: encoding by the tokenizer alone on one core, and as our scripts do it."""
+    text = "".join(json.dumps(row) + "\n" for row in make_rows("classification", long, rows, 4))
+    (folder / "texts.json").write_text(text, encoding="utf-8")
+    times = "40" if long else "20"  # the same texts so many times over: from 5,000 rows on they are cached
+    cache = {"HF_DATASETS_CACHE": str(folder / f"cache_{long}"), "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT)}
+    run([sys.executable, "-c", TOKENIZATION, MODEL, str(folder / "texts.json"), str(folder / "rates.json"), times],
+        folder / "log", cache)  # fmt: skip
+    rates = json.loads((folder / "rates.json").read_text())
+    print("tokenization", rates, flush=True)
+    return [["long" if long else "short", name, f"{rate:,.0f}"] for name, rate in rates.items()]
+
+
 def start_up(folder: Path) -> list[list[str]]:
     """Return lines of the seconds that a script needs before it does anything, beside those of importing what it is made of."""
     options = "from transformers import TrainingArguments, HfArgumentParser"
@@ -244,35 +284,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hf_script", help="a copy of run_classification.py of the HF examples")
     parser.add_argument("--rows_short", type=int, default=1600, help="training rows of short texts")
-    parser.add_argument("--rows_long", type=int, default=160, help="training rows of long texts")
-    parser.add_argument("--seeds", type=int, default=3, help="of run_classification.py; the other scripts are run with one")
+    parser.add_argument("--rows_long", type=int, default=128, help="training rows of long texts")
+    parser.add_argument("--seeds", type=int, default=2, help="of run_classification.py; the other scripts are run with one")
+    parser.add_argument("--scripts", nargs="+", choices=KINDS, default=KINDS, help="the scripts to compare")
+    parser.add_argument("--texts", nargs="+", choices=["short", "long"], default=["short", "long"])
     parser.add_argument("--output", default=str(Path(__file__).with_suffix(".md")), help="the table")
     args = parser.parse_args()
-    rate, lines, predicted = matrix_rate(), [], []
+    rate, lines, predicted, tokenized = matrix_rate(), [], [], []
+    sizes = [(length == "long", args.rows_long if length == "long" else args.rows_short) for length in args.texts]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         started = start_up(folder)
-        for kind in KINDS:
-            for long, rows in ((False, args.rows_short), (True, args.rows_long)):
+        for kind in args.scripts:
+            for long, rows in sizes:
                 several = kind == "classification"
                 rows = rows if several else rows // 2 if kind == "multilabel" else rows // 4
                 lines += compare(kind, long, rows, args.seeds if several else 1, args.hf_script, rate, folder)
-        for long, rows in ((False, args.rows_short), (True, args.rows_long)):
+        for long, rows in sizes:
             predicted.append(prediction(long, rows, folder))
-    options = "" if args.hf_script is None else " --hf_script run_classification.py"
+            tokenized += tokenization(long, rows, folder)
+    options = "".join(f" {option}" for option in sys.argv[1:] if not option.startswith("--output"))
+    if args.hf_script:
+        options = options.replace(args.hf_script, "run_classification.py")
     text = (
         f"`python benchmarks/speed.py{options}`, {os.cpu_count()} cores, a bfloat16 matrix product at {rate / 1e9:.0f} GFLOP/s "
     )
     text += f"(at the end {matrix_rate() / 1e9:.0f}).\n\n"
     text += table(
-        ["script", "texts", "way", "runs", "whole process, s", "times ours", "training rows/s", "useful arithmetic, share of the "
-         "product's rate", "evaluation rows/s", "peak memory, GB", "validation loss"], lines,
+        ["script", "texts", "way", "runs", "whole process, s", "times ours", "before the first step, s", "training rows/s",
+         "useful arithmetic, share of the product's rate", "evaluation rows/s", "peak memory, GB", "validation loss"], lines,
     )  # fmt: skip
     text += (
         '\nPrediction with a saved model, rows/s, and the same rows through `pipeline("text-classification", batch_size=32)`, '
     )
     text += "both in float32:\n\n"
     text += table(["texts", "ours", "pipeline", "ratio", "largest difference of a probability"], predicted)
+    text += "\nTokenization on one core:\n\n" + table(["texts", "way", "rows/s"], tokenized)
     text += "\nStart-up, whole processes, and their ratio to the two imports:\n\n"
     text += table(["command", "seconds", "to the first", "to the second"], started)
     Path(args.output).write_text(text, encoding="utf-8")

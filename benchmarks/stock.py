@@ -19,10 +19,13 @@ from sklearn.metrics import accuracy_score, f1_score
 
 
 class Steps(transformers.TrainerCallback):
-    """Seconds of the training steps, as in `utils.throughput.Throughput`, and the metrics of the last evaluation."""
+    """When training began, seconds of its steps as `utils.throughput.Throughput` has them, metrics of the last evaluation."""
 
     def __init__(self):
         self.seconds, self.metrics = 0.0, {}
+
+    def on_train_begin(self, *args, **kwargs):
+        self.metrics["training_began"] = time.time()
 
     def on_epoch_begin(self, *args, **kwargs):
         self.began = time.perf_counter()
@@ -34,8 +37,9 @@ class Steps(transformers.TrainerCallback):
         self.seconds, self.began = self.seconds + now - self.began, now
 
     def on_evaluate(self, args, state, control, metrics, **kwargs):
-        self.metrics, self.began = metrics, time.perf_counter()
-        Path(args.output_dir, "stock.json").write_text(json.dumps({"train_seconds": self.seconds, **metrics}), encoding="utf-8")
+        self.metrics |= {"train_seconds": self.seconds, **metrics}
+        self.began = time.perf_counter()
+        Path(args.output_dir, "stock.json").write_text(json.dumps(self.metrics), encoding="utf-8")
 
 
 class Metric:

@@ -9,7 +9,7 @@ import torch
 from conftest import launch, make_choice_rows, make_rows, write_jsonl
 from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertModel
 
 import run_classification
 import run_multilabel
@@ -188,6 +188,33 @@ def test_a_batch_is_cut_into_parts_that_hold_each_row_once():
             assert ids[ids > 0].tolist() == whole[whole > 0].tolist()
     assert cut_batch(inputs, 0) == [inputs] and cut_batch(inputs, 1200) == [inputs]
     assert [len(part["labels"]) for part in cut_batch(inputs, 1)] == [1] * 40
+
+
+@pytest.mark.parametrize(("longest", "multiple"), [(24, 4), (23, 1)])  # a multiple may not go over the longest allowed
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_batches_are_of_few_widths_on_a_cpu(tmp_path, tiny_model, kind, monkeypatch, longest, multiple):
+    widths, forward = [], BertModel.forward
+    monkeypatch.setattr(BertModel, "forward", lambda self, ids, **kw: (widths.append(ids.shape), forward(self, ids, **kw))[1])
+    arguments = [*options(tmp_path, kind, tiny_model), "--max_tokens_per_batch=200", f"--max_seq_length={longest}"]
+    SCRIPTS[kind].main(arguments)
+    assert len(set(widths)) > 2 and all(width <= longest and width % multiple == 0 for _, width in widths)
+    del widths[:]
+    SCRIPTS[kind].main([*arguments, "--no_tune_cpu"])
+    assert any(width % 4 for _, width in widths)
+
+
+def test_a_part_of_a_batch_keeps_its_tokens_whatever_the_width(tiny_model):
+    for side in ("left", "right"):
+        mask = batch(rows=12)["attention_mask"]
+        mask = mask.flip(1) if side == "left" else mask
+        ids = torch.arange(mask.numel()).reshape(mask.shape) * mask
+        parts = cut_batch({"input_ids": ids, "attention_mask": mask, "labels": torch.arange(12)}, 60, 4)
+        assert len(parts) > 2 and all(part["input_ids"].shape[1] % 4 == 0 for part in parts)
+        for part in parts:
+            for row, label in enumerate(part["labels"]):
+                kept = part["attention_mask"][row].bool()
+                assert part["input_ids"][row][kept].tolist() == ids[label][mask[label].bool()].tolist()
+                assert kept.tolist() == sorted(kept.tolist(), reverse=side == "right")  # no padding between tokens
 
 
 @pytest.mark.parametrize("kind", SCRIPTS)

@@ -190,7 +190,7 @@ class FineTuningArguments(TrainingArguments):
     max_tokens_per_batch: int | None = HfArg(
         default=None,
         help="Tokens, padding included, that go through the model at once; a larger batch goes in several parts, with the same "
-        "loss and gradient and less memory. Unset: 2048 on a CPU, no limit elsewhere; 0: no limit.",
+        "loss and gradient and less memory. Unset: 1024 on a CPU, no limit elsewhere; 0: no limit.",
     )
     freeze_embeddings: bool = HfArg(
         default=False,
@@ -198,8 +198,9 @@ class FineTuningArguments(TrainingArguments):
     )
     tune_cpu: bool = HfArg(
         default=True,
-        help="On a CPU: keep freed memory, in large pages; pad to multiples of 4 tokens; draw dropout masks four at a time; oneDNN for float32 products; no "
-        "optimizer steps for words that the training texts lack; behind the last attention only the token that the head reads.",
+        help="On a CPU: keep freed memory, in large pages; pad to multiples of 4 tokens; draw dropout masks four at a time; "
+        "oneDNN for float32 products; no optimizer steps for words that the training texts lack; behind the last attention only "
+        "the token that the head reads.",
     )
 
     def __post_init__(self):
@@ -244,7 +245,7 @@ class FineTuningArguments(TrainingArguments):
         # oneDNN makes its kernels anew for each shape, 12 MB and 15 ms for a small encoder: few shapes are to be met
         self.padding_multiple = 4 if self.tune_cpu else 1
         if self.max_tokens_per_batch is None and self.use_cpu:
-            self.max_tokens_per_batch = 2048  # what fits the caches is faster
+            self.max_tokens_per_batch = 1024  # what fits the caches is faster
         self.precision_note = self._choose_precision()
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"

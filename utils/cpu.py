@@ -70,8 +70,8 @@ def dropout_noise(shape: torch.Size, probability: float, dtype: torch.dtype) -> 
     """
     size, cut = shape.numel(), round(probability * 2**16)
     bits = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
-    keep = bits.view(torch.int16)[:size] >= cut - 2**15
-    return keep.to(dtype).div_(1 - cut / 2**16).view(shape)
+    keep = torch.ge(bits.view(torch.int16)[:size], cut - 2**15, out=torch.empty(size, dtype=dtype))
+    return keep.div_(1 - cut / 2**16).view(shape)
 
 
 class Dropout(nn.Dropout):
