@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
-from datasets.fingerprint import Hasher
+from datasets.fingerprint import Hasher, generate_random_fingerprint
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, TextArguments, UserError
@@ -187,13 +187,14 @@ def encode_split(name: str, split: Dataset, encode: Callable[[dict], dict], args
 
     Those of many rows are kept in the cache of datasets; the next run with the same data, tokenizer and length reads them there.
     """
-    file = None
+    file, fingerprint = None, generate_random_fingerprint()  # to hash a tokenizer takes longer than to encode a few rows
     if len(split) >= ROWS_WORTH_KEEPING:
+        fingerprint = Hasher.hash((split._fingerprint, encode))
         folder = Path(datasets.config.HF_DATASETS_CACHE, "encoded")
         with contextlib.suppress(OSError):  # a cache that cannot be written to is none
             folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
-            file = str(folder / f"{Hasher.hash((split._fingerprint, encode))}.arrow")
+            file = str(folder / f"{fingerprint}.arrow")
     encoded = split.map(
         encode,
         batched=True,
@@ -201,6 +202,8 @@ def encode_split(name: str, split: Dataset, encode: Callable[[dict], dict], args
         remove_columns=[column for column in split.column_names if column != "labels"],
         cache_file_name=file,
         load_from_cache_file=not args.overwrite_cache,
+        keep_in_memory=file is None,
+        new_fingerprint=fingerprint,
         desc=f"Tokenizing {name}",
     )
     if any(encoded["cut"][:]):
