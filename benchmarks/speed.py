@@ -305,9 +305,9 @@ def main() -> None:
         for long, rows in sizes:
             predicted.append(prediction(long, min(rows, 160) if long else rows, folder))
             tokenized += tokenization(long, rows, folder)
-    options = "".join(f" {option}" for option in sys.argv[1:] if not option.startswith("--output"))
-    if args.hf_script:
-        options = options.replace(args.hf_script, "run_classification.py")
+    options = "".join(f" {option}" for option in sys.argv[1:])
+    for place, shown in ((args.output, Path(args.output).name), (args.hf_script, "run_classification.py")):
+        options = options.replace(place, shown) if place else options
     text = (
         f"`python benchmarks/speed.py{options}`, {os.cpu_count()} cores, a bfloat16 matrix product at {rate / 1e9:.0f} GFLOP/s "
     )
