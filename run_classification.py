@@ -522,10 +522,9 @@ def build_trainer(
     check_optimizer(training_args.resume_from_checkpoint, model)
 
     # 6. Build the trainer.
+    speed_note = training_args.settle_padding(max_length, data_args.pad_to_max_length)
     if task.training:
-        logger.info(training_args.speed_note(data_args.pad_to_max_length))
-
-    longest = max_length if data_args.pad_to_max_length else None
+        logger.info(speed_note)
 
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         probabilities, mode = task.probabilities(output.predictions), data_args.threshold
@@ -540,7 +539,7 @@ def build_trainer(
         train_dataset=complete_last_batch(splits["train"], training_args, class_format.unknown) if task.training else None,
         eval_dataset=longest_first(splits["validation"])[0] if "validation" in splits else None,
         processing_class=tokenizer,
-        data_collator=padding_collator(tokenizer, longest, training_args.padding_multiple),
+        data_collator=padding_collator(tokenizer, training_args.padding_multiple),
         compute_metrics=compute_metrics,
         head_parameters=head_parameters,
         weights=task.weights,

@@ -68,7 +68,7 @@ def test_rows_of_three_and_four_candidates_have_the_logits_of_each_row_alone(tin
     model = AutoModelForMultipleChoice.from_config(config).eval()
     rows = [row for row in make_choice_rows(60, 3) if len(row["choices"]) in (3, 4)]
     three, four = (next(row for row in rows if len(row["choices"]) == count) for count in (3, 4))
-    pad = padding_collator(tokenizer, None)
+    pad = padding_collator(tokenizer, 1)
 
     def logits(rows):
         examples = {"context": [r["context"] for r in rows], "candidates": [r["choices"] for r in rows]}

@@ -161,8 +161,9 @@ def test_a_run_of_few_words_resumes_to_the_same_weights_and_not_with_other_words
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     for name, weights in whole.items():
         torch.testing.assert_close(resumed[name], weights, rtol=0, atol=0)
-    with pytest.raises(ValueError, match="has trained the embeddings of other words"):
-        run_classification.main([*base, others, f"--output_dir={tmp_path / 'other'}", resume, "--no_tune_cpu"])
+    for changed in ([others, "--no_tune_cpu"], [few, "--no_tune_cpu"], [few, "--freeze_embeddings"]):
+        with pytest.raises(ValueError, match="has trained other parameters, or the embeddings of other words"):
+            run_classification.main([*base, *changed, f"--output_dir={tmp_path / 'other'}", resume])
 
 
 def test_attention_dropout_is_drawn_anew_and_seeded(tiny_model):
@@ -201,6 +202,9 @@ def test_batches_are_of_few_widths_on_a_cpu(tmp_path, tiny_model, kind, monkeypa
     del widths[:]
     SCRIPTS[kind].main([*arguments, "--no_tune_cpu"])
     assert any(width % 4 for _, width in widths)
+    del widths[:]
+    SCRIPTS[kind].main([*arguments, "--pad_to_max_length"])  # in every part of a batch
+    assert {width for _, width in widths} == {longest} and max(texts for texts, _ in widths[:8]) <= 200 // longest
 
 
 def test_a_part_of_a_batch_keeps_its_tokens_whatever_the_width(tiny_model):

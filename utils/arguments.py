@@ -242,8 +242,6 @@ class FineTuningArguments(TrainingArguments):
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
             torch.set_num_threads(os.cpu_count())  # `accelerate launch` allows one thread unless it is told otherwise
         self.tune_cpu = self.tune_cpu and self.use_cpu
-        # oneDNN makes its kernels anew for each shape, 12 MB and 15 ms for a small encoder: few shapes are to be met
-        self.padding_multiple = 4 if self.tune_cpu else 1
         if self.max_tokens_per_batch is None and self.use_cpu:
             self.max_tokens_per_batch = 1024  # what fits the caches is faster
         self.precision_note = self._choose_precision()
@@ -281,14 +279,16 @@ class FineTuningArguments(TrainingArguments):
         logger.info("%s is not defined on the validation data (too few rows): its loss chooses the best weights", chosen)
         self.metric_for_best_model, self.greater_is_better = "loss", False
 
-    def speed_note(self, pad_to_max_length: bool) -> str:
-        """Return the line that says which choices for speed were made."""
+    def settle_padding(self, max_length: int, pad_to_max_length: bool) -> str:
+        """Settle `padding_multiple`, of which widths are multiples, and return the line that says what was chosen for speed."""
+        # oneDNN makes its kernels anew for each shape, 12 MB and 15 ms for a small encoder: few shapes are to be met
+        self.padding_multiple = max_length if pad_to_max_length else 4 if self.tune_cpu and max_length % 4 == 0 else 1
         order = {"group_by_length": "texts of similar length", "random": "random order", "sequential": "the file's order"}
+        width = "their longest" + (", a multiple of 4 tokens" if self.padding_multiple == 4 else "")
         notes = [
             self.precision_note,
             f"batches: {order[self.train_sampling_strategy]}",
-            f"padded to {'the maximum' if pad_to_max_length else 'their longest'}"
-            f"{f', a multiple of {self.padding_multiple} tokens' if self.padding_multiple > 1 else ''}",
+            f"padded to {'the maximum' if pad_to_max_length else width}",
             f"at most {self.max_tokens_per_batch:,} tokens at once" if self.max_tokens_per_batch else "",
             f"optimizer: {str(getattr(self.optim, 'value', self.optim)).replace('adamw_torch_fused', 'fused AdamW')}",
             "tuned for the CPU" if self.tune_cpu else "",

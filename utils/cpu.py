@@ -26,7 +26,7 @@ def keep_memory() -> None:
     """Keep freed memory in the process, and take it in large pages; to be called before tensors are made.
 
     A step needs what the step before it freed. glibc gives large blocks back to the kernel, and each page that is asked for
-    anew is a page fault: thousands a step, a quarter of its time and more. So all comes from glibc's heap, which is never cut
+    anew is a page fault: thousands a step, a quarter of a short one's time. So all comes from glibc's heap, which is never cut
     and begins as a quarter of the machine's memory that nothing has touched: addresses only, that become large pages in use.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None

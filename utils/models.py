@@ -197,16 +197,18 @@ def check_checkpoint(folder: str | None, config: PreTrainedConfig) -> None:
 
 
 def check_optimizer(folder: str | None, model: PreTrainedModel) -> None:
-    """Raise a `UserError` if the checkpoint to resume from did not train the word embeddings that `model` trains."""
+    """Raise a `UserError` if the checkpoint to resume from did not train the parameters and word embeddings of `model`."""
     if not folder or not Path(folder, "optimizer.pt").is_file():
         return
-    state = torch.load(Path(folder, "optimizer.pt"), map_location="cpu", mmap=True, weights_only=True)["state"]
+    optimizer = torch.load(Path(folder, "optimizer.pt"), map_location="cpu", mmap=True, weights_only=True)
+    state, groups = optimizer["state"], optimizer["param_groups"]
     found = {tuple(tensor.shape) for entry in state.values() for tensor in entry.values() if torch.is_tensor(tensor)}
     trained = [parameter for parameter in model.get_input_embeddings().parameters() if parameter.requires_grad]
-    if found and any(tuple(parameter.shape) not in found for parameter in trained):
+    as_many = sum(len(group["params"]) for group in groups) == sum(p.requires_grad for p in model.parameters())
+    if found and not (as_many and all(tuple(parameter.shape) in found for parameter in trained)):
         raise UserError(
-            f"--resume_from_checkpoint: {folder} has trained the embeddings of other words: resume with the data and options it "
-            f"began with (--tune_cpu and --freeze_embeddings among them)"
+            f"--resume_from_checkpoint: {folder} has trained other parameters, or the embeddings of other words: resume with the "
+            f"data and options it began with (--tune_cpu and --freeze_embeddings among them)"
         )
 
 
@@ -230,17 +232,9 @@ def was_cut(encoded: BatchEncoding) -> list[bool]:
     return [bool(text.overflowing) for text in encoded.encodings or []] or [False] * len(encoded["input_ids"])
 
 
-def padding_collator(tokenizer: PreTrainedTokenizerBase, max_length: int | None, multiple: int = 1) -> DataCollatorWithPadding:
-    """Return a collator that pads to the longest text of a batch, or to `max_length` where it is given.
-
-    The length becomes a `multiple`, where the tokenizer's own maximum is one.
-    """
-    return DataCollatorWithPadding(
-        tokenizer,
-        padding="max_length" if max_length else True,
-        max_length=max_length,
-        pad_to_multiple_of=multiple if tokenizer.model_max_length % multiple == 0 else None,
-    )
+def padding_collator(tokenizer: PreTrainedTokenizerBase, multiple: int) -> DataCollatorWithPadding:
+    """Return a collator that pads to the longest text of a batch, rounded up to a `multiple`."""
+    return DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
 
 
 def save_tiny_model(texts: list[str], folder: str, positions: int = 64) -> None:

@@ -67,6 +67,7 @@ def run(main: Callable[[], object]) -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # Leaving in the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489).
         torch.distributed.barrier()
+        atexit._run_exitfuncs()  # such as the removal of a smoke test's folder
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
