@@ -286,7 +286,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hf_script", help="a copy of run_classification.py of the HF examples")
     parser.add_argument("--rows_short", type=int, default=1600, help="training rows of short texts")
-    parser.add_argument("--rows_long", type=int, default=128, help="training rows of long texts")
+    parser.add_argument("--rows_long", type=int, default=96, help="training rows of long texts")
     parser.add_argument("--seeds", type=int, default=2, help="of run_classification.py; the other scripts are run with one")
     parser.add_argument("--scripts", nargs="+", choices=KINDS, default=KINDS, help="the scripts to compare")
     parser.add_argument("--texts", nargs="+", choices=["short", "long"], default=["short", "long"])
