@@ -522,9 +522,9 @@ def build_trainer(
     check_optimizer(training_args.resume_from_checkpoint, model)
 
     # 6. Build the trainer.
-    speed_note = training_args.settle_padding(max_length, data_args.pad_to_max_length)
+    training_args.settle_padding(max_length, data_args.pad_to_max_length)
     if task.training:
-        logger.info(speed_note)
+        logger.info(training_args.speed_note(data_args.pad_to_max_length))
 
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         probabilities, mode = task.probabilities(output.predictions), data_args.threshold

@@ -1,7 +1,7 @@
 """Our scripts at their defaults beside other ways to train the same model on the same rows, each a process of its own.
 
     python benchmarks/speed.py                        # `make bench`: everything, under 15 minutes on 2 cores
-    python benchmarks/speed.py --hf_script run_classification.py     # also that script of the HF examples, if you have a copy
+    python benchmarks/speed.py --hf_script path/of/hf/run_classification.py   # also that script of the HF examples, a copy
 
 Short texts (sentences of the samples in data/) and long ones (several of them joined, at length 256), one epoch, batch 32. The
 ways alternate within a seed, in reverse with every other one. Writes benchmarks/speed.md; every figure in it is from one run.
@@ -246,7 +246,7 @@ def tokenization(long: bool, rows: int, folder: Path) -> list[list[str]]:
     """Return lines of rows a second: encoding by the tokenizer alone on one core, and as our scripts do it."""
     text = "".join(json.dumps(row) + "\n" for row in make_rows("classification", long, rows, 4))
     (folder / "texts.json").write_text(text, encoding="utf-8")
-    times = "40" if long else "20"  # the same texts so many times over: from 5,000 rows on they are cached
+    times = str(-(-6000 // rows))  # the same texts so many times over: from 5,000 rows on they are cached
     cache = {"HF_DATASETS_CACHE": str(folder / f"cache_{long}"), "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT)}
     run([sys.executable, "-c", TOKENIZATION, MODEL, str(folder / "texts.json"), str(folder / "rates.json"), times],
         folder / "log", cache)  # fmt: skip
@@ -306,7 +306,7 @@ def main() -> None:
             predicted.append(prediction(long, min(rows, 160) if long else rows, folder))
             tokenized += tokenization(long, rows, folder)
     options = "".join(f" {option}" for option in sys.argv[1:])
-    for place, shown in ((args.output, Path(args.output).name), (args.hf_script, "run_classification.py")):
+    for place, shown in ((args.output, Path(args.output).name), (args.hf_script, "path/of/hf/run_classification.py")):
         options = options.replace(place, shown) if place else options
     text = (
         f"`python benchmarks/speed.py{options}`, {os.cpu_count()} cores, a bfloat16 matrix product at {rate / 1e9:.0f} GFLOP/s "

@@ -279,12 +279,15 @@ class FineTuningArguments(TrainingArguments):
         logger.info("%s is not defined on the validation data (too few rows): its loss chooses the best weights", chosen)
         self.metric_for_best_model, self.greater_is_better = "loss", False
 
-    def settle_padding(self, max_length: int, pad_to_max_length: bool) -> str:
-        """Settle `padding_multiple`, of which widths are multiples, and return the line that says what was chosen for speed."""
+    def settle_padding(self, max_length: int, pad_to_max_length: bool) -> None:
+        """Settle `padding_multiple`: the widths of all batches are multiples of it."""
         # oneDNN makes its kernels anew for each shape, 12 MB and 15 ms for a small encoder: few shapes are to be met
         self.padding_multiple = max_length if pad_to_max_length else 4 if self.tune_cpu and max_length % 4 == 0 else 1
+
+    def speed_note(self, pad_to_max_length: bool) -> str:
+        """Return the line that says which choices for speed were made."""
         order = {"group_by_length": "texts of similar length", "random": "random order", "sequential": "the file's order"}
-        width = "their longest" + (", a multiple of 4 tokens" if self.padding_multiple == 4 else "")
+        width = "their longest" + (f", a multiple of {self.padding_multiple} tokens" if self.padding_multiple > 1 else "")
         notes = [
             self.precision_note,
             f"batches: {order[self.train_sampling_strategy]}",
