@@ -119,15 +119,16 @@ from transformers import (
     set_seed,
 )
 
+from utils.checkpoints import save_whole, settle_checkpoint
 from utils.class_shapes import add_targets, find_classes
 from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
 from utils.cpu import keep_memory, train_seen_tokens, tune
 from utils.data import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.guard import Guard
 from utils.imbalance import class_prior, class_weights
 from utils.labels import UNKNOWN
 from utils.metrics import ClassificationMetrics, RegressionMetrics, depends_on_threshold, sigmoid, softmax
 from utils.models import (
-    check_checkpoint,
     check_head,
     check_optimizer,
     load_config,
@@ -251,8 +252,9 @@ class ClassificationTrainer(Trainer):
     ):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
-        self.throughput, self.evaluations = Throughput(), {}
+        self.throughput, self.guard, self.evaluations = Throughput(), Guard(self), {}
         self.add_callback(self.throughput)
+        self.add_callback(self.guard)
         self.head_parameters, self.weights, self.regression = head_parameters, weights, regression
 
     def row_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -283,12 +285,16 @@ class ClassificationTrainer(Trainer):
         with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
             for part in parts:
                 loss += super().training_step(model, part, num_items_in_batch)
-        return loss + super().training_step(model, last, num_items_in_batch)
+        return self.guard.add(loss + super().training_step(model, last, num_items_in_batch))
 
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
+        self.guard.remember(optimizer)
         return optimizer
+
+    def _save_checkpoint(self, model, trial):
+        save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
 
     def prediction_step(self, model, inputs, *args, **kwargs):
         with float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
@@ -300,6 +306,7 @@ class ClassificationTrainer(Trainer):
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
         self.evaluated = Throughput()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        self.guard.check_predictions(output)
         output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:  # Trainer's own is a mean of batch means; this one is exact
             losses, weights = self.row_losses(torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids))
@@ -483,7 +490,6 @@ def check_shape(
     save_format(config, class_format)
     config.text_column_names, config.text_column_delimiter = text_columns, delimiter
     check_head(model_args, config, task.saved_labels)
-    check_checkpoint(training_args.resume_from_checkpoint, config)
     targets = torch.tensor(splits["train"]["labels"][:])
     if class_format.regression:
         task.bias = targets.mean(dim=0, keepdim=True)
@@ -500,25 +506,25 @@ def build_trainer(
     data_args: ClassificationArguments,
     training_args: ClassificationTrainingArguments,
 ) -> ClassificationTrainer:
-    """Load the model, encode the splits of `task` in place, and return the trainer."""
-    # 4. Load the model.
+    """Encode the splits of `task` in place, load the model, and return the trainer."""
+    # 4. Encode the examples.
     tokenizer, max_length, class_format, splits = task.tokenizer, task.max_length, task.class_format, task.splits
-    bias = task.bias if training_args.prior_bias else None
-    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
-    if training_args.tune_cpu:
-        tune(model)
-
-    # 5. Encode the examples.
     encoding = partial(
         encode, tokenizer=tokenizer, text_columns=task.text_columns, max_length=max_length, delimiter=task.delimiter
     )
     for name, split in splits.items():
         with training_args.main_process_first():
             splits[name] = encode_split(name, split, encoding, data_args)
+
+    # 5. Load the model.
+    bias = task.bias if training_args.prior_bias else None
+    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
+    if training_args.tune_cpu:
+        tune(model)
     if training_args.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     elif training_args.tune_cpu and task.training:
-        train_seen_tokens(model, splits["train"], tokenizer.all_special_ids)
+        train_seen_tokens(model, splits["train"], tokenizer.all_special_ids, training_args.resume_from_checkpoint)
     check_optimizer(training_args.resume_from_checkpoint, model)
 
     # 6. Build the trainer.
@@ -568,13 +574,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         )
         return {}
 
-    # 4. Load the model. 5. Encode the examples. 6. Build the trainer.
+    # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
+    if task.training:
+        settle_checkpoint(arguments, splits, names)
     trainer = build_trainer(task, model_args, data_args, training_args)
 
     # 7. Train.
     metrics: dict[str, float] = {}
     if task.training:
-        trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trained = trainer.guard.train()  # `trainer.train`, to be interrupted and resumed
         trained.metrics.update(trainer.throughput.rates("train", trainer) | cut_share(splits["train"], "train"))
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
@@ -618,12 +626,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
                 prediction=decided,
             )
     if trainer.is_world_process_zero():
-        save_arguments(options, output_dir)
         if len(names) == 2:
             save_thresholds(np.array([threshold]), names[1:], output_dir)
         if task.training:
             data = data_args.dataset_name or data_args.train_file
             write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics)
+        save_arguments(options, output_dir)
         print_scores(tables, metrics)
         if data_args.smoke_test:
             check_reload(output_dir, AutoModelForSequenceClassification, trainer.model, shape=(2, 5))

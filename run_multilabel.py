@@ -104,14 +104,15 @@ from transformers import (
     set_seed,
 )
 
+from utils.checkpoints import save_whole, settle_checkpoint
 from utils.cpu import keep_memory, train_seen_tokens, tune
 from utils.data import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
 from utils.files import read_array
+from utils.guard import Guard
 from utils.imbalance import positive_weights, prior_log_odds
 from utils.labels import UNKNOWN, describe_targets
 from utils.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
 from utils.models import (
-    check_checkpoint,
     check_head,
     check_optimizer,
     load_config,
@@ -218,8 +219,9 @@ class MultilabelTrainer(Trainer):
             warnings.filterwarnings("ignore", message="Label smoothing is not compatible")
             super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
-        self.throughput, self.evaluations = Throughput(), {}
+        self.throughput, self.guard, self.evaluations = Throughput(), Guard(self), {}
         self.add_callback(self.throughput)
+        self.add_callback(self.guard)
         self.head_parameters, self.pos_weight = head_parameters, pos_weight
 
     def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -240,12 +242,16 @@ class MultilabelTrainer(Trainer):
         with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
             for part in parts:
                 loss += super().training_step(model, part, num_items_in_batch)
-        return loss + super().training_step(model, last, num_items_in_batch)
+        return self.guard.add(loss + super().training_step(model, last, num_items_in_batch))
 
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
+        self.guard.remember(optimizer)
         return optimizer
+
+    def _save_checkpoint(self, model, trial):
+        save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
 
     def prediction_step(self, model, inputs, *args, **kwargs):
         with float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
@@ -257,6 +263,7 @@ class MultilabelTrainer(Trainer):
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
         self.evaluated = Throughput()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        self.guard.check_predictions(output)
         output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:  # Trainer's own is a mean of batch means; this one is exact
             targets = torch.from_numpy(output.label_ids)
@@ -395,7 +402,6 @@ def check_shape(
         task.saved_thresholds = saved_setting(config, "thresholds")
         return task
     config.text_column_names, config.text_column_delimiter = text_columns, delimiter
-    check_checkpoint(training_args.resume_from_checkpoint, config)
     targets = read_array(splits["train"], "labels").astype(np.float32)
     task.pos_weight = positive_weights(training_args.pos_weight, targets)
     task.bias = prior_log_odds(targets, task.pos_weight)
@@ -408,25 +414,25 @@ def build_trainer(
     data_args: MultilabelArguments,
     training_args: MultilabelTrainingArguments,
 ) -> MultilabelTrainer:
-    """Load the model, encode the splits of `task` in place, and return the trainer."""
-    # 4. Load the model.
+    """Encode the splits of `task` in place, load the model, and return the trainer."""
+    # 4. Encode the examples.
     tokenizer, max_length, names, splits = task.tokenizer, task.max_length, task.names, task.splits
-    bias = task.bias if training_args.prior_bias else None
-    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
-    if training_args.tune_cpu:
-        tune(model)
-
-    # 5. Encode the examples.
     encoding = partial(
         encode, tokenizer=tokenizer, text_columns=task.text_columns, max_length=max_length, delimiter=task.delimiter
     )
     for name, split in splits.items():
         with training_args.main_process_first():
             splits[name] = encode_split(name, split, encoding, data_args)
+
+    # 5. Load the model.
+    bias = task.bias if training_args.prior_bias else None
+    model, head_parameters = load_model(AutoModelForSequenceClassification, model_args, task.config, task.saved_labels, bias)
+    if training_args.tune_cpu:
+        tune(model)
     if training_args.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     elif training_args.tune_cpu and task.training:
-        train_seen_tokens(model, splits["train"], tokenizer.all_special_ids)
+        train_seen_tokens(model, splits["train"], tokenizer.all_special_ids, training_args.resume_from_checkpoint)
     check_optimizer(training_args.resume_from_checkpoint, model)
 
     # 6. Build the trainer.
@@ -472,13 +478,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         report_data(splits, task.text_columns, partial(describe_targets, names=names), training_args.output_dir)
         return {}
 
-    # 4. Load the model. 5. Encode the examples. 6. Build the trainer.
+    # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
+    if task.training:
+        settle_checkpoint(arguments, splits, names)
     trainer = build_trainer(task, model_args, data_args, training_args)
 
     # 7. Train.
     metrics: dict[str, float] = {}
     if task.training:
-        trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trained = trainer.guard.train()  # `trainer.train`, to be interrupted and resumed
         trained.metrics.update(trainer.throughput.rates("train", trainer) | cut_share(splits["train"], "train"))
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
@@ -518,11 +526,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             if task.submission:
                 task.submission.write(output_dir / "submission.csv", probabilities)
     if trainer.is_world_process_zero():
-        save_arguments(options, output_dir)
         save_thresholds(thresholds, names, output_dir)
         if task.training:
             data = data_args.dataset_name or data_args.train_file
             write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics)
+        save_arguments(options, output_dir)
         print_scores(tables, metrics)
         if data_args.smoke_test:
             check_reload(output_dir, AutoModelForSequenceClassification, trainer.model, shape=(2, 5))

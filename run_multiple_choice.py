@@ -97,15 +97,16 @@ from transformers import (
     set_seed,
 )
 
+from utils.checkpoints import save_whole, settle_checkpoint
 from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
 from utils.choices import ChoiceFormat
 from utils.cpu import keep_memory, train_seen_tokens, tune
 from utils.data import encode_split, find_ids, first_rows, load_splits, splits_to_use
 from utils.files import PLACE
+from utils.guard import Guard
 from utils.labels import UNKNOWN
 from utils.metrics import MultipleChoiceMetrics, softmax
 from utils.models import (
-    check_checkpoint,
     check_optimizer,
     forget_labels,
     load_config,
@@ -202,8 +203,9 @@ class MultipleChoiceTrainer(Trainer):
     def __init__(self, *args, head_parameters: set[str] = frozenset(), **kwargs):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
-        self.throughput, self.evaluations = Throughput(), {}
+        self.throughput, self.guard, self.evaluations = Throughput(), Guard(self), {}
         self.add_callback(self.throughput)
+        self.add_callback(self.guard)
         self.head_parameters = head_parameters
 
     def row_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -223,12 +225,16 @@ class MultipleChoiceTrainer(Trainer):
         with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
             for part in parts:
                 loss += super().training_step(model, part, num_items_in_batch)
-        return loss + super().training_step(model, last, num_items_in_batch)
+        return self.guard.add(loss + super().training_step(model, last, num_items_in_batch))
 
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
+        self.guard.remember(optimizer)
         return optimizer
+
+    def _save_checkpoint(self, model, trial):
+        save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)
@@ -241,6 +247,7 @@ class MultipleChoiceTrainer(Trainer):
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
         self.evaluated = Throughput()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        self.guard.check_predictions(output)
         output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:
             targets = torch.from_numpy(output.label_ids)
@@ -399,7 +406,6 @@ def check_shape(
     if task.training:
         forget_labels(config)
         config.choice_format = asdict(choice_format)
-        check_checkpoint(training_args.resume_from_checkpoint, config)
     return task
 
 
@@ -409,22 +415,22 @@ def build_trainer(
     data_args: MultipleChoiceArguments,
     training_args: MultipleChoiceTrainingArguments,
 ) -> MultipleChoiceTrainer:
-    """Load the model, encode the splits of `task` in place, and return the trainer."""
-    # 4. Load the model.
+    """Encode the splits of `task` in place, load the model, and return the trainer."""
+    # 4. Encode the examples.
     tokenizer, max_length, splits = task.tokenizer, task.max_length, task.splits
-    model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, task.config, None, None)
-    if training_args.tune_cpu:
-        tune(model)
-
-    # 5. Encode the examples.
     encoding = partial(encode, tokenizer=tokenizer, max_length=max_length)
     for name, split in splits.items():
         with training_args.main_process_first():
             splits[name] = encode_split(name, split, encoding, data_args)
+
+    # 5. Load the model.
+    model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, task.config, None, None)
+    if training_args.tune_cpu:
+        tune(model)
     if training_args.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     elif training_args.tune_cpu and task.training:
-        train_seen_tokens(model, splits["train"], tokenizer.all_special_ids)
+        train_seen_tokens(model, splits["train"], tokenizer.all_special_ids, training_args.resume_from_checkpoint)
     check_optimizer(training_args.resume_from_checkpoint, model)
 
     # 6. Build the trainer.
@@ -464,13 +470,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         report_data(splits, text_columns, partial(describe_targets, names=names), training_args.output_dir)
         return {}
 
-    # 4. Load the model. 5. Encode the examples. 6. Build the trainer.
+    # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
+    if task.training:
+        settle_checkpoint(arguments, splits, names)
     trainer = build_trainer(task, model_args, data_args, training_args)
 
     # 7. Train.
     metrics: dict[str, float] = {}
     if task.training:
-        trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trained = trainer.guard.train()  # `trainer.train`, to be interrupted and resumed
         trained.metrics.update(trainer.throughput.rates("train", trainer) | cut_share(splits["train"], "train"))
         trainer.save_metrics("train", trained.metrics)
         trainer.save_state()
@@ -504,10 +512,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             path = output_dir / "predictions.csv"
             write_predictions(path, task.id_column, task.ids, names, probabilities, prediction=decided, prediction_text=texts)
     if trainer.is_world_process_zero():
-        save_arguments(options, output_dir)
         if task.training:
             data = data_args.dataset_name or data_args.train_file
             write_model_card(trainer, model_args.model_name_or_path, data, HOW_TO_USE, tables, metrics, task="multiple-choice")
+        save_arguments(options, output_dir)
         print_scores(tables, metrics)
         if data_args.smoke_test:
             check_reload(output_dir, AutoModelForMultipleChoice, trainer.model, shape=(1, 2, 5))

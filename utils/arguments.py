@@ -10,13 +10,31 @@ from typing import Literal
 import torch
 from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
-from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy
 
 logger = logging.getLogger(__name__)
+
+# Options, by how they begin, that change nothing of what is learnt, and data files, which are known by their content.
+HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_file", "test_file", "max_predict_samples", "do_")
+HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
+HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_", "token")
+HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_")
 
 
 class UserError(ValueError):
     """A mistake in the user's data or options: one line that says what was found, what was expected, what to do."""
+
+
+class RunError(RuntimeError):
+    """What ends a run that was rightly asked for, such as a full disk: one line that says what is kept and what to do."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the training after a step, whose checkpoint is saved; `status` is the exit status of that signal."""
+
+    def __init__(self, told: str, status: int):
+        super().__init__(told)
+        self.status = status
 
 
 def shorten(names: list[str], limit: int = 12) -> str:
@@ -164,7 +182,15 @@ class FineTuningArguments(TrainingArguments):
     overwrite_output_dir: bool = HfArg(
         default=False,
         aliases=["--overwrite_output"],
-        help="Accepted from older commands: files are always replaced.",
+        help="Train although --output_dir holds a finished run, or an unfinished one with other options or data, and replace it.",
+    )
+    resume_from_checkpoint: str | None = HfArg(
+        default=None,
+        help="Unset: an unfinished run in --output_dir is continued, if options and data are the same. True: from the newest "
+        "sound checkpoint there; a folder: from that checkpoint; False: begin anew.",
+    )
+    resume_anyway: bool = HfArg(
+        default=False, help="Continue from a checkpoint although options, data or labels have changed since; the new ones hold."
     )
     learning_rate: float = HfArg(default=5e-5, help="Peak learning rate of the encoder.")
     num_train_epochs: float = HfArg(default=3.0, help="Passes over the training data.")
@@ -179,7 +205,7 @@ class FineTuningArguments(TrainingArguments):
         default=None, help="When to save a checkpoint: no, steps, epoch or best; unset: when evaluating."
     )
     save_steps: float | None = HfArg(default=None, help="Steps between checkpoints; unset: as between evaluations, or 500.")
-    save_total_limit: int | None = HfArg(default=1, help="Checkpoints kept, the best among them.")
+    save_total_limit: int | None = HfArg(default=2, help="Checkpoints kept, the newest and the best among them.")
     load_best_model_at_end: bool | None = HfArg(
         default=None, help="Keep the weights of the best evaluation; unset: yes, where each evaluation has a checkpoint."
     )
@@ -247,15 +273,14 @@ class FineTuningArguments(TrainingArguments):
         self.precision_note = self._choose_precision()
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
-        if self.resume_from_checkpoint is True:
-            self.resume_from_checkpoint = get_last_checkpoint(self.output_dir) if Path(self.output_dir).is_dir() else None
-            if self.resume_from_checkpoint is None:
-                raise UserError(f"--resume_from_checkpoint: there is no checkpoint in {self.output_dir}")
         elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint, "trainer_state.json").is_file():
             raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no checkpoint in that folder")
         super().__post_init__()
         # TrainingArguments takes the launcher's variable where neither flag is set; here that means float32.
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"hub_token": None}  # it is none of the business of training_args.bin
 
     def settle_evaluation(self, defined: dict[str, float] | None) -> None:
         """Settle what happens during training, from the metrics `defined` on the validation data (None: there is none).

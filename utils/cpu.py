@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "tuned_for_cpu"
+TOKENS_FILE = "trained_tokens.npy"  # in a checkpoint
 # Their heads read the first token alone: of the last layer no other is computed, behind its attention.
 READ_FIRST_TOKEN = re.compile("(Bert|Roberta|XLMRoberta|Camembert|Electra)For(SequenceClassification|MultipleChoice)")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
@@ -134,17 +136,34 @@ class SeenTokens(nn.Embedding):
         self.is_merged = True
 
 
-def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int]) -> None:
-    """Make the word embeddings of `model` `SeenTokens`: of the column `input_ids` of `train`, and the `special` ones."""
-    column = train.select_columns("input_ids").with_format("arrow")[:]["input_ids"].combine_chunks()
-    while hasattr(column, "values"):
-        column = column.flatten()
+def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int], checkpoint: str | None) -> None:
+    """Make the word embeddings of `model` `SeenTokens`: of the column `input_ids` of `train`, and the `special` ones.
+
+    A training that goes on from a `checkpoint` trains those that were trained before.
+    """
     embedding = model.get_input_embeddings()
-    special = [*special, *([] if embedding.padding_idx is None else [embedding.padding_idx])]
-    tokens = np.union1d(column.unique().to_numpy(), special).astype(np.int64)
+    if checkpoint and Path(checkpoint, TOKENS_FILE).is_file():
+        tokens = np.load(Path(checkpoint, TOKENS_FILE))
+    else:
+        special = [*special, *([] if embedding.padding_idx is None else [embedding.padding_idx])]
+        tokens = np.union1d(used_tokens(train), special).astype(np.int64)
     if type(embedding) is nn.Embedding and 2 * len(tokens) < embedding.num_embeddings:
         embedding.__class__ = SeenTokens
         embedding.restrict(tokens)
+
+
+def used_tokens(encoded: Dataset) -> np.ndarray:
+    """Return the different tokens in the column `input_ids`."""
+    column = encoded.select_columns("input_ids").with_format("arrow")[:]["input_ids"].combine_chunks()
+    while hasattr(column, "values"):
+        column = column.flatten()
+    return column.unique().to_numpy()
+
+
+def seen_tokens(model: PreTrainedModel) -> np.ndarray | None:
+    """Return the tokens whose word embeddings are trained, None for all."""
+    embedding = model.get_input_embeddings()
+    return embedding.tokens.numpy() if isinstance(embedding, SeenTokens) else None
 
 
 def attention(

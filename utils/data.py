@@ -1,6 +1,8 @@
 """Load the splits, find their columns, and check that every row has a text."""
 
 import contextlib
+import hashlib
+import io
 import logging
 import os
 from collections.abc import Callable
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from datasets.fingerprint import Hasher, generate_random_fingerprint
@@ -182,6 +185,29 @@ def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, se
     return train.select(np.sort(kept)), train.select(np.sort(held_out))
 
 
+class _HashingFile(io.RawIOBase):
+    """A file to write into, of which only the hash remains."""
+
+    def __init__(self):
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content) -> int:
+        self.digest.update(content)
+        return len(content)
+
+
+def describe_data(split: Dataset) -> str:
+    """Return the number of rows and a hash of their content, by which a run that goes on knows its data."""
+    file = _HashingFile()
+    table = split.select_columns(sorted(columns(split))).with_format("arrow")[:].replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(pa.PythonFile(file, mode="w"), table.schema) as stream:
+        stream.write_table(table)
+    return f"{len(split):,} {file.digest.hexdigest()[:8]}"
+
+
 def encode_split(name: str, split: Dataset, encode: Callable[[dict], dict], args: DataArguments) -> Dataset:
     """Return the tokens of a split and its labels, by `encode`, a batch of rows at a time.
 
@@ -199,7 +225,7 @@ def encode_split(name: str, split: Dataset, encode: Callable[[dict], dict], args
         encode,
         batched=True,
         num_proc=args.preprocessing_num_workers,
-        remove_columns=[column for column in split.column_names if column != "labels"],
+        remove_columns=[column for column in split.column_names if column not in ("labels", PLACE)],
         cache_file_name=file,
         load_from_cache_file=not args.overwrite_cache,
         keep_in_memory=file is None,

@@ -1,5 +1,6 @@
 """Read files of every format as they are: text stays text, and each row knows where it stands."""
 
+import contextlib
 import csv
 import glob
 import gzip
@@ -10,7 +11,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -189,6 +190,18 @@ def _read_parquet(path: str, content: bytes) -> Dataset:
 
 def _with_places(table: dict[str, pa.Array], places: Iterator[str]) -> Dataset:
     return Dataset(pa.table({**table, PLACE: pa.array(places, pa.string())}))
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file to write, which appears under its name when all is written, or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def add_array(dataset: Dataset, name: str, values: np.ndarray) -> Dataset:

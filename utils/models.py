@@ -179,21 +179,9 @@ def speed_up(optimizer: torch.optim.Optimizer, model: nn.Module, parameters: set
     chosen = {id(named[name]) for name in parameters}
     for group in list(optimizer.param_groups):
         fast = [parameter for parameter in group["params"] if id(parameter) in chosen]
-        if fast and multiplier != 1:
+        if fast:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
             optimizer.add_param_group({**group, "params": fast, "lr": group["lr"] * multiplier})
-
-
-def check_checkpoint(folder: str | None, config: PreTrainedConfig) -> None:
-    """Raise a `UserError` if the checkpoint to resume from was trained for other labels than `config` has."""
-    if not folder:
-        return
-    found = list(AutoConfig.from_pretrained(folder).id2label.values())
-    if found != list(config.id2label.values()):
-        raise UserError(
-            f"--resume_from_checkpoint: {folder} was trained for the labels {shorten(found)}, this run has "
-            f"{shorten(list(config.id2label.values()))}: resume with the data and options it began with"
-        )
 
 
 def check_optimizer(folder: str | None, model: PreTrainedModel) -> None:

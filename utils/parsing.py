@@ -2,10 +2,12 @@
 
 import contextlib
 import difflib
+import errno
 import gc
 import json
 import os
 import sys
+import traceback
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from dataclasses import fields
@@ -16,7 +18,7 @@ import yaml
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
-from utils.arguments import UserError
+from utils.arguments import RunError, Stopped, UserError
 
 TUNED = ("per_label", "single")
 
@@ -75,21 +77,58 @@ _checked: list[tuple] = []  # the arguments of the command line, once `check_com
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Make of a user's mistake one line on stderr and exit status 2, without traceback."""
-    debug = "--log_level debug" in " ".join(sys.argv).replace("=", " ")
+    """Make of a user's mistake one line on stderr and exit status 2, without traceback; of what ends a run, status 1.
+
+    Of several processes the first that fails says why, and the others, who only miss it, nothing.
+    """
     try:
         yield
-    except (UserError, ImportError, ConnectionError) as error:  # an option may need a package that is missing, or the Hub
-        if debug:
-            raise
-        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        sys.exit(2)
+    except Stopped as stop:
+        _end(str(stop), stop.status)
     except KeyboardInterrupt:
-        if debug:
-            raise
-        print("interrupted", file=sys.stderr, flush=True)
-        sys.exit(130)
+        _end("interrupted", 130)
+    except (UserError, ImportError, ConnectionError) as error:  # an option may need a package that is missing, or the Hub
+        _end(f"error: {error}", 2)
+    except RunError as error:
+        _end(f"error: {error}", 1)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            _end(f"error: cannot write {error.filename or 'a file'}: {error.strerror}", 1)
+        if "No space left on device" in str(error):  # of a library that writes by itself
+            _end(f"error: the disk is full: {error}", 1)
+        if _others():
+            _end(None, 1)
+        raise
+
+
+def _end(told: str | None, status: int) -> None:
+    """End the program, with one line on stderr, or the traceback where that is asked for (or `told` is None)."""
+    if _first_to_fail():
+        if told is None or "--log_level debug" in " ".join(sys.argv).replace("=", " "):
+            traceback.print_exc()
+        if told is not None:
+            print(" ".join(told.split()), file=sys.stderr, flush=True)
+    if _others():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # leaving in the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489)
+    sys.exit(status)
+
+
+def _others() -> bool:
+    """Return whether this process is connected with others."""
+    distributed = sys.modules.get("torch.distributed")
+    return bool(distributed) and distributed.is_available() and distributed.is_initialized()
+
+
+def _first_to_fail() -> bool:
+    """Return whether no other process has failed before this one, as far as one can know."""
+    if not _others():
+        return int(os.environ.get("LOCAL_RANK", 0)) == 0  # all read the same options
+    try:
+        return sys.modules["torch.distributed"].distributed_c10d._get_default_store().add("failed", 1) == 1
+    except RuntimeError:  # the process that keeps the store has ended
+        return False
 
 
 def check_command_line(dataclass_types, description: str, sample: Path) -> None:

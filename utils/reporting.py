@@ -16,7 +16,7 @@ from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from utils.arguments import UserError
-from utils.files import columns, read_array, read_files
+from utils.files import columns, read_array, read_files, whole_file
 from utils.sampling import longest_first
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ def predict_in_order(trainer: Trainer, dataset: Dataset, prefix: str) -> tuple[n
         compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None  # the script has thresholds to choose first
         output = trainer.predict(longest, metric_key_prefix=prefix)
         trainer.compute_metrics = compute_metrics
+    if "epoch" in output.metrics:
+        output.metrics["epoch"] = trainer.state.epoch  # also where they are those of an earlier evaluation
     back = np.argsort(order)
     targets = None if output.label_ids is None else output.label_ids[back]
     return output.predictions[back], targets, output.metrics | cut_share(dataset, prefix)
@@ -68,7 +70,7 @@ def cut_share(dataset: Dataset, prefix: str) -> dict[str, float]:
 
 def write_predictions(path: Path, id_name: str, ids: list, names: list[str], probabilities: np.ndarray, **decided: list) -> None:
     """Write one row a text, in the order given: its id, a probability for each name (none where it is NaN), what is decided."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         taken = {id_name, *decided}
         writer.writerow([id_name, *(f"label {name}" if name in taken else name for name in names), *decided])
@@ -110,7 +112,7 @@ class Submission:
         self.rows, self.columns = [rows[str(value)] for value in self.ids], [names.index(label) for label in labels]
 
     def write(self, path: Path, probabilities: np.ndarray) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.header)
             for row_id, row in zip(self.ids, probabilities[self.rows][:, self.columns].tolist(), strict=True):
@@ -133,8 +135,9 @@ def save_arguments(options: dict[str, Any], output_dir: str) -> None:
 
 def write_options(options: dict[str, Any], path: Path) -> None:
     """Write a file of options, those that are set."""
-    options = {name: value for name, value in options.items() if value is not None}
-    path.write_text(yaml.safe_dump(options, allow_unicode=True, sort_keys=True), encoding="utf-8")
+    options = {name: value for name, value in options.items() if value is not None and not name.startswith("resume_")}
+    with whole_file(path) as file:
+        yaml.safe_dump(options, file, allow_unicode=True, sort_keys=True)
 
 
 def score_table(

@@ -1,8 +1,6 @@
 """Hyperparameter search: trials of `Trainer.hyperparameter_search` with Optuna, each a complete run of the script."""
 
 import contextlib
-import hashlib
-import json
 import logging
 import math
 import re
@@ -11,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils.memory import release_memory
-from datasets import Dataset
 from transformers import Trainer
 
 from utils.arguments import UserError
-from utils.files import columns
+from utils.data import describe_data
 from utils.reporting import write_options
 from utils.runtime import quiet
 from utils.search_report import count, draw_figures, print_best, print_trial, write_search
@@ -160,14 +157,6 @@ def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict
             f"objective with --metric_for_best_model"
         )
     return found[0]
-
-
-def describe_data(split: Dataset) -> str:
-    """Return the number of rows and a hash of their content, by which a search that goes on knows its data."""
-    content = hashlib.sha256()
-    for name in columns(split):
-        content.update(json.dumps([name, split[name][:]], default=str).encode())
-    return f"{count(len(split), 'row')} {content.hexdigest()[:8]}"
 
 
 def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Parameter], objective: dict, arguments: tuple) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from filelock import FileLock
 
-from utils.arguments import SearchArguments, UserError
+from utils.arguments import HARMLESS, SearchArguments, UserError
 from utils.search_space import Parameter, all_combinations
 
 if TYPE_CHECKING:
@@ -26,18 +26,6 @@ if TYPE_CHECKING:
 
 STUDY = "search"
 DEAD_AFTER = 600  # seconds without a sign of life from another machine
-# A study may be continued with other values of these: they do not change what a trial's score means. (Data is compared itself.)
-MAY_DIFFER = ("search_", "output_dir", "test_file", "log", "report_to", "run_name", "disable_tqdm", "dataloader_", "push_to_hub")
-MAY_DIFFER += (
-    "train_file",
-    "validation_file",
-    "preprocessing_",
-    "hub_",
-    "save_",
-    "sample_submission",
-    "max_predict_samples",
-    "per_device_eval_batch_size",
-)
 
 
 @dataclass
@@ -110,7 +98,7 @@ def open_study(
     begun_with = {
         name: Path(value).name if isinstance(value, str) and os.sep in value else value  # folders differ between machines
         for name, value in options.items()
-        if value is not None and name not in varied and not name.startswith(MAY_DIFFER)
+        if value is not None and name not in varied and not name.startswith(HARMLESS)
     }
     begun_with["objective"] = objective["name"]
     begun_with["search_space"] = {parameter.name: {parameter.kind: list(parameter.values)} for parameter in space}
