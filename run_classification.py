@@ -103,6 +103,7 @@ if __name__ == "__main__":
     check_command_line(KINDS, __doc__, SAMPLE)  # --help and a mistake in the options do not wait for the imports below
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -124,6 +125,7 @@ from utils.class_shapes import add_targets, find_classes
 from utils.classes import ClassFormat, class_ids, describe_targets, save_format, saved_format, unknown_rows
 from utils.cpu import keep_memory, train_seen_tokens, tune
 from utils.data import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.data_report import NO_LIMIT, report_data
 from utils.guard import Guard
 from utils.imbalance import class_prior, class_weights
 from utils.labels import UNKNOWN
@@ -131,6 +133,7 @@ from utils.metrics import ClassificationMetrics, RegressionMetrics, depends_on_t
 from utils.models import (
     check_head,
     check_optimizer,
+    check_vocabulary,
     load_config,
     load_model,
     load_tokenizer,
@@ -148,7 +151,6 @@ from utils.reporting import (
     predict_in_order,
     print_files,
     print_scores,
-    report_data,
     save_arguments,
     score_table,
     write_model_card,
@@ -427,6 +429,10 @@ class Task:
     def training(self) -> bool:
         return "train" in self.splits
 
+    def encoding(self, max_length: int | None = None) -> Callable[[dict], dict]:
+        settled = {"tokenizer": self.tokenizer, "text_columns": self.text_columns, "delimiter": self.delimiter}
+        return partial(encode, max_length=max_length or self.max_length, **settled)
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         return predicted(logits, self.class_format.independent, self.class_format.regression)
 
@@ -509,12 +515,10 @@ def build_trainer(
     """Encode the splits of `task` in place, load the model, and return the trainer."""
     # 4. Encode the examples.
     tokenizer, max_length, class_format, splits = task.tokenizer, task.max_length, task.class_format, task.splits
-    encoding = partial(
-        encode, tokenizer=tokenizer, text_columns=task.text_columns, max_length=max_length, delimiter=task.delimiter
-    )
     for name, split in splits.items():
         with training_args.main_process_first():
-            splits[name] = encode_split(name, split, encoding, data_args)
+            splits[name] = encode_split(name, split, task.encoding(), data_args)
+    check_vocabulary(model_args, task.config, splits)
 
     # 5. Load the model.
     bias = task.bias if training_args.prior_bias else None
@@ -569,9 +573,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     task = check_shape(splits, model_args, data_args, training_args)
     splits, names, regression = task.splits, task.class_format.names, task.class_format.regression
     if data_args.check_data:
-        report_data(
-            splits, task.text_columns, partial(describe_targets, class_format=task.class_format), training_args.output_dir
-        )
+        encoding = task.encoding(NO_LIMIT) if task.tokenizer else None
+        describe = partial(describe_targets, class_format=task.class_format)
+
+        def weigh(targets: np.ndarray) -> torch.Tensor:
+            return class_weights("balanced", class_shares(torch.from_numpy(targets), len(names)).numpy())
+
+        settled = training_args.output_dir, encoding, task.max_length, None if regression else weigh
+        report_data(splits, task.text_columns, describe, data_args, *settled)
         return {}
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.

@@ -89,6 +89,7 @@ if __name__ == "__main__":
 
 import logging
 import warnings
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -107,6 +108,7 @@ from transformers import (
 from utils.checkpoints import save_whole, settle_checkpoint
 from utils.cpu import keep_memory, train_seen_tokens, tune
 from utils.data import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.data_report import NO_LIMIT, report_data
 from utils.files import read_array
 from utils.guard import Guard
 from utils.imbalance import positive_weights, prior_log_odds
@@ -115,6 +117,7 @@ from utils.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
 from utils.models import (
     check_head,
     check_optimizer,
+    check_vocabulary,
     load_config,
     load_model,
     load_tokenizer,
@@ -133,7 +136,6 @@ from utils.reporting import (
     predict_in_order,
     print_files,
     print_scores,
-    report_data,
     save_arguments,
     score_table,
     write_model_card,
@@ -344,6 +346,10 @@ class Task:
     def training(self) -> bool:
         return "train" in self.splits
 
+    def encoding(self, max_length: int | None = None) -> Callable[[dict], dict]:
+        settled = {"tokenizer": self.tokenizer, "text_columns": self.text_columns, "delimiter": self.delimiter}
+        return partial(encode, max_length=max_length or self.max_length, **settled)
+
 
 def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None) -> tuple:
     """Return the (model, data, training, search) arguments and all options; `values`, of a trial, replace those given."""
@@ -417,12 +423,10 @@ def build_trainer(
     """Encode the splits of `task` in place, load the model, and return the trainer."""
     # 4. Encode the examples.
     tokenizer, max_length, names, splits = task.tokenizer, task.max_length, task.names, task.splits
-    encoding = partial(
-        encode, tokenizer=tokenizer, text_columns=task.text_columns, max_length=max_length, delimiter=task.delimiter
-    )
     for name, split in splits.items():
         with training_args.main_process_first():
-            splits[name] = encode_split(name, split, encoding, data_args)
+            splits[name] = encode_split(name, split, task.encoding(), data_args)
+    check_vocabulary(model_args, task.config, splits)
 
     # 5. Load the model.
     bias = task.bias if training_args.prior_bias else None
@@ -475,7 +479,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     task = check_shape(splits, model_args, data_args, training_args)
     splits, names = task.splits, task.names
     if data_args.check_data:
-        report_data(splits, task.text_columns, partial(describe_targets, names=names), training_args.output_dir)
+        encoding = task.encoding(NO_LIMIT) if task.tokenizer else None
+        describe, weigh = partial(describe_targets, names=names), partial(positive_weights, "balanced")
+        report_data(splits, task.text_columns, describe, data_args, training_args.output_dir, encoding, task.max_length, weigh)
         return {}
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.

@@ -81,6 +81,7 @@ if __name__ == "__main__":
     check_command_line(KINDS, __doc__, SAMPLE)  # --help and a mistake in the options do not wait for the imports below
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -102,12 +103,14 @@ from utils.choice_shapes import add_candidates, describe_targets, find_choices, 
 from utils.choices import ChoiceFormat
 from utils.cpu import keep_memory, train_seen_tokens, tune
 from utils.data import encode_split, find_ids, first_rows, load_splits, splits_to_use
+from utils.data_report import NO_LIMIT, report_data
 from utils.files import PLACE
 from utils.guard import Guard
 from utils.labels import UNKNOWN
 from utils.metrics import MultipleChoiceMetrics, softmax
 from utils.models import (
     check_optimizer,
+    check_vocabulary,
     forget_labels,
     load_config,
     load_model,
@@ -125,7 +128,6 @@ from utils.reporting import (
     predict_in_order,
     print_files,
     print_scores,
-    report_data,
     save_arguments,
     score_table,
     write_model_card,
@@ -360,6 +362,9 @@ class Task:
     def training(self) -> bool:
         return "train" in self.splits
 
+    def encoding(self, max_length: int | None = None) -> Callable[[dict], dict]:
+        return partial(encode, tokenizer=self.tokenizer, max_length=max_length or self.max_length)
+
 
 def read_arguments(argv: list[str] | None, values: dict[str, Any] | None = None) -> tuple:
     """Return the (model, data, training, search) arguments and all options; `values`, of a trial, replace those given."""
@@ -418,10 +423,10 @@ def build_trainer(
     """Encode the splits of `task` in place, load the model, and return the trainer."""
     # 4. Encode the examples.
     tokenizer, max_length, splits = task.tokenizer, task.max_length, task.splits
-    encoding = partial(encode, tokenizer=tokenizer, max_length=max_length)
     for name, split in splits.items():
         with training_args.main_process_first():
-            splits[name] = encode_split(name, split, encoding, data_args)
+            splits[name] = encode_split(name, split, task.encoding(), data_args)
+    check_vocabulary(model_args, task.config, splits)
 
     # 5. Load the model.
     model, head_parameters = load_model(AutoModelForMultipleChoice, model_args, task.config, None, None)
@@ -467,7 +472,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits, names = task.splits, task.names
     if data_args.check_data:
         text_columns = ["context", "question", "candidates"]
-        report_data(splits, text_columns, partial(describe_targets, names=names), training_args.output_dir)
+        encoding = task.encoding(NO_LIMIT) if task.tokenizer else None
+        describe = partial(describe_targets, names=names)
+        report_data(splits, text_columns, describe, data_args, training_args.output_dir, encoding, task.max_length)
         return {}
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.

@@ -199,8 +199,8 @@ def unfinished(tmp_path, tiny_model) -> tuple[list[str], Path]:
         ("--seed=7", "--seed was 42, is 7"),
         ("--max_steps=12", "--max_steps was 6, is 12"),
         ("--loss=focal", "--loss was bce, is focal"),
-        ("other rows", r"the train data was 48 [0-9a-f]{8}, is 48 [0-9a-f]{8} \(rows and hash\)"),
-        ("more rows", "the train data was 48 [0-9a-f]{8}, is 49 "),
+        ("other rows", r"the train data was 48 rows [0-9a-f]{8}, is 48 rows [0-9a-f]{8};"),
+        ("more rows", "the train data was 48 rows [0-9a-f]{8}, is 49 rows "),
         ("other labels", "the labels were defect, delivery, praise, refund, are broken, delivery, praise, refund"),
     ],
 )

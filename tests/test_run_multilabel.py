@@ -131,7 +131,12 @@ def test_args_yaml_runs_again_to_the_same_model(trained, tmp_path):
 def test_trained_model_goes_on_learning_the_same_labels(trained, tmp_path):
     output, _, files, _ = trained
     train = write_csv(tmp_path / "train.csv", ["t", *LABELS[::-1]], [[r["text"], *one_hot(r)[::-1]] for r in TRAIN[:40]])
-    base = [f"--model_name_or_path={output}", f"--output_dir={tmp_path / 'out'}", f"--test_file={files['test']}"]
+    base = [
+        f"--model_name_or_path={output}",
+        f"--output_dir={tmp_path / 'out'}",
+        f"--test_file={files['test']}",
+        "--overwrite_output_dir",
+    ]
     asked = ["--text_column_names=comment_text", "--learning_rate=1e-9", "--num_train_epochs=1", "--validation_fraction=0"]
     renamed = write_csv(
         tmp_path / "renamed.csv", ["comment_text", *LABELS[::-1]], [[r["text"], *one_hot(r)[::-1]] for r in TRAIN[:40]]
@@ -172,7 +177,7 @@ def test_saved_model_predicts_rows_with_other_columns(trained, tmp_path, header,
 def test_empty_label_column_of_the_test_file_and_label_without_known_cells(tmp_path, tiny_model):
     train = write_jsonl(tmp_path / "a.jsonl", TRAIN[:40])
     test = write_csv(tmp_path / "t.csv", ["text", "labels"], [["hello", ""], ["bye", ""]])
-    base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=1"]
+    base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=1", "--overwrite_output_dir"]
     metrics = run_multilabel.main([*base, f"--train_file={train}", f"--test_file={test}"])
     assert "predict_loss" not in metrics and len(read_csv(tmp_path / "o" / "predictions.csv")) == 2
     train = columns_file(tmp_path / "c.csv", TRAIN[:40])
@@ -183,10 +188,10 @@ def test_empty_label_column_of_the_test_file_and_label_without_known_cells(tmp_p
 
 def test_saved_model_remembers_its_pair_and_its_length(tmp_path, tiny_model):
     rows = [[r["text"], "the kettle", ";".join(r["labels"])] for r in TRAIN[:40]]
-    train = write_csv(tmp_path / "a.csv", ["question", "context", "labels"], rows)
-    base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={train}", "--max_seq_length=9"]
+    train, test = (write_csv(tmp_path / name, ["question", "context", "labels"], rows) for name in ("a.csv", "b.csv"))
+    base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={test}", "--max_seq_length=9"]
     run_multilabel.main([*base, f"--output_dir={tmp_path / 'o'}", "--max_steps=1", "--text_column_names=question,context"])
-    run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", f"--test_file={train}", f"--output_dir={tmp_path / 'p'}"])
+    run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", f"--test_file={test}", f"--output_dir={tmp_path / 'p'}"])
     assert (tmp_path / "p" / "predictions.csv").read_text() == (tmp_path / "o" / "predictions.csv").read_text()
     one = write_csv(tmp_path / "one.csv", ["question"], [["a"]])
     with pytest.raises(UserError, match="has no column 'context'"):
@@ -249,7 +254,9 @@ def test_prior_bias_starts_the_head_at_the_log_odds(tmp_path, tiny_model):
     from transformers import AutoModelForSequenceClassification
 
     for extra, expected in (([], [np.log(10.5 / 1.5), np.log(1.5 / 10.5)]), (["--no_prior_bias"], [0, 0])):
-        run_multilabel.main([*base, *extra, "--max_steps=1", "--warmup_steps=10", f"--output_dir={tmp_path / 'o'}"])
+        run_multilabel.main(
+            [*base, *extra, "--max_steps=1", "--warmup_steps=10", f"--output_dir={tmp_path / 'o'}", "--overwrite_output_dir"]
+        )
         bias = AutoModelForSequenceClassification.from_pretrained(tmp_path / "o").classifier.bias.detach().numpy()
         np.testing.assert_allclose(bias, expected, atol=1e-3)
 
@@ -352,7 +359,7 @@ MISTAKES = [
     (["--train_file={train}", "--threshold=2"], "--threshold 2: expected per_label, single, or a number"),
     (["--train_file={train}", "--metric_for_best_model=f1_marco"], "--metric_for_best_model f1_marco: no such metric"),
     (["--train_file={train}", "--max_seq_length=9999"], "--max_seq_length 9999: this model reads at most 64 tokens"),
-    (["--train_file={train}", "--test_file={train}", "--sample_submission={sample}"], "sample.csv, row 2: the id 'x9'"),
+    (["--train_file={train}", "--test_file={copy}", "--sample_submission={sample}"], "sample.csv, row 2: the id 'x9'"),
     (["--train_file={train}", "--learning_rat=1"], "unknown option --learning_rat: did you mean --learning_rate?"),
     (
         ["--train_file={train}", "--evaluation_strategy=epoch"],
@@ -385,6 +392,7 @@ def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, t
     (tmp_path / "o.yaml").write_text("train_fil: a.csv\n")
     files = {
         "train": write_csv(tmp_path / "train.csv", header, rows),
+        "copy": write_csv(tmp_path / "copy.csv", header, rows),
         "bad_cell": write_csv(tmp_path / "bad_cell.csv", header, [["a", "b", "yes", 0, 0, 1], *rows]),
         "odd_cell": write_csv(tmp_path / "odd_cell.csv", header, [["a", "b", "yes", 0, 0, 1], *rows]),
         "one_row": write_csv(tmp_path / "one_row.csv", header, [["a", "b", 1, 1, 0, 0]]),

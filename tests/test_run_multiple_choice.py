@@ -104,7 +104,7 @@ def test_saved_model_predicts_alone_unlabelled_and_in_order(trained, tmp_path):
 def test_a_model_of_questions_alone_reads_them_as_it_was_trained(tmp_path, tiny_model):
     rows = [{"question": row["context"], "choices": row["choices"], "answer": row["label"]} for row in make_choice_rows(60, 3)]
     file = write_jsonl(tmp_path / "a.jsonl", rows)
-    base = [f"--test_file={file}", "--id_column_name=question"]
+    base = [f"--test_file={write_jsonl(tmp_path / 'b.jsonl', rows)}", "--id_column_name=question"]
     train = [f"--model_name_or_path={tiny_model}", f"--train_file={file}", "--max_steps=3", f"--output_dir={tmp_path / 'm'}"]
     run_multiple_choice.main([*base, *train])
     run_multiple_choice.main([*base, f"--model_name_or_path={tmp_path / 'm'}", f"--output_dir={tmp_path / 'p'}"])

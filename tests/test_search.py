@@ -236,8 +236,9 @@ def test_a_killed_search_continues_to_the_total(binary_data, tmp_path, storage):
     assert len({json.dumps(trial["params"]) for trial in ended if trial["state"] != "interrupted"}) == 6
     assert len(ended) <= 7  # the one that was killed, if it had begun, is the only one more
     # to a higher total it goes on from there, with other options it does not
-    run_classification.main([*command[2:], "--search_trials", "7"])
+    run_classification.main([*command[2:], "--search_trials", "7", "--overwrite_output_dir"])
     assert len(searched(tmp_path / "out")["trials"]) == len(ended) + 1
+    command += ["--overwrite_output_dir"]
     data = Path(command[command.index("--train_file") + 1])
     changed = write_csv(tmp_path / data.name, ["text", "label"], binary_rows(64, 1))
     with pytest.raises(UserError, match="begun with other options or data: train_data was 64 rows .*, is 64 rows"):

@@ -121,7 +121,7 @@ def test_only_the_embeddings_of_seen_tokens_are_trained_and_all_are_saved(tiny_m
     inputs = batch()
     texts = [ids[ids > 0].tolist() for ids in inputs["input_ids"] % 20]
     inputs["input_ids"] = inputs["input_ids"] % 20
-    utils.cpu.train_seen_tokens(tuned, Dataset.from_dict({"input_ids": texts}), [0, 2, 3])
+    utils.cpu.train_seen_tokens(tuned, Dataset.from_dict({"input_ids": texts}), [0, 2, 3], None)
     assert tuned.get_input_embeddings().seen.shape[0] <= 20 < len(before) / 2
     for model in (plain, tuned):
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
@@ -156,11 +156,14 @@ def test_a_run_of_few_words_resumes_to_the_same_weights_and_not_with_other_words
     state = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
     vocabulary = load_file(checkpoint / "model.safetensors")["bert.embeddings.word_embeddings.weight"].shape[0]
     assert not any(entry["exp_avg"].shape[0] == vocabulary for entry in state.values())
-    resume = f"--resume_from_checkpoint={checkpoint}"
+    resume, tokens = f"--resume_from_checkpoint={checkpoint}", (checkpoint / "trained_tokens.npy").stat().st_size
     run_classification.main([*base, few, f"--output_dir={tmp_path / 'resumed'}", resume])
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     for name, weights in whole.items():
         torch.testing.assert_close(resumed[name], weights, rtol=0, atol=0)
+    run_classification.main([*base, others, f"--output_dir={tmp_path / 'more'}", resume, "--resume_anyway"])  # few are trained
+    assert (tmp_path / "more" / "checkpoint-6" / "trained_tokens.npy").stat().st_size == tokens
+    base = [*base, "--resume_anyway"]
     for changed in ([others, "--no_tune_cpu"], [few, "--no_tune_cpu"], [few, "--freeze_embeddings"]):
         with pytest.raises(ValueError, match="has trained other parameters, or the embeddings of other words"):
             run_classification.main([*base, *changed, f"--output_dir={tmp_path / 'other'}", resume])
@@ -200,10 +203,10 @@ def test_batches_are_of_few_widths_on_a_cpu(tmp_path, tiny_model, kind, monkeypa
     SCRIPTS[kind].main(arguments)
     assert len(set(widths)) > 2 and all(width <= longest and width % multiple == 0 for _, width in widths)
     del widths[:]
-    SCRIPTS[kind].main([*arguments, "--no_tune_cpu"])
+    SCRIPTS[kind].main([*arguments, "--no_tune_cpu", "--overwrite_output_dir"])
     assert any(width % 4 for _, width in widths)
     del widths[:]
-    SCRIPTS[kind].main([*arguments, "--pad_to_max_length"])  # in every part of a batch
+    SCRIPTS[kind].main([*arguments, "--pad_to_max_length", "--overwrite_output_dir"])  # in every part of a batch
     assert {width for _, width in widths} == {longest} and max(texts for texts, _ in widths[:8]) <= 200 // longest
 
 
@@ -239,7 +242,9 @@ def test_reported_rates_are_those_of_what_was_read(tmp_path, tiny_model, kind, m
         assert results[f"{prefix}_flops_per_second"] > 0 and 0 <= results[f"{prefix}_padding_share"] < 0.5
     assert 0 <= results["train_truncated_share"] < 1
     short = 12 if kind == "multiple_choice" else 8
-    SCRIPTS[kind].main([*arguments, f"--max_seq_length={short}", "--pad_to_max_length", "--max_tokens_per_batch=0"])
+    SCRIPTS[kind].main(
+        [*arguments, f"--max_seq_length={short}", "--pad_to_max_length", "--max_tokens_per_batch=0", "--overwrite_output_dir"]
+    )
     padded = json.loads((tmp_path / "output" / "all_results.json").read_text())
     assert padded["predict_truncated_share"] > results["predict_truncated_share"]
 
@@ -261,7 +266,7 @@ def test_the_last_evaluation_is_not_made_twice(tmp_path, tiny_model, kind, monke
     for name in ("eval_loss", "eval_accuracy"):
         assert found[name] == pytest.approx(again[name], abs=1e-6), name
     del prefixes[:]
-    SCRIPTS[kind].main([*arguments, "--eval_strategy=no"])
+    SCRIPTS[kind].main([*arguments, "--eval_strategy=no", "--overwrite_output_dir"])
     assert prefixes == ["eval", "predict"]
 
 
@@ -269,7 +274,7 @@ def test_tokens_of_many_rows_are_kept_for_the_next_run(tmp_path, tiny_model, mon
     monkeypatch.setattr(utils.data, "ROWS_WORTH_KEEPING", 50)
     monkeypatch.setattr(utils.data.datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     kept = tmp_path / "cache" / "encoded"
-    arguments = options(tmp_path, "multilabel", tiny_model)
+    arguments = [*options(tmp_path, "multilabel", tiny_model), "--overwrite_output_dir"]
     first = run_multilabel.main(arguments)
     (file,) = kept.iterdir()  # that of the 64 training rows
     written = file.stat().st_mtime_ns

@@ -62,7 +62,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for name in sorted(before["data"] | now["data"]):
         old, new = (run["data"].get(name, "none") for run in (before, now))
         if old != new:
-            found.append(f"the {name} data was {old}, is {new} (rows and hash)")
+            found.append(f"the {name} data was {old}, is {new}")
     if before["labels"] != now["labels"]:
         found.append(f"the labels were {shorten(before['labels'])}, are {shorten(now['labels'])}")
     if before["processes"] != now["processes"]:
@@ -124,6 +124,22 @@ def settle_checkpoint(arguments: tuple, splits: dict[str, Dataset], labels: list
     args.resume_from_checkpoint = checkpoint
 
 
+def is_finished(args: TrainingArguments) -> bool:
+    """Return whether --output_dir holds a model whose training needs no more."""
+    folder = Path(args.output_dir)
+    holds_model = any((folder / name).is_file() for name in WEIGHTS)
+    return holds_model and ((folder / "args.yaml").is_file() or not sort_checkpoints(args.output_dir))
+
+
+def refuse_finished(args: TrainingArguments) -> None:
+    """Raise a `UserError` if --output_dir holds a finished run that may not be replaced."""
+    if is_finished(args) and not args.overwrite_output_dir:
+        raise UserError(
+            f"--output_dir {args.output_dir} holds a finished run: name another one, or train in its place with "
+            f"--overwrite_output_dir"
+        )
+
+
 def _choose(args: TrainingArguments) -> str | None:
     folder, wanted = Path(args.output_dir), args.resume_from_checkpoint
     newest_first = [Path(path) for path in reversed(sort_checkpoints(args.output_dir))]
@@ -132,14 +148,10 @@ def _choose(args: TrainingArguments) -> str | None:
         if damage:
             raise UserError(f"--resume_from_checkpoint {wanted}: {damage}; take another checkpoint")
         return _compare(Path(wanted), args)
-    holds_model = any((folder / name).is_file() for name in WEIGHTS)
-    finished = holds_model and ((folder / "args.yaml").is_file() or not newest_first)
-    if finished and wanted is not True:
+    if is_finished(args) and wanted is not True:
         if args.overwrite_output_dir:
             return None
-        raise UserError(
-            f"--output_dir {folder} holds a finished run: name another one, or train in its place with --overwrite_output_dir"
-        )
+        refuse_finished(args)
     if wanted is False or (not newest_first and not wanted):
         return None
     skipped = []
@@ -174,9 +186,7 @@ def _compare(checkpoint: Path, args: TrainingArguments) -> str | None:
     logger.info(
         "continuing from %s%s%s",
         checkpoint,
-        ""
-        if args.resume_from_checkpoint
-        else ", left by an unfinished run (--resume_from_checkpoint False begins anew)",
+        "" if args.resume_from_checkpoint else ", left by an unfinished run (--resume_from_checkpoint False begins anew)",
         f", although {told}" if differing else "",
     )
     return str(checkpoint)
@@ -187,11 +197,12 @@ def read_run(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def clear_output_dir(args: TrainingArguments) -> None:
-    """Remove what earlier runs have left in --output_dir, but for what this one goes on from."""
+    """Remove the checkpoints of earlier runs in --output_dir, unless this one goes on from there, and what may be replaced."""
     folder = Path(args.output_dir)
     leftovers: Iterable[Path] = folder.glob(".checkpoint-*")  # of a save that did not come to its end
     if args.resume_from_checkpoint is None:
-        leftovers = [*leftovers, *map(Path, sort_checkpoints(args.output_dir)), *(folder / name for name in OUTPUTS)]
+        leftovers = [*leftovers, *map(Path, sort_checkpoints(args.output_dir))]
+        leftovers += [folder / name for name in OUTPUTS] if args.overwrite_output_dir else []
     for path in leftovers:
         if path.is_dir():
             shutil.rmtree(path)
@@ -221,11 +232,11 @@ def save_whole(trainer: Trainer, save: Callable[[], None], **more: Any) -> None:
             shutil.rmtree(staging, ignore_errors=True)
         _wait(args)
         save()
+        if state.best_global_step:  # transformers has taken the hidden folder for it
+            best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
+            state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
         _wait(args)  # for what the other processes write
         if trainer.is_world_process_zero():
-            if state.best_global_step:
-                best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
-                state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
             _complete(staging / checkpoint.name, trainer, more)
             _put_in_place(staging / checkpoint.name, checkpoint)
     except (OSError, RuntimeError, SafetensorError) as error:

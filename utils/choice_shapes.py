@@ -74,7 +74,7 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
         if len(choices) == 1:
             require_columns(split, choices, "--choice_column_names")
-        _require_texts(split, context)
+        _require_texts(split, context, args.check_data)
         if name != "test":
             require_columns(split, [answer or "label"], "--label_column_name")
     if "train" in splits:
@@ -169,9 +169,9 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
     raise UserError(message)
 
 
-def _require_texts(split: Dataset, column: str) -> None:
+def _require_texts(split: Dataset, column: str, may_be_missing: bool) -> None:
     for row, value in enumerate(split[column][:]):
-        if value is None or value == "" or isinstance(value, (list, dict)):
+        if (not value and value != 0 and not may_be_missing) or isinstance(value, (list, dict)):
             found = "the text is missing; fill or drop the row" if not value else f"found {str(value)[:60]}, expected a text"
             raise UserError(f"{split[row][PLACE]}, column {column!r}: {found}")
 
@@ -246,7 +246,7 @@ def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataAr
         labels = found.targets(split, args.allow_equal_candidates) if name != "test" or found.labelled(split) else None
         candidates, _ = found.candidates(split)
         parts = {
-            "context": [str(text) for text in split[found.context][:]],
+            "context": ["" if text is None else str(text) for text in split[found.context][:]],
             "question": [str(text or "") for text in split[found.question][:]] if found.question else [""] * len(split),
             "candidates": candidates,
         }

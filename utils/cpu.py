@@ -15,6 +15,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from utils.files import used_tokens
+
 ATTENTION = "tuned_for_cpu"
 TOKENS_FILE = "trained_tokens.npy"  # in a checkpoint
 # Their heads read the first token alone: of the last layer no other is computed, behind its attention.
@@ -121,7 +123,12 @@ class SeenTokens(nn.Embedding):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if self.training:
             self.is_merged = False
-            return nn.functional.embedding(self.position[input], self.seen, self.seen_padding)
+            position = self.position[input]
+            seen = nn.functional.embedding(position.clamp(min=0), self.seen, self.seen_padding)
+            if position.min() >= 0:
+                return seen
+            others = super().forward(input)  # tokens that a resumed training meets for the first time: they stay as they are
+            return torch.where((position < 0)[..., None], others, seen)
         self.merge()
         return super().forward(input)
 
@@ -150,14 +157,6 @@ def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int]
     if type(embedding) is nn.Embedding and 2 * len(tokens) < embedding.num_embeddings:
         embedding.__class__ = SeenTokens
         embedding.restrict(tokens)
-
-
-def used_tokens(encoded: Dataset) -> np.ndarray:
-    """Return the different tokens in the column `input_ids`."""
-    column = encoded.select_columns("input_ids").with_format("arrow")[:]["input_ids"].combine_chunks()
-    while hasattr(column, "values"):
-        column = column.flatten()
-    return column.unique().to_numpy()
 
 
 def seen_tokens(model: PreTrainedModel) -> np.ndarray | None:

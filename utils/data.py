@@ -17,7 +17,7 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, TextArguments, UserError
-from utils.files import PLACE, columns, read_files
+from utils.files import PLACE, columns, matching, read_files
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +55,10 @@ def splits_to_use(splits: dict[str, Dataset], asked: list[str], args: DataArgume
     Where evaluation is not asked for, no validation data is split off either.
 
     Raises:
-        UserError: a split is asked for that there is no data for.
+        UserError: a split is asked for that there is no data for; a file is training and test data.
     """
     if not asked:
+        _check_same_files(splits, args)
         return splits
     for name, option in (("train", "--do_train"), ("test", "--do_predict")):
         if name in asked and name not in splits:
@@ -66,7 +67,28 @@ def splits_to_use(splits: dict[str, Dataset], asked: list[str], args: DataArgume
         args.validation_fraction = 0.0
     if "validation" in asked and "train" not in asked and "validation" not in splits:
         raise UserError("--do_eval needs validation data: give --validation_file, or a dataset with that split")
-    return {name: split for name, split in splits.items() if name in asked}
+    used = {name: split for name, split in splits.items() if name in asked}
+    _check_same_files(used, args)
+    return used
+
+
+def _check_same_files(splits: dict[str, Dataset], args: DataArguments) -> None:
+    """Warn of a file that is training and validation data. Raises a `UserError` for one that is training and test data."""
+    if "train" not in splits or args.smoke_test or args.dataset_name:
+        return
+    training = set(map(os.path.realpath, matching(args.train_file)))
+    both = {
+        name: [path for path in matching(pattern) if os.path.realpath(path) in training]
+        for name, pattern in (("validation", args.validation_file), ("test", args.test_file))
+        if name in splits and pattern
+    }
+    if both.get("validation"):
+        logger.warning("%s is training and validation data: its scores say nothing of other texts", both["validation"][0])
+    if both.get("test"):
+        raise UserError(
+            f"{both['test'][0]} is training and test data, whose scores would say nothing: name another --test_file; to predict "
+            f"training rows run again with the trained model as --model_name_or_path and --test_file alone"
+        )
 
 
 def first_rows(splits: dict[str, Dataset], args: DataArguments, seed: int) -> dict[str, Dataset]:
@@ -91,7 +113,7 @@ def _load_named(args: DataArguments) -> dict[str, Dataset]:
     for name, candidates in found.items():
         source = next((candidate for candidate in candidates if candidate in loaded), None)
         if source and source not in removed:
-            places = [f"{args.dataset_name}[{source}], row {row}" for row in range(len(loaded[source]))]
+            places = [f"{args.dataset_name}[{source}], index {row}" for row in range(len(loaded[source]))]
             splits[name] = loaded[source].add_column(PLACE, places)
             logger.info("%s: %s rows; columns: %s", name, f"{len(splits[name]):,}", ", ".join(columns(splits[name])))
     if not splits:
@@ -146,7 +168,7 @@ def find_text_columns(
         require_columns(split, names, "--text_column_names")
         for name in names:
             for row, value in enumerate(split[name][:]):
-                if value is None or value == "":
+                if (value is None or value == "") and not args.check_data:  # which counts them
                     raise UserError(f"{split[row][PLACE]}, column {name!r}: the text is missing; fill or drop the row")
                 if isinstance(value, (list, dict)):
                     raise UserError(f"{split[row][PLACE]}, column {name!r}: found {str(value)[:60]}, expected a text")
@@ -205,7 +227,7 @@ def describe_data(split: Dataset) -> str:
     table = split.select_columns(sorted(columns(split))).with_format("arrow")[:].replace_schema_metadata(None).combine_chunks()
     with pa.ipc.new_stream(pa.PythonFile(file, mode="w"), table.schema) as stream:
         stream.write_table(table)
-    return f"{len(split):,} {file.digest.hexdigest()[:8]}"
+    return f"{len(split):,} rows {file.digest.hexdigest()[:8]}"
 
 
 def encode_split(name: str, split: Dataset, encode: Callable[[dict], dict], args: DataArguments) -> Dataset:

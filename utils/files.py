@@ -1,5 +1,6 @@
 """Read files of every format as they are: text stays text, and each row knows where it stands."""
 
+import bisect
 import contextlib
 import csv
 import glob
@@ -25,6 +26,13 @@ logger = logging.getLogger(__name__)
 
 PLACE = "__place__"  # hidden column: where a row stands, for messages: "train.csv, line 17"
 FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+# How files begin that are no text, and what they are.
+BINARY = {
+    b"\x1f\x8b": "is compressed by gzip: give it the ending .gz",
+    b"PK\x03\x04": "is a zip archive or an Excel workbook: unpack it, or save it as .csv",
+    b"PAR1": "is a Parquet file: give it the ending .parquet",
+}
+KINDS = {"str": "texts", "int": "numbers", "float": "numbers", "bool": "true or false", "list": "lists", "dict": "objects"}
 
 csv.field_size_limit(sys.maxsize)
 
@@ -34,18 +42,24 @@ def columns(dataset: Dataset) -> list[str]:
     return [name for name in dataset.column_names if name != PLACE]
 
 
-def read_files(pattern: str) -> Dataset:
-    """Read one file, a comma-separated list or a glob into one dataset.
-
-    Raises:
-        UserError: nothing matches, the files' columns differ, or one of them cannot be read.
-    """
+def matching(pattern: str) -> list[str]:
+    """Return the files of one name, a comma-separated list or a glob. Raises a `UserError` if a glob matches none."""
     paths = []
     for part in (part.strip() for part in pattern.split(",")):
         matches = sorted(glob.glob(part)) if glob.has_magic(part) and not Path(part).exists() else [part]
         if not matches:
             raise UserError(f"no file matches {part}")
         paths += matches
+    return paths
+
+
+def read_files(pattern: str) -> Dataset:
+    """Read one file, a comma-separated list or a glob into one dataset.
+
+    Raises:
+        UserError: nothing matches, the files' columns differ, or one of them cannot be read.
+    """
+    paths = matching(pattern)
     datasets = [_read_file(path) for path in paths]
     for path, dataset in zip(paths, datasets, strict=True):
         if set(dataset.column_names) != set(datasets[0].column_names):
@@ -61,6 +75,8 @@ def read_files(pattern: str) -> Dataset:
 
 def _read_file(path: str) -> Dataset:
     file = Path(path)
+    if file.is_dir():
+        raise UserError(f"{path} is a folder: name a file in it, or several by a pattern such as {file / '*.csv'}")
     suffix = file.suffixes[-2] if file.suffix == ".gz" and len(file.suffixes) > 1 else file.suffix
     if suffix not in FORMATS:
         raise UserError(f"{path}: unknown format {suffix or 'without an ending'}; expected {' '.join(FORMATS)}, or .gz of one")
@@ -68,13 +84,18 @@ def _read_file(path: str) -> Dataset:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist (looked in {Path.cwd()})") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"{path} is cut short or damaged ({error}): fetch or pack it again") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     if not content.strip():
         raise UserError(f"{path} is empty: expected rows with a text and its labels")
     if suffix == ".parquet":
         dataset = _read_parquet(path, content)
     else:
+        kind = next((told for begin, told in BINARY.items() if content.startswith(begin)), None)
+        if kind:
+            raise UserError(f"{path} {kind}")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -84,6 +105,11 @@ def _read_file(path: str) -> Dataset:
                 f"{path}, line {line}: byte {content[error.start]:#x} is not UTF-8; "
                 f"convert the file, for example with: iconv -f {encoding} -t utf-8"
             ) from error
+        if "\0" in text:
+            line = text.count("\n", 0, text.index("\0")) + 1
+            raise UserError(
+                f"{path}, line {line}: found a NUL byte; the file is damaged, or its encoding is UTF-16: write it as UTF-8"
+            )
         reader = {".csv": _read_delimited, ".tsv": _read_delimited, ".json": _read_json, ".jsonl": _read_json_lines}
         dataset = reader[suffix](path, text)
     if len(dataset) == 0:
@@ -117,9 +143,41 @@ def _read_delimited(path: str, text: str) -> Dataset:
     for line, row in rows:
         if len(row) != len(header):
             raise UserError(f"{path}, line {line}: found {len(row)} fields, expected {len(header)} as in the header")
-    cells = zip(*(row for _, row in rows), strict=True) if rows else [[] for _ in header]
+    cells = list(zip(*(row for _, row in rows), strict=True)) if rows else [()] * len(header)
+    for name in _values_in_header(header, cells):
+        raise UserError(
+            f"{path}, line 1: {name!r} looks like a value, not like the name of a column, as rows below have the like: add a "
+            f"first line with names, such as text,label, or rename that column"
+        )
     table = {name: pa.array(values, pa.string()) for name, values in zip(header, cells, strict=True)}
     return _with_places(table, (f"{path}, line {line}" for line, _ in rows))
+
+
+def _values_in_header(header: list[str], cells: list[tuple[str, ...]]) -> list[str]:
+    """Return the names in a header that look like values of a first row: a number above numbers, what two rows hold below it.
+
+    Numbers that go on by one are names: pandas writes them, and label ids are.
+    """
+    numbers = [int(name) for name in header if name.isdecimal()]
+    counted = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    found = []
+    for name, column in zip(header, cells, strict=True):
+        if _is_number(name) and not counted:
+            filled = [cell for cell in column if cell]
+            is_value = bool(filled) and all(map(_is_number, filled))
+        else:
+            is_value = bool(name) and column.count(name) > 1
+        if is_value:
+            found.append(name)
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse_delimited(path: str, text: str, delimiter: str, quoting: int) -> Iterator[tuple[int, list[str]]]:
@@ -143,8 +201,14 @@ def _read_json(path: str, text: str) -> Dataset:
         if error.msg == "Extra data":
             return _read_json_lines(path, text)
         raise UserError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    except RecursionError:
+        raise UserError(f"{path}: lists or objects lie too deep in each other; expected a list of objects") from None
     rows = content.get("data", [content]) if isinstance(content, dict) else content
-    return _from_objects(path, [(f"row {row}", value) for row, value in enumerate(rows)])
+    if not isinstance(rows, list):
+        raise UserError(
+            f'{path}: found {type(rows).__name__} where the rows should be; expected a list of objects: [{{"text": …}}, …]'
+        )
+    return _from_objects(path, [(f"row {row}", value) for row, value in enumerate(rows, start=1)])
 
 
 def _read_json_lines(path: str, text: str) -> Dataset:
@@ -153,8 +217,9 @@ def _read_json_lines(path: str, text: str) -> Dataset:
         if line.strip():
             try:
                 rows.append((f"line {number}", json.loads(line)))
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not valid JSON: {error.msg}") from error
+            except (json.JSONDecodeError, RecursionError) as error:
+                told = getattr(error, "msg", "lists or objects lie too deep in each other")
+                raise UserError(f"{path}, line {number}: not valid JSON: {told}") from error
     return _from_objects(path, rows)
 
 
@@ -168,16 +233,39 @@ def _from_objects(path: str, rows: list[tuple[str, Any]]) -> Dataset:
     for name in names:
         values = [row.get(name) for _, row in rows]
         try:
-            table[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            kinds = [type(value) for value in values]
-            known = next(kind for kind in kinds if kind is not type(None))
-            odd = next((i for i, kind in enumerate(kinds) if kind not in (known, type(None))), 0)
+            table[name] = _to_arrow(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            odd = bisect.bisect_left(range(1, len(values) + 1), True, key=lambda count: not _fits(values[:count]))
+            known = next((type(value).__name__ for value in values[:odd] if value is not None), None)
+            expected = f"earlier rows hold {KINDS.get(known, known)}: one column needs one type" if known else "that is too large"
             raise UserError(
-                f"{path}, {rows[odd][0]}, column {name!r}: found {json.dumps(values[odd])[:80]}, "
-                f"but earlier rows hold {known.__name__}: one column needs one type"
+                f"{path}, {rows[odd][0]}, column {name!r}: found {json.dumps(values[odd])[:80]}, but {expected}"
             ) from None
     return _with_places(table, (f"{path}, {place}" for place, _ in rows))
+
+
+def _to_arrow(values: list) -> pa.Array:
+    """Return a column of what JSON holds. Half of a surrogate pair, which UTF-8 has not, stays the escape that JSON writes."""
+    try:
+        return pa.array(values)
+    except UnicodeEncodeError:
+        return pa.array([_escape(value) for value in values])
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    return {_escape(name): _escape(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _fits(values: list) -> bool:
+    try:
+        _to_arrow(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return False
+    return True
 
 
 def _read_parquet(path: str, content: bytes) -> Dataset:
@@ -185,7 +273,7 @@ def _read_parquet(path: str, content: bytes) -> Dataset:
         dataset = Dataset(pq.read_table(pa.BufferReader(content)))
     except pa.ArrowInvalid as error:
         raise UserError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from error
-    return dataset.add_column(PLACE, [f"{path}, row {row}" for row in range(len(dataset))])
+    return dataset.add_column(PLACE, [f"{path}, row {row}" for row in range(1, len(dataset) + 1)])
 
 
 def _with_places(table: dict[str, pa.Array], places: Iterator[str]) -> Dataset:
@@ -218,3 +306,11 @@ def read_array(dataset: Dataset, name: str) -> np.ndarray:
     if isinstance(column, pa.ListArray):
         return column.flatten().to_numpy().reshape(len(dataset), -1)
     return column.to_numpy()
+
+
+def used_tokens(encoded: Dataset) -> np.ndarray:
+    """Return the different tokens in the column `input_ids`."""
+    column = encoded.select_columns("input_ids").with_format("arrow")[:]["input_ids"].combine_chunks()
+    while hasattr(column, "values"):
+        column = column.flatten()
+    return column.unique().to_numpy()

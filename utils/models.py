@@ -1,9 +1,12 @@
 """Load tokenizer and model, start the head at the data's prior, and build the tiny pair for smoke tests."""
 
 import logging
+import pickle
 from pathlib import Path
 
 import torch
+from datasets import Dataset
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
@@ -20,6 +23,7 @@ from transformers import (
 )
 
 from utils.arguments import ModelArguments, UserError, shorten
+from utils.files import used_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +106,26 @@ def saved_setting(config: PreTrainedConfig | None, name: str):
 
 
 def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
+    """Return the tokenizer. Raises a `UserError` if there is none, or none that can pad."""
+    name = args.tokenizer_name or args.model_name_or_path
     try:
-        return AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub_options(args))
+        tokenizer = AutoTokenizer.from_pretrained(name, **hub_options(args))
     except (OSError, ValueError) as error:
-        name = args.tokenizer_name or args.model_name_or_path
-        raise UserError(f"no tokenizer in {name}: {' '.join(str(error).split())}") from error
+        raise UserError(f"no tokenizer in {name}: {' '.join(str(error).split())}; see --tokenizer_name") from error
+    if tokenizer.pad_token is None:
+        raise UserError(f"the tokenizer of {name} has no padding token: take an encoder such as BERT; see --tokenizer_name")
+    return tokenizer
+
+
+def check_vocabulary(args: ModelArguments, config: PreTrainedConfig, splits: dict[str, Dataset]) -> None:
+    """Raise a `UserError` if encoded rows hold tokens that the model has no embedding for."""
+    size = config.to_dict().get("vocab_size")
+    largest = max(int(used_tokens(split).max()) for split in splits.values())
+    if size and largest >= size:
+        raise UserError(
+            f"the tokenizer of {args.tokenizer_name or args.model_name_or_path} does not fit {args.model_name_or_path}: it has "
+            f"given token {largest}, the model knows {size} from 0 on; take the model's own, without --tokenizer_name"
+        )
 
 
 def check_head(args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None) -> None:
@@ -147,7 +166,7 @@ def load_model(
             f"{args.model_name_or_path} has a head of another width than this task needs; "
             f"add --ignore_mismatched_sizes to put a new head in its place"
         ) from error
-    except OSError as error:
+    except (OSError, SafetensorError, pickle.UnpicklingError) as error:  # of a pickle, what holds more than weights
         raise UserError(f"cannot load the weights of {args.model_name_or_path}: {str(error).splitlines()[0]}") from error
     new = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     layer = output_layer(model)

@@ -1,11 +1,9 @@
 """What a run writes and prints: predictions, the submission, score tables, the data report, the model card."""
 
 import csv
-import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from utils.arguments import UserError
-from utils.files import columns, read_array, read_files, whole_file
+from utils.files import columns, read_files, whole_file
 from utils.sampling import longest_first
 
 logger = logging.getLogger(__name__)
@@ -198,51 +196,6 @@ def print_scores(tables: dict[str, list[list[str]]], metrics: dict[str, float]) 
                 *(f"{value:,.0f}" for value in (rows, tokens, operations / 1e9)),
                 100 * metrics[f"{prefix}_padding_share"],
             )
-
-
-def report_data(
-    splits: dict[str, Dataset], text_columns: list[str], describe: Callable[[np.ndarray], dict[str, Any]], output_dir: str
-) -> None:
-    """Print, and write to `data_report.json`, what a look at the data tells before any training.
-
-    `describe` returns what is to be said of the targets of a split.
-    """
-    report: dict[str, Any] = {}
-    texts = {
-        name: [tuple(row) for row in zip(*(map(str, split[c][:]) for c in text_columns), strict=True)]
-        for name, split in splits.items()
-    }
-    for name, split in splits.items():
-        words = [sum(len(text.split()) for text in row) for row in texts[name]]
-        entry = report[name] = {
-            "rows": len(split),
-            "words_median": float(np.median(words)),
-            "words_95th_percentile": round(float(np.percentile(words, 95)), 1),
-            "duplicate_texts": len(split) - len(set(texts[name])),
-        }
-        if "candidates" in split.column_names:
-            entry["candidates"] = {str(n): rows for n, rows in sorted(Counter(map(len, split["candidates"][:])).items())}
-        if name != "train" and "train" in texts:
-            entry["texts_also_in_training"] = len(set(texts[name]) & set(texts["train"]))
-        if "labels" in split.column_names:
-            targets = read_array(split, "labels")
-            entry |= describe(targets)
-            by_text: dict[tuple, set] = {}
-            for text, row in zip(texts[name], targets.tolist(), strict=True):
-                by_text.setdefault(text, set()).add(str(row))
-            entry["texts_with_contradicting_labels"] = sum(len(rows) > 1 for rows in by_text.values())
-        logger.info("\n%s", name)
-        for key, value in entry.items():
-            if key in ("labels", "candidates"):
-                for label, count in value.items():
-                    label = f"label {label}" if key == "labels" else f"rows of {label} candidates"
-                    logger.info("  %-30s %7d  %5.1f %%", label, count, 100 * count / len(split))
-            else:
-                logger.info("  %-30s %s", key.replace("_", " "), value)
-    path = Path(output_dir, "data_report.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    logger.info("\nwrote %s", path)
 
 
 def write_model_card(

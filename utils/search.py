@@ -12,6 +12,7 @@ from accelerate.utils.memory import release_memory
 from transformers import Trainer
 
 from utils.arguments import UserError
+from utils.checkpoints import refuse_finished
 from utils.data import describe_data
 from utils.reporting import write_options
 from utils.runtime import quiet
@@ -80,6 +81,7 @@ def search(
     )  # fmt: skip
     if data_args.check_data:
         return None
+    refuse_finished(training_args)
     if data_args.smoke_test or not search_args.search_storage:
         search_args.search_storage = None
     output_dir = training_args.output_dir
