@@ -275,6 +275,7 @@ class FineTuningArguments(TrainingArguments):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
         elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint, "trainer_state.json").is_file():
             raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no checkpoint in that folder")
+        join_restarted_processes(self.use_cpu)
         super().__post_init__()
         # TrainingArguments takes the launcher's variable where neither flag is set; here that means float32.
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
@@ -337,6 +338,23 @@ class FineTuningArguments(TrainingArguments):
             self.fp16, reason = False, "fp16 needs a GPU"
         self.bf16, self.fp16 = bool(self.bf16), bool(self.fp16)
         return f"precision: {'bf16' if self.bf16 else 'fp16' if self.fp16 else 'float32'} ({reason})"
+
+
+def join_restarted_processes(use_cpu: bool) -> None:
+    """Connect processes that `torchrun --max-restarts` has started again.
+
+    They share the store of the processes before them, where they would find those's addresses, and wait for ever.
+    """
+    environment = os.environ
+    if environment.get("TORCHELASTIC_RESTART_COUNT", "0") == "0" or torch.distributed.is_initialized():
+        return
+    store = torch.distributed.TCPStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), is_master=False)
+    torch.distributed.init_process_group(
+        "gloo" if use_cpu else None,
+        store=torch.distributed.PrefixStore(f"attempt {environment['TORCHELASTIC_RESTART_COUNT']}", store),
+        rank=int(environment["RANK"]),
+        world_size=int(environment["WORLD_SIZE"]),
+    )
 
 
 def fastest_precision(use_cpu: bool) -> tuple[bool, bool, str]:

@@ -137,9 +137,6 @@ def _read_delimited(path: str, text: str) -> Dataset:
     if unquoted:  # quotation marks are part of the text in this TSV: read as quotes they would swallow lines
         rows = list(_parse_delimited(path, text, delimiter, csv.QUOTE_NONE))
     (_, header), *rows = rows
-    repeated = [name for name in header if header.count(name) > 1]
-    if repeated:
-        raise UserError(f"{path}, line 1: the column name {repeated[0]!r} occurs {header.count(repeated[0])} times")
     for line, row in rows:
         if len(row) != len(header):
             raise UserError(f"{path}, line {line}: found {len(row)} fields, expected {len(header)} as in the header")
@@ -149,6 +146,9 @@ def _read_delimited(path: str, text: str) -> Dataset:
             f"{path}, line 1: {name!r} looks like a value, not like the name of a column, as rows below have the like: add a "
             f"first line with names, such as text,label, or rename that column"
         )
+    repeated = [name for name in header if header.count(name) > 1]
+    if repeated:
+        raise UserError(f"{path}, line 1: the column name {repeated[0]!r} occurs {header.count(repeated[0])} times")
     table = {name: pa.array(values, pa.string()) for name, values in zip(header, cells, strict=True)}
     return _with_places(table, (f"{path}, line {line}" for line, _ in rows))
 

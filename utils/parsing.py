@@ -6,7 +6,9 @@ import errno
 import gc
 import json
 import os
+import re
 import sys
+import time
 import traceback
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Iterator
@@ -84,7 +86,9 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        _end(str(stop), stop.status)
+        if connected():  # all stop after the same step
+            sys.modules["torch.distributed"].barrier()
+        _end(str(stop), stop.status, together=True)
     except KeyboardInterrupt:
         _end("interrupted", 130)
     except (UserError, ImportError, ConnectionError) as error:  # an option may need a package that is missing, or the Hub
@@ -96,26 +100,44 @@ def one_line_errors() -> Iterator[None]:
             _end(f"error: cannot write {error.filename or 'a file'}: {error.strerror}", 1)
         if "No space left on device" in str(error):  # of a library that writes by itself
             _end(f"error: the disk is full: {error}", 1)
-        if _others():
+        if not connected():
+            raise
+        if not re.search("Connection (closed|reset) by peer", str(error)):
             _end(None, 1)
-        raise
+        time.sleep(2)  # torchrun takes the first that it sees end for the cause
+        _end("error: another process of this run has ended: it was killed, or its machine is lost", 1)
 
 
-def _end(told: str | None, status: int) -> None:
-    """End the program, with one line on stderr, or the traceback where that is asked for (or `told` is None)."""
+def _end(told: str | None, status: int, together: bool = False) -> None:
+    """End the program, with one line on stderr; with the traceback where that is asked for, or `told` is None.
+
+    Of several processes the first to fail tells; the others leave it some time to end first, unless all end `together`.
+    """
     if _first_to_fail():
         if told is None or "--log_level debug" in " ".join(sys.argv).replace("=", " "):
             traceback.print_exc()
         if told is not None:
-            print(" ".join(told.split()), file=sys.stderr, flush=True)
-    if _others():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # leaving in the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489)
+            told = " ".join(told.split())
+            print(told, file=sys.stderr, flush=True)
+        if "TORCHELASTIC_ERROR_FILE" in os.environ:  # torchrun repeats at its end what it finds there
+            reason = {"py_callstack": told or traceback.format_exc(), "timestamp": str(int(time.time()))}
+            report = {"message": {"message": told or "", "extraInfo": reason}}
+            Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report), encoding="utf-8")
+    elif connected() and not together:
+        time.sleep(3)
+    if connected():
+        leave(status)
     sys.exit(status)
 
 
-def _others() -> bool:
+def leave(status: int) -> None:
+    """End one of several processes; the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def connected() -> bool:
     """Return whether this process is connected with others."""
     distributed = sys.modules.get("torch.distributed")
     return bool(distributed) and distributed.is_available() and distributed.is_initialized()
@@ -123,7 +145,7 @@ def _others() -> bool:
 
 def _first_to_fail() -> bool:
     """Return whether no other process has failed before this one, as far as one can know."""
-    if not _others():
+    if not connected():
         return int(os.environ.get("LOCAL_RANK", 0)) == 0  # all read the same options
     try:
         return sys.modules["torch.distributed"].distributed_c10d._get_default_store().add("failed", 1) == 1
@@ -170,7 +192,7 @@ def parse_arguments(
         allow_abbrev=False,
     )
     known = {field.name for dataclass_type in dataclass_types for field in fields(dataclass_type) if field.init}
-    if argv[0].endswith((".yaml", ".yml", ".json")):
+    if argv[0].endswith((".yaml", ".yml", ".json")) and not argv[0].startswith("-"):
         several = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
         argv = _read_options(argv[0], known, several) + argv[1:]
     values = values or {}

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from utils.arguments import DataArguments, ModelArguments
 from utils.models import save_tiny_model
-from utils.parsing import one_line_errors
+from utils.parsing import connected, leave, one_line_errors
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +64,10 @@ def run(main: Callable[[], object]) -> None:
     gc.enable()  # see `check_command_line`
     with one_line_errors():
         main()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # Leaving in the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489).
-        torch.distributed.barrier()
-        atexit._run_exitfuncs()  # such as the removal of a smoke test's folder
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        if connected():
+            torch.distributed.barrier()
+            atexit._run_exitfuncs()  # such as the removal of a smoke test's folder
+            leave(0)
 
 
 def prepare_smoke_test(
