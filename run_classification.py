@@ -577,7 +577,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         describe = partial(describe_targets, class_format=task.class_format)
 
         def weigh(targets: np.ndarray) -> torch.Tensor:
-            return class_weights("balanced", class_shares(torch.from_numpy(targets), len(names)).numpy())
+            return class_weights("balanced", class_shares(torch.tensor(targets), len(names)).numpy())
 
         settled = training_args.output_dir, encoding, task.max_length, None if regression else weigh
         report_data(splits, task.text_columns, describe, data_args, *settled)

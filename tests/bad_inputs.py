@@ -200,7 +200,9 @@ CASES: dict[str, Case] = {
         error=r"train\.jsonl, line 7: found list, expected an object",
     ),
     "JSON left open": Case(**train(lambda *_: b'[{"text": "a"},', "train.json"), error=r"train\.json, line 1: not valid JSON"),
-    "JSON of one number": Case(**train(lambda *_: b"7", "train.json"), error="found int where the rows should be; expected a list of objects"),
+    "JSON of one number": Case(
+        **train(lambda *_: b"7", "train.json"), error="found int where the rows should be; expected a list of objects"
+    ),
     "JSON too deep": Case(**train(lambda *_: b"[" * 100_000, "train.json"), error="lie too deep in each other"),
     "number beyond 64 bits": Case(
         **train(

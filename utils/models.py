@@ -50,6 +50,8 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(name, **hub_options(args))
     except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(f"{name} brings code of its own: read it, and add --trust_remote_code to run it") from error
         raise UserError(
             f"--model_name_or_path {name} is neither a folder with a model nor to be had from the Hub "
             f"({str(error).splitlines()[0]}); for the embedded model run `make model`; without a network set HF_HUB_OFFLINE=1"
