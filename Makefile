@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install model quickstart test bench check format
+.PHONY: help install model quickstart test bench reliability check format
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -33,6 +33,9 @@ test: .venv/installed-dev model  ## Check the style and run all tests
 bench: model  ## Measure our scripts beside a plain Trainer, and how cost grows: about 15 minutes on 2 cores
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/growth.py
+
+reliability: .venv/installed-dev  ## Try bad inputs, kills, full disks, signals and several processes: about 15 minutes
+	$(BIN)/python benchmarks/reliability.py
 
 check: .venv/installed-dev  ## Check the style only
 	$(BIN)/ruff check .

@@ -301,6 +301,8 @@ def _not_saved(checkpoint: Path, error: Exception) -> str:
     free = shutil.disk_usage(checkpoint.parent).free
     kept = sort_checkpoints(str(checkpoint.parent))
     reason = re.sub(r"\s+", " ", str(error))[:200]
+    if "inline_container" in reason or "PytorchStreamWriter" in reason:  # PyTorch's words where less is written than was to be
+        reason = "a file could not be written to its end, as on a full disk"
     return (
         f"{checkpoint} could not be saved: {reason} ({free / 1e6:,.1f} MB are free); "
         + (f"{kept[-1]} is whole" if kept else "there is no earlier checkpoint")
