@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
         shared = [
             f"--model_name_or_path={model_args.model_name_or_path}", f"--output_dir={folder}/o", "--num_train_epochs=1",
             f"--max_seq_length={data_args.max_seq_length or 512}", "--save_strategy=no", "--validation_fraction=0", "--do_train",
-            f"--attention_dropout={model_args.attention_dropout or 0}",
+            f"--attention_dropout={model_args.attention_dropout or 0}", "--overwrite_output_dir",
         ]  # fmt: skip
         choice = [f"--train_file={data_args.train_file}", f"--max_train_samples={len(rows)}"]
         commands = {

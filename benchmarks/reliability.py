@@ -88,6 +88,11 @@ def wait_for(process: subprocess.Popen, output: Path, pattern: str, seconds: flo
         time.sleep(0.005)
 
 
+def newest(output: Path) -> int:
+    """Return the step of the newest checkpoint, 0 for none."""
+    return max((int(path.name.split("-")[1]) for path in output.glob("checkpoint-*")), default=0)
+
+
 def last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if re.match("error:|stopped|interrupted", line)]
     return re.sub(r"/\S*/", "…/", lines[-1]) if lines else (text.strip().splitlines() or ["nothing"])[-1][:120]
@@ -127,32 +132,29 @@ def bad_inputs(runs: Runs) -> list[str]:
 def kills(runs: Runs) -> list[str]:
     """Kill runs that save every step at random moments of their training, and let the same command finish."""
     every_step = ("--save_strategy=steps", "--save_steps=1", "--num_train_epochs=3")
-    expected, seconds = {}, {}
+    expected = {}
     for script in ALL:
-        output = runs.folder / f"whole_{script}"
-        process = runs.start(runs.arguments(script, output, *every_step))
-        wait_for(process, output, "*checkpoint-*")
-        began = time.time()
-        process.communicate()
-        expected[script], seconds[script] = weights(output), time.time() - began
+        runs.run(runs.arguments(script, runs.folder / f"whole_{script}", *every_step))
+        expected[script] = weights(runs.folder / f"whole_{script}")
     draw = random.Random(0)
-    moments = [(number, ALL[number % 3], draw.uniform(0, 0.9)) for number in range(KILLS)]
+    moments = [(number, ALL[number % 3], draw.randint(0, 34), draw.uniform(0, 0.1)) for number in range(KILLS)]
 
-    def kill(trial: tuple[int, str, float]) -> tuple[str, str, bool, bool]:
-        number, script, share = trial
+    def kill(moment: tuple[int, str, int, float]) -> tuple[str, int, bool, bool]:
+        number, script, step, seconds = moment
         output = runs.folder / f"killed_{number}"
         arguments = runs.arguments(script, output, *every_step)
         process = runs.start(arguments)
-        wait_for(process, output, ".checkpoint-*")
-        time.sleep(share * seconds[script])
+        wait_for(process, output, ".checkpoint-*")  # the first save has begun
+        while newest(output) < step:
+            time.sleep(0.002)
+        time.sleep(seconds)
         process.kill()
         process.communicate()
         inside = bool(list(output.glob(".checkpoint-*")))  # a save was under way
-        finished = (output / "args.yaml").exists()
-        steps = [int(path.name.split("-")[1]) for path in output.glob("checkpoint-*") if find_damage(path) is None]
+        sound = [int(path.name.split("-")[1]) for path in output.glob("checkpoint-*") if find_damage(path) is None]
         result = runs.run(arguments)
         same = result.returncode == 0 and weights(output) == expected[script]
-        return script, "finished before" if finished else f"{max(steps, default=0)}", inside, same
+        return script, max(sound, default=0), inside, same
 
     with ThreadPoolExecutor(2) as pool:
         trials = list(pool.map(kill, moments))
@@ -163,7 +165,7 @@ def kills(runs: Runs) -> list[str]:
             [
                 f"{script}.py",
                 len(own),
-                ", ".join(step for _, step, _, _ in own),
+                ", ".join(str(step) for _, step, _, _ in own),
                 sum(t[2] for t in own),
                 f"{sum(t[3] for t in own)} of {len(own)}",
             ]

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -141,6 +142,7 @@ def compare(kind: str, long: bool, rows: int, seeds: int, hf_script: str | None,
             if name in SLOW and seed:
                 continue
             output = folder / "output"
+            shutil.rmtree(output, ignore_errors=True)  # of the way before
             own = not any("stock.py" in part for part in command)
             began = time.time()
             seconds, memory = run(

@@ -165,6 +165,14 @@ def test_the_newest_sound_checkpoint_is_taken_and_the_others_are_named(tmp_path,
     assert sorted(tmp_path.joinpath("whole").rglob("*")) == before
 
 
+def test_a_checkpoint_of_the_model_alone_is_not_resumed(tmp_path, tiny_model):
+    base = [f"--model_name_or_path={tiny_model}", f"--train_file={write_jsonl(tmp_path / 'a.jsonl', make_rows(24))}"]
+    base += ["--max_steps=2", "--validation_fraction=0", f"--output_dir={tmp_path / 'o'}"]
+    run_multilabel.main([*base, "--save_strategy=steps", "--save_steps=1", "--save_only_model"])
+    with pytest.raises(ValueError, match=r"checkpoint-2: it holds the model alone \(--save_only_model\)"):
+        run_multilabel.main([*base, "--resume_from_checkpoint"])
+
+
 def test_the_best_weights_so_far_are_a_piece_of_a_checkpoint(tmp_path, tiny_model):
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={write_jsonl(tmp_path / 'a.jsonl', make_rows(40))}"]
     base += ["--num_train_epochs=4", "--metric_for_best_model=eval_loss", "--learning_rate=1e-2", "--save_total_limit=9"]
@@ -199,13 +207,17 @@ def unfinished(tmp_path, tiny_model) -> tuple[list[str], Path]:
         ("--seed=7", "--seed was 42, is 7"),
         ("--max_steps=12", "--max_steps was 6, is 12"),
         ("--loss=focal", "--loss was bce, is focal"),
+        ("--tokenizer_name={tiny_model}", "--tokenizer_name was None, is .*tiny"),
         ("other rows", r"the train data was 48 rows [0-9a-f]{8}, is 48 rows [0-9a-f]{8};"),
         ("more rows", "the train data was 48 rows [0-9a-f]{8}, is 49 rows "),
         ("other labels", "the labels were defect, delivery, praise, refund, are broken, delivery, praise, refund"),
     ],
 )
-def test_what_has_changed_since_the_checkpoint_is_refused_by_name_or_accepted(unfinished, tmp_path, changed, told, caplog):
+def test_what_has_changed_since_the_checkpoint_is_refused_by_name_or_accepted(
+    unfinished, tmp_path, tiny_model, changed, told, caplog
+):
     base, folder = unfinished
+    changed = changed.format(tiny_model=tiny_model)
     rows = make_rows(48)
     if changed.startswith("--"):
         base = [*base, changed]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import numpy as np
 import pytest
@@ -283,6 +284,8 @@ def test_tokens_of_many_rows_are_kept_for_the_next_run(tmp_path, tiny_model, mon
     assert first["predict_loss"] == second["predict_loss"] and first["train_loss"] == second["train_loss"]
     run_multilabel.main([*arguments, "--overwrite_cache"])
     assert list(kept.iterdir()) == [file] and file.stat().st_mtime_ns > written
+    os.truncate(file, 100)
+    assert run_multilabel.main(arguments)["train_loss"] == first["train_loss"] and file.stat().st_size > 1000
     run_multilabel.main([*arguments, "--max_seq_length=10"])  # other tokens
     assert len(list(kept.iterdir())) == 2
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # Options, by how they begin, that change nothing of what is learnt, and data files, which are known by their content.
 HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_file", "test_file", "max_predict_samples", "do_")
 HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
-HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_", "token")
+HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_")
 HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_")
 
 
@@ -271,6 +271,7 @@ class FineTuningArguments(TrainingArguments):
         if self.max_tokens_per_batch is None and self.use_cpu:
             self.max_tokens_per_batch = 1024  # what fits the caches is faster
         self.precision_note = self._choose_precision()
+        self.description: dict = {}  # of the run, for its checkpoints
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
         elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint, "trainer_state.json").is_file():

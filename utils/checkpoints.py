@@ -46,7 +46,7 @@ def describe_run(arguments: tuple, splits: dict[str, Dataset], labels: list[str]
         "options": {
             name: json.loads(json.dumps(value, default=str))
             for name, value in sorted(settled.items())
-            if not name.startswith(HARMLESS)
+            if not name.startswith(HARMLESS) and name != "token"
         },
         "data": {name: describe_data(split) for name, split in splits.items() if name != "test"},
         "labels": labels,
@@ -74,11 +74,13 @@ def find_damage(checkpoint: Path) -> str | None:
     """Return what is missing or damaged in a checkpoint, or in the one that it names as the best so far; None if it is sound."""
     try:
         saved = json.loads((checkpoint / RUN_FILE).read_text(encoding="utf-8"))
-        pieces, best = saved["pieces"], saved["best"]
+        pieces, best, only_model = saved["pieces"], saved["best"], saved["only_model"]
     except FileNotFoundError:
         return f"{RUN_FILE} is missing"
     except (OSError, ValueError, KeyError, TypeError):
         return f"{RUN_FILE} is damaged"
+    if only_model:
+        return "it holds the model alone (--save_only_model)"
     for name, (size, digest) in pieces.items():
         piece = checkpoint / name
         if not piece.is_file():
@@ -107,9 +109,9 @@ def settle_checkpoint(arguments: tuple, splits: dict[str, Dataset], labels: list
         UserError: the folder holds a finished run, or one of other options, data or labels; or there is no sound checkpoint.
     """
     args = arguments[2]
-    args.run, found = {}, [None, None]
+    found: list[str | None] = [None, None]
     if args.process_index == 0:
-        args.run = describe_run(arguments, splits, labels)
+        args.description = describe_run(arguments, splits, labels)
         try:
             found[0] = _choose(args)
         except UserError as error:
@@ -134,9 +136,9 @@ def is_finished(args: TrainingArguments) -> bool:
 def refuse_finished(args: TrainingArguments) -> None:
     """Raise a `UserError` if --output_dir holds a finished run that may not be replaced."""
     if is_finished(args) and not args.overwrite_output_dir:
+        held = "a finished run" if Path(args.output_dir, "args.yaml").is_file() else "a model"
         raise UserError(
-            f"--output_dir {args.output_dir} holds a finished run: name another one, or train in its place with "
-            f"--overwrite_output_dir"
+            f"--output_dir {args.output_dir} holds {held}: name another one, or train in its place with --overwrite_output_dir"
         )
 
 
@@ -173,7 +175,7 @@ def _choose(args: TrainingArguments) -> str | None:
 
 def _compare(checkpoint: Path, args: TrainingArguments) -> str | None:
     """Return the checkpoint if it belongs to the run of `args`, None if that is to be replaced by another run."""
-    differing = differences(read_run(checkpoint)["run"], args.run)
+    differing = differences(read_run(checkpoint)["run"], args.description)
     told = "; ".join(differing)
     if differing and not args.resume_anyway:
         if args.overwrite_output_dir and not args.resume_from_checkpoint:
@@ -267,8 +269,9 @@ def _complete(folder: Path, trainer: Trainer, more: dict[str, Any]) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     best = trainer.state.best_model_checkpoint
     content = {
-        "run": trainer.args.run,
+        "run": trainer.args.description,
         "best": best and Path(best).name,
+        "only_model": trainer.args.save_only_model,
         "pieces": {str(path.relative_to(folder)): [path.stat().st_size, _digest(path)] for path in files},
         **more,
     }

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -243,17 +244,24 @@ def encode_split(name: str, split: Dataset, encode: Callable[[dict], dict], args
             folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             file = str(folder / f"{fingerprint}.arrow")
-    encoded = split.map(
+    mapped = partial(
+        split.map,
         encode,
         batched=True,
         num_proc=args.preprocessing_num_workers,
         remove_columns=[column for column in split.column_names if column not in ("labels", PLACE)],
         cache_file_name=file,
-        load_from_cache_file=not args.overwrite_cache,
         keep_in_memory=file is None,
         new_fingerprint=fingerprint,
         desc=f"Tokenizing {name}",
     )
+    try:
+        encoded = mapped(load_from_cache_file=not args.overwrite_cache)
+    except (pa.ArrowException, OSError) as error:
+        if file is None or not Path(file).is_file():
+            raise
+        logger.warning("%s: what was kept in %s cannot be read (%s): tokenizing anew", name, file, " ".join(str(error).split()))
+        encoded = mapped(load_from_cache_file=False)
     if any(encoded["cut"][:]):
         share, length = 100 * np.mean(encoded["cut"][:]), max(encoded["length"][:])
         logger.info("%s: %.1f %% of the rows are cut to %d tokens (--max_seq_length)", name, share, length)

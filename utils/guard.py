@@ -83,6 +83,8 @@ class Guard(TrainerCallback):
                 f"command goes on from {checkpoint if checkpoint.is_dir() else 'the last checkpoint'}",
                 EXIT_STATUS[self.stopping],
             )
+        if args.load_best_model_at_end and state.best_model_checkpoint is None:
+            logger.warning("%s was never defined: the last weights are kept, not the best", args.metric_for_best_model)
         output.metrics["train_loss"] = self.loss_sum / state.global_step  # Trainer's is that of the resumed steps
         return output
 
@@ -91,7 +93,9 @@ class Guard(TrainerCallback):
         if self.received and not launched:
             raise Stopped("stopped at once; the last checkpoint is whole", EXIT_STATUS[number])
         self.received = number
-        logger.warning("\n%s: saving after this step (once more: stop at once)", signal.Signals(number).name)
+        if self.trainer.is_world_process_zero():  # a logger may be writing while the signal comes
+            once_more = "" if launched else " (once more: stop at once)"
+            os.write(2, f"\n{signal.Signals(number).name}: saving after this step{once_more}\n".encode())
 
     def on_train_begin(self, args, state, control, optimizer=None, lr_scheduler=None, **kwargs):
         if not args.resume_from_checkpoint:
@@ -110,7 +114,8 @@ class Guard(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         # A gradient that is not finite makes, by its norm, all weights such: the last of them tells.
-        weight = next(p for p in reversed(list(model.parameters())) if p.requires_grad).detach().sum()
+        weight = next(p for p in reversed(list(model.parameters())) if p.requires_grad).detach()
+        weight = weight.to_local().sum() if hasattr(weight, "to_local") else weight.sum()  # of FSDP's the own shard
         told = torch.stack([torch.as_tensor(self.loss, device=weight.device).float() + 0 * weight.float()])
         self.loss = 0.0
         received = self.received
