@@ -10,6 +10,7 @@ superuser can mount (else that line says so). The inputs are those of tests/bad_
 import contextlib
 import hashlib
 import importlib
+import io
 import json
 import logging
 import os
@@ -397,7 +398,8 @@ def main() -> None:
             heading, part = PARTS[name]
             own = folder / name
             own.mkdir()
-            found = ["", f"## {heading}", "", *part(Runs(own))]
+            with contextlib.redirect_stdout(io.StringIO()):  # what the scripts print in this process
+                found = ["", f"## {heading}", "", *part(Runs(own))]
             print("\n".join(found), f"\n({time.time() - began:.0f} s)", flush=True)
             lines += found
     if not sys.argv[1:]:

@@ -14,7 +14,7 @@ from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.choices import ChoiceFormat, find_answer_kind
 from utils.classes import written_labels
 from utils.data import find_text_columns, require_columns, split_validation
-from utils.files import PLACE, columns
+from utils.files import PLACE, columns, file_of
 from utils.labels import UNKNOWN, natural_order
 from utils.shapes import CHOICE_COLUMN, LABEL_NAMES, is_cell_column
 
@@ -183,7 +183,8 @@ def _refuse_fixed_candidates(train: Dataset, found: ChoiceFormat) -> None:
     if len(kinds) == 1 and len(candidates) > 1:
         texts = ",".join(filter(None, (found.context, found.question)))
         raise UserError(
-            f"every row has the same {len(candidates[0])} candidates ({shorten(candidates[0])}): a text and one label from a "
+            f"{file_of(train)}"
+            f": every row has the same {len(candidates[0])} candidates ({shorten(candidates[0])}): a text and one label from a "
             f"fixed set is sequence classification, which reads each text once instead of {len(candidates[0])} times; use "
             f"run_classification.py --text_column_names {texts} --label_column_name {found.answer} "
             f"(to tell the labels in sentences instead: --label_descriptions)"

@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset
 from utils.arguments import DataArguments, UserError, shorten
 from utils.classes import ROUNDING, ClassFormat, class_ids, class_name, is_missing, read_number, read_row, unknown_rows
 from utils.data import require_columns, split_validation
-from utils.files import PLACE, add_array, columns
+from utils.files import PLACE, add_array, columns, file_of
 from utils.labels import natural_order
 from utils.shapes import LABEL_NAMES, is_cell_column, refuse_candidates
 
@@ -111,7 +111,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     else:
         names, ids = natural_order({class_name(value) for value in values}), numeric
     _check_names(names, column, values, dataset, args, numeric)
-    form = _checked_form(args, len(names), column, "class ids [rows]")
+    form = _checked_form(dataset, args, len(names), column, "class ids [rows]")
     return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids)
 
 
@@ -122,48 +122,59 @@ def _recognize_rows(dataset: Dataset, column: str, args: DataArguments, rows: li
     width = widths.pop() if shares else 0
     if not shares or (width > 1 and any(abs(sum(row) - 1) > ROUNDING for row in rows)):
         raise UserError(
-            f"column {column!r} holds lists such as {str(values[0])[:60]}: any number of labels a text; use run_multilabel.py "
+            f"{file_of(dataset)}, column {column!r} "
+            f"holds lists such as {str(values[0])[:60]}: any number of labels a text; use run_multilabel.py "
             f"--label_column_names {column} (for classification: one label a row, or rows of probabilities that sum to 1)"
         )
     if width == 1:
         if args.problem_type in ("multi", "regression"):
             head = "[rows, number of classes]" if args.problem_type == "multi" else "[rows, 1] of numbers, not lists"
             raise UserError(
-                f"column {column!r}: targets [rows, 1] do not fit --problem_type {args.problem_type} with logits {head}: write "
+                f"{file_of(dataset)}, column {column!r}: "
+                f"targets [rows, 1] do not fit --problem_type {args.problem_type} with logits {head}: write "
                 f"the label itself into the column, or leave out --problem_type: one logit with one target is binary"
             )
-        form = _checked_form(args, 2, column, "targets [rows, 1]", "one_logit")
-        _refuse_soft(form, column, next((row for row in rows if row[0] not in (0, 1)), None))
+        form = _checked_form(dataset, args, 2, column, "targets [rows, 1]", "one_logit")
+        _refuse_soft(dataset, form, column, next((row for row in rows if row[0] not in (0, 1)), None))
         return ClassFormat("binary", form, column, ["0", "1"])
     if args.problem_type == "regression":
-        raise UserError(f"column {column!r}: targets [rows, {width}] do not fit --problem_type regression with logits [rows, 1]")
+        raise UserError(
+            f"{file_of(dataset)}, column {column!r}: "
+            f"targets [rows, {width}] do not fit --problem_type regression with logits [rows, 1]"
+        )
     never = [index for index in range(width) if not any(row[index] for row in rows)]
     if width - len(never) == 1:
-        raise UserError(f"column {column!r}: every row has the label {rows[0].index(1)}; expected at least two labels")
+        raise UserError(
+            f"{file_of(dataset)}, column {column!r}: every row has the label {rows[0].index(1)}; expected at least two labels"
+        )
     if never and args.problem_type != "multi":
         raise UserError(
-            f"column {column!r}: targets [rows, {width}] for {width - len(never)} labels: position {never[0]} is 0 in every row; "
+            f"{file_of(dataset)}, column {column!r}: "
+            f"targets [rows, {width}] for {width - len(never)} labels: position {never[0]} is 0 in every row; "
             f"write rows of width {width - len(never)}, or insist on {width} logits with --problem_type multi"
         )
-    form = _checked_form(args, width, column, f"targets [rows, {width}]", "one_hot")
-    _refuse_soft(form, column, next((row for row in rows if max(row) < 1), None))
+    form = _checked_form(dataset, args, width, column, f"targets [rows, {width}]", "one_hot")
+    _refuse_soft(dataset, form, column, next((row for row in rows if max(row) < 1), None))
     return ClassFormat("binary" if width == 2 else "multi", form, column, [str(index) for index in range(width)])
 
 
-def _refuse_soft(form: str, column: str, soft: list[float] | None) -> None:
+def _refuse_soft(dataset: Dataset, form: str, column: str, soft: list[float] | None) -> None:
     if form == "two_logits" and soft:
         raise UserError(
-            f"column {column!r}: found {soft}; the cross-entropy of --binary_form two_logits takes class ids [rows]; "
+            f"{file_of(dataset)}, column {column!r}: "
+            f"found {soft}; the cross-entropy of --binary_form two_logits takes class ids [rows]; "
             f"use --binary_form one_hot for probabilities"
         )
 
 
-def _checked_form(args: DataArguments, labels: int, column: str, targets: str, default: str | None = None) -> str:
+def _checked_form(
+    dataset: Dataset, args: DataArguments, labels: int, column: str, targets: str, default: str | None = None
+) -> str:
     """Return the form of the targets, if the options ask for a head that fits the number of labels."""
     if labels != 2 and (args.binary_form or args.problem_type == "binary"):
         asked = f"--binary_form {args.binary_form}" if args.binary_form else "--problem_type binary"
         raise UserError(
-            f"column {column!r}: {targets} with {labels} labels do not fit {asked}, which has logits "
+            f"{file_of(dataset)}, column {column!r}: {targets} with {labels} labels do not fit {asked}, which has logits "
             f"[rows, {1 if args.binary_form == 'one_logit' else 2}] for 2 labels; leave the option out"
         )
     return args.binary_form or default or ("two_logits" if labels == 2 else "class_ids")
@@ -173,7 +184,9 @@ def _check_names(names: list[str], column: str, values: list, dataset: Dataset, 
     """Raise a `UserError` for labels that no classification has: a single one, ids with a hole, one a row, several in one."""
     if len(names) < 2:
         hint = "; -1 stands for an unknown label, so write names" if any(read_number(v) == -1 for v in dataset[column][:]) else ""
-        raise UserError(f"column {column!r}: every row has the label {names[0]!r}; expected at least two labels{hint}")
+        raise UserError(
+            f"{file_of(dataset)}, column {column!r}: every row has the label {names[0]!r}; expected at least two labels{hint}"
+        )
     alike: dict[str, str] = {}
     for name in names:
         if alike.setdefault(name.strip().casefold(), name) != name:
@@ -185,20 +198,23 @@ def _check_names(names: list[str], column: str, values: list, dataset: Dataset, 
         if ids[-1] - ids[0] >= len(ids):
             hole = next(value for value in range(ids[0], ids[-1]) if value not in ids)
             raise UserError(
-                f"column {column!r}: the labels {shorten(names)} leave out {hole}, so class ids would not fit a head of "
+                f"{file_of(dataset)}, column {column!r}: "
+                f"the labels {shorten(names)} leave out {hole}, so class ids would not fit a head of "
                 f"{len(names)} logits; write names or ids without a hole, or insist: --problem_type "
                 f"{'binary' if len(names) == 2 else 'multi'} for classes, regression for numbers"
             )
     elif len(names) == len(values) > 20:
         raise UserError(
-            f"column {column!r}: each of the {len(names)} rows has a label of its own; name the column of classes with "
+            f"{file_of(dataset)}, column {column!r}: "
+            f"each of the {len(names)} rows has a label of its own; name the column of classes with "
             f"--label_column_name"
         )
     for delimiter in ";|,":
         parts = {part.strip() for name in names if delimiter in name for part in name.split(delimiter)}
         if parts and parts <= set(names):
             raise UserError(
-                f"column {column!r}: {next(n for n in names if delimiter in n)!r} holds several labels of other rows; use "
+                f"{file_of(dataset)}, column {column!r}: "
+                f"{next(n for n in names if delimiter in n)!r} holds several labels of other rows; use "
                 f"run_multilabel.py --label_column_names {column} (or insist with --problem_type multi)"
             )
 

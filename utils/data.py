@@ -18,7 +18,7 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, TextArguments, UserError
-from utils.files import PLACE, columns, matching, read_files
+from utils.files import PLACE, columns, file_of, matching, read_files
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +126,9 @@ def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
     """Raise a `UserError` that lists the columns there are if one of `names` is not among them."""
     for name in names:
         if name not in columns(dataset):
-            file = dataset[0][PLACE].rsplit(", ", 1)[0]
-            raise UserError(f"{file} has no column {name!r}; its columns: {', '.join(columns(dataset))}; see {option}")
+            raise UserError(
+                f"{file_of(dataset)} has no column {name!r}; its columns: {', '.join(columns(dataset))}; see {option}"
+            )
 
 
 def find_text_columns(

@@ -42,6 +42,11 @@ def columns(dataset: Dataset) -> list[str]:
     return [name for name in dataset.column_names if name != PLACE]
 
 
+def file_of(dataset: Dataset) -> str:
+    """Return where a dataset comes from, for messages: the file of its first row."""
+    return dataset[0][PLACE].rsplit(", ", 1)[0]
+
+
 def matching(pattern: str) -> list[str]:
     """Return the files of one name, a comma-separated list or a glob. Raises a `UserError` if a glob matches none."""
     paths = []
@@ -237,7 +242,9 @@ def _from_objects(path: str, rows: list[tuple[str, Any]]) -> Dataset:
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             odd = bisect.bisect_left(range(1, len(values) + 1), True, key=lambda count: not _fits(values[:count]))
             known = next((type(value).__name__ for value in values[:odd] if value is not None), None)
-            expected = f"earlier rows hold {KINDS.get(known, known)}: one column needs one type" if known else "that is too large"
+            expected = f"earlier rows hold {KINDS.get(known, known)}: one column needs one type"
+            if known is None or isinstance(values[odd], int):
+                expected = "whole numbers have 64 bits at most: write it as text"
             raise UserError(
                 f"{path}, {rows[odd][0]}, column {name!r}: found {json.dumps(values[odd])[:80]}, but {expected}"
             ) from None

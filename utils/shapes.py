@@ -10,7 +10,7 @@ from datasets import Dataset, LargeList, List
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data import require_columns, split_validation
-from utils.files import PLACE, add_array, columns
+from utils.files import PLACE, add_array, columns, file_of
 from utils.labels import UNKNOWN, LabelFormat, as_list, class_names, natural_order, parse_cell, rarest_label
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
         return LabelFormat("list of ids", found, names or class_names(feature))
     texts = [value for value in values if isinstance(value, str) and value.strip()]
     if not delimiter and not all(value.strip().startswith(("[", "(")) or value.strip() in (names or []) for value in texts):
-        delimiter = find_delimiter(column, texts)
+        delimiter = find_delimiter(f"{file_of(dataset)}, column {column!r}", column, texts)
     try:
         rows = [items for value in values if (items := as_list(value, delimiter)) is not None]
     except (ValueError, SyntaxError):
@@ -128,7 +128,9 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
         ) from None
     items = [item for row in rows for item in row]
     if not items:
-        raise UserError(f"column {column!r}: no row has a label; expected a positive row for at least one label")
+        raise UserError(
+            f"{file_of(dataset)}, column {column!r}: no row has a label; expected a positive row for at least one label"
+        )
     if delimiter or any(isinstance(item, str) for item in items):
         kind = "delimited string" if delimiter else "list of names"
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter)
@@ -146,7 +148,7 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
     odd = [item for item in items if not isinstance(item, int) or item < 0]
     if odd:
         raise UserError(
-            f"column {column!r}: found {odd[0]!r}; expected label names, label ids (whole numbers from 0), "
+            f"{file_of(dataset)}, column {column!r}: found {odd[0]!r}; expected label names, label ids (whole numbers from 0), "
             f"or 0/1 vectors of one length"
         )
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}))
@@ -204,12 +206,13 @@ def refuse_candidates(dataset: Dataset, option: str) -> None:
     choices = lists or (numbered if len(numbered) > 1 else [])
     if choices:
         raise UserError(
-            f"{', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
+            f"{file_of(dataset)}"
+            f", {', '.join(choices)}: several candidate texts in each row, one of them right, are multiple choice: use "
             f"run_multiple_choice.py --choice_column_names {','.join(choices)} (or name the label with {option} to train here)"
         )
 
 
-def find_delimiter(column: str, texts: list[str]) -> str | None:
+def find_delimiter(where: str, column: str, texts: list[str]) -> str | None:
     """Return the one delimiter that `texts` use, None if each holds one label.
 
     A space counts as a delimiter only where each word is seen as a label of its own too.
@@ -220,7 +223,7 @@ def find_delimiter(column: str, texts: list[str]) -> str | None:
     used = [delimiter for delimiter in ",;|" if any(delimiter in text for text in texts)]
     if len(used) > 1:
         shown = " and ".join(repr(delimiter) for delimiter in used)
-        raise UserError(f"column {column!r}: cells contain {shown}; say which one separates labels with --label_delimiter")
+        raise UserError(f"{where}: cells contain {shown}; say which one separates labels with --label_delimiter")
     spaced = [text for text in texts if " " in text.strip()]
     alone = {text.strip() for text in texts} - {text.strip() for text in spaced}
     if used or not spaced:
@@ -228,7 +231,7 @@ def find_delimiter(column: str, texts: list[str]) -> str | None:
     if all(word in alone for text in spaced for word in text.split()):
         return " "
     raise UserError(
-        f"column {column!r}: {spaced[0]!r} may be one label or several; if spaces separate labels, add "
+        f"{where}: {spaced[0]!r} may be one label or several; if spaces separate labels, add "
         f"--label_delimiter ' '; if every row holds one label, use run_classification.py --label_column_name {column}"
     )
 
