@@ -301,14 +301,15 @@ class ClassificationTrainer(Trainer):
     def prediction_step(self, model, inputs, *args, **kwargs):
         with float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
             loss, logits, targets = super().prediction_step(model, inputs, *args, **kwargs)
+        logits = logits[0] if isinstance(logits, tuple) else logits  # some models return hidden states as well
+        self.guard.check_logits(logits)
         self.evaluated.count(inputs)
         self.evaluated.stop()
-        return loss, logits[0] if isinstance(logits, tuple) else logits, targets  # some models return hidden states as well
+        return loss, logits, targets
 
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
         self.evaluated = Throughput()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        self.guard.check_predictions(output)
         output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:  # Trainer's own is a mean of batch means; this one is exact
             losses, weights = self.row_losses(torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids))

@@ -242,6 +242,7 @@ class MultipleChoiceTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
             logits = choice_logits(model, inputs)
+        self.guard.check_logits(logits)
         self.evaluated.count(inputs)
         self.evaluated.stop()
         return None, logits, inputs.get("labels")
@@ -249,7 +250,6 @@ class MultipleChoiceTrainer(Trainer):
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
         self.evaluated = Throughput()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        self.guard.check_predictions(output)
         output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:
             targets = torch.from_numpy(output.label_ids)

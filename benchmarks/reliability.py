@@ -110,8 +110,8 @@ def bad_inputs(runs: Runs) -> list[str]:
                 ends[script] = "–"
                 continue
             with tempfile.TemporaryDirectory(dir=runs.folder) as folder:
-                arguments = case.arguments(script, Path(folder))
-                arguments += [f"--model_name_or_path={runs.model}", f"--output_dir={folder}/o", "--max_steps=1", "--disable_tqdm"]
+                arguments = [f"--model_name_or_path={runs.model}", f"--output_dir={folder}/o", "--max_steps=1", "--disable_tqdm"]
+                arguments += case.arguments(script, Path(folder))
                 try:
                     importlib.import_module(script).main(arguments + (["--validation_fraction=0"] if case.error is None else []))
                     ends[script] = "trains"

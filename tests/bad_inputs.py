@@ -52,6 +52,19 @@ def as_parquet(header: list, rows: list[list]) -> bytes:
     return file.getvalue()
 
 
+def parquet_of(header: list, rows: list[list], kind: pa.DataType | None = None, **more: pa.Array) -> bytes:
+    """Return a Parquet file whose first column is of another `kind`, or that has `more` columns."""
+    table = pq.read_table(io.BytesIO(as_parquet(header, rows)))
+    if kind:
+        texts = [text.encode() if pa.types.is_binary(kind) else text for text in table[0].to_pylist()]
+        table = table.set_column(0, header[0], pa.array(texts, kind))
+    for name, values in more.items():
+        table = table.append_column(name, values)
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
 def with_cell(rows: list[list], row: int, column: int, value) -> list[list]:
     return [[value if (r, c) == (row, column) else cell for c, cell in enumerate(cells)] for r, cells in enumerate(rows)]
 
@@ -228,6 +241,21 @@ CASES: dict[str, Case] = {
         r"train\.csv, line 10007, column 'label': found 'x' among numbers such as 0\.25",
         scripts=(CLASSIFICATION,),
     ),
+    "JSON key twice": Case(
+        **train(lambda h, r: as_jsonl(h, r) + b'{"text": "a", "text": "b"}\n', "train.jsonl"),
+        error="line 7: not valid JSON: the key 'text' occurs twice in an object",
+    ),
+    "number of 5,000 digits": Case(
+        **train(lambda h, r: as_jsonl(h, r) + b'{"label": ' + b"9" * 5000 + b"}\n", "train.jsonl"),
+        error="line 7: not valid JSON: Ex",
+    ),
+    "Parquet column of maps": Case(
+        **train(lambda h, r: parquet_of(h, r, m=pa.array([[("k", 1)]] * 6, pa.map_(pa.string(), pa.int64()))), "train.parquet"),
+        error="a column is of a type that cannot be read: .*map",
+    ),
+    "Parquet texts as bytes": Case(**train(lambda h, r: parquet_of(h, r, pa.binary()), "train.parquet"), error=None),
+    "Parquet texts as views": Case(**train(lambda h, r: parquet_of(h, r, pa.string_view()), "train.parquet"), error=None),
+    "ending in capitals": Case(**train(as_csv, "TRAIN.CSV"), error=None),
     # Splits
     "same file for training and test": Case(
         **{**train(as_csv), "options": ("--train_file=train.csv", "--test_file=train.csv")},
@@ -296,6 +324,15 @@ CASES: dict[str, Case] = {
         "use run_classification.py --label_column_name label",
         scripts=(MULTILABEL, CHOICE),
     ),
+    "infinity among numbers": Case(
+        **one_label([1.5, 2.5, float("inf"), 0.5]), error="line 3, column 'label': found inf, expected a name, an id"
+    ),
+    "number too large for float32": Case(
+        **one_label([1.5, 2.5, 1e39, 0.5]), error="line 3, column 'label': found 1e\\+39, too large a number for float32"
+    ),
+    "objects as labels": Case(
+        **one_label([{"v": 0}, {"v": 1}] * 3), error=r"line 1, column 'label': found \{'v': 0\}, expected a name"
+    ),
     "None among labels": Case(**one_label(["a", "b", None, "a", "b", "a", "b"]), error=None),
     "bools as labels": Case(**one_label([True, False] * 4), error=None),
     # Labels: any number
@@ -321,6 +358,10 @@ CASES: dict[str, Case] = {
         r"other\.jsonl, line 1, column 'labels': found 4 values, expected 3",
         ("--train_file=train.jsonl", "--validation_file=other.jsonl"),
         (MULTILABEL,),
+    ),
+    "null in a list of labels": Case(
+        **several_labels([["x", None], ["y"], ["x", "y"], []]),
+        error="line 1, column 'labels': found null in .*; drop it, or write null",
     ),
     "multi-hot bools": Case(**several_labels([[True, False, True], [False, True, True]] * 4), error=None),
     "multi-hot ints": Case(**several_labels([[1, 0, 1], [0, 1, 1]] * 4), error=None),
@@ -375,6 +416,32 @@ CASES: dict[str, Case] = {
     "value that is no number": Case(
         **{**train(as_csv), "options": ("--train_file=train.csv", "--learning_rate=fast")},
         error="--learning_rate.*invalid float value",
+    ),
+    "--seed -1": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--seed=-1")}, error="--seed -1: expected from 0 to below 2"
+    ),
+    "--learning_rate inf": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--learning_rate=inf")},
+        error="--learning_rate inf: expected a number above 0",
+    ),
+    "--max_steps 0": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--max_steps=0")},
+        error="--max_steps 0: expected above 0, or -1",
+    ),
+    "--weight_decay -1": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--weight_decay=-1")},
+        error="--weight_decay -1.0: expected 0 or more",
+    ),
+    "--save_total_limit 0": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--save_total_limit=0")},
+        error="--save_total_limit 0: expected at least 1",
+    ),
+    "--adam_beta1 2": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--adam_beta1=2")},
+        error="--adam_beta1 2.0: expected from 0 to below 1",
+    ),
+    "--output_dir ": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--output_dir=")}, error="--output_dir : expected a folder"
     ),
 }
 for name, option in (

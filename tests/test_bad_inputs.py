@@ -14,10 +14,10 @@ PAIRS = [(name, script) for name, case in CASES.items() for script in case.scrip
 def test_bad_input_ends_with_one_line_and_good_input_trains(name, script, tmp_path, tiny_model, monkeypatch):
     case, module, output = CASES[name], importlib.import_module(script), tmp_path / "output"
     arguments = [
-        *case.arguments(script, tmp_path),
         f"--model_name_or_path={tiny_model}",
         f"--output_dir={output}",
         "--max_steps=1",
+        *case.arguments(script, tmp_path),
     ]
     if case.error is None:
         assert module.main([*arguments, "--validation_fraction=0"])["train_loss"] > 0

@@ -153,6 +153,7 @@ def test_the_newest_sound_checkpoint_is_taken_and_the_others_are_named(tmp_path,
         for name, weights in load_file(folder / "model.safetensors").items():
             assert torch.equal(weights, expected[name]), how
         assert checkpoints.find_damage(folder / "checkpoint-4") is None  # saved anew
+        assert not [path for path in folder.glob("checkpoint-*") if checkpoints.find_damage(path)]
     for number in (1, 2, 3, 4):
         damage(tmp_path / "whole" / f"checkpoint-{number}", "missing")
     before = sorted(tmp_path.joinpath("whole").rglob("*"))
@@ -183,7 +184,13 @@ def test_the_best_weights_so_far_are_a_piece_of_a_checkpoint(tmp_path, tiny_mode
     assert state["best_model_checkpoint"] == str(tmp_path / "o" / best)
     if best != newest.name:
         damage(newest, "no best")
-        assert checkpoints.find_damage(newest) == f"of the best weights so far, in {best}, model.safetensors is missing"
+        told = f"of the best weights so far, in {best}, model.safetensors is missing (--resume_anyway goes on without them)"
+        assert checkpoints.find_damage(newest) == told
+        (tmp_path / "o" / "args.yaml").unlink()
+        run_multilabel.main([*base, f"--output_dir={tmp_path / 'o'}", "--resume_anyway", "--num_train_epochs=5"])
+        assert json.loads((tmp_path / "o" / "trainer_state.json").read_text())["best_model_checkpoint"] != str(
+            tmp_path / "o" / best
+        )
 
 
 @pytest.fixture
@@ -263,7 +270,7 @@ def test_a_finished_run_is_not_trained_over(unfinished, tmp_path, caplog):
     finished = (folder / "model.safetensors").read_bytes()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     for arguments in (base, [*base, "--seed=3"], [*base, "--resume_from_checkpoint=False"]):
-        with pytest.raises(ValueError, match=f"{folder} holds a finished run: name another one, or train in its place"):
+        with pytest.raises(ValueError, match=f"{folder} holds a finished run: name another one, train in its place"):
             run_multilabel.main(arguments)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     predict = [f"--model_name_or_path={folder}", f"--output_dir={folder}", f"--test_file={tmp_path / 'train.jsonl'}"]

@@ -233,9 +233,24 @@ class FineTuningArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.per_device_eval_batch_size is None:
             self.per_device_eval_batch_size = 32 if self.use_cpu else 64
-        require("learning_rate", self.learning_rate, lambda value: value > 0, "above 0")
+        require("learning_rate", self.learning_rate, lambda value: 0 < value < float("inf"), "a number above 0")
+        require("max_steps", self.max_steps, lambda value: value > 0 or value == -1, "above 0, or -1 to train by epochs")
         if self.max_steps <= 0:
-            require("num_train_epochs", self.num_train_epochs, lambda value: value > 0, "above 0")
+            require("num_train_epochs", self.num_train_epochs, lambda value: 0 < value < float("inf"), "a number above 0")
+        require("output_dir", self.output_dir, bool, "a folder")
+        require("seed", self.seed, lambda value: 0 <= value < 2**32, "from 0 to below 2^32")
+        for name in ("adam_beta1", "adam_beta2"):
+            require(name, getattr(self, name), lambda value: 0 <= value < 1, "from 0 to below 1")
+        for name in ("weight_decay", "max_grad_norm", "warmup_steps", "adam_epsilon", "dataloader_num_workers", "eval_delay"):
+            require(name, getattr(self, name), lambda value: 0 <= value < float("inf"), "0 or more")
+        for name in ("save_total_limit", "eval_accumulation_steps"):
+            require(name, getattr(self, name), lambda value: value is None or value >= 1, "at least 1")
+        for name in ("save_steps", "eval_steps", "logging_steps"):
+            require(name, getattr(self, name), lambda value: value is None or value > 0, "above 0")
+        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
+            raise UserError("--dataloader_persistent_workers: there are none, see --dataloader_num_workers")
+        if not self.remove_unused_columns:
+            raise UserError("--remove_unused_columns False: the model takes tokens only; leave it out")
         require("max_tokens_per_batch", self.max_tokens_per_batch, lambda value: value is None or value >= 0, "0 or more")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
@@ -272,10 +287,11 @@ class FineTuningArguments(TrainingArguments):
             self.max_tokens_per_batch = 1024  # what fits the caches is faster
         self.precision_note = self._choose_precision()
         self.description: dict = {}  # of the run, for its checkpoints
+        self.damaged: list[str] = []  # checkpoints that were skipped
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
-        elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint, "trainer_state.json").is_file():
-            raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no checkpoint in that folder")
+        elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint).is_dir():
+            raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no such folder")
         join_restarted_processes(self.use_cpu)
         super().__post_init__()
         # TrainingArguments takes the launcher's variable where neither flag is set; here that means float32.

@@ -70,7 +70,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return found
 
 
-def find_damage(checkpoint: Path) -> str | None:
+def find_damage(checkpoint: Path, also_of_best: bool = True) -> str | None:
     """Return what is missing or damaged in a checkpoint, or in the one that it names as the best so far; None if it is sound."""
     try:
         saved = json.loads((checkpoint / RUN_FILE).read_text(encoding="utf-8"))
@@ -89,9 +89,9 @@ def find_damage(checkpoint: Path) -> str | None:
             return f"{name} has {piece.stat().st_size:,} bytes, expected {size:,}"
         if _digest(piece) != digest:
             return f"the content of {name} has changed since it was saved"
-    if best not in (None, checkpoint.name):
+    if also_of_best and best not in (None, checkpoint.name):
         damage = find_damage(checkpoint.parent / best)
-        return damage and f"of the best weights so far, in {best}, {damage}"
+        return damage and f"of the best weights so far, in {best}, {damage} (--resume_anyway goes on without them)"
     return None
 
 
@@ -138,7 +138,8 @@ def refuse_finished(args: TrainingArguments) -> None:
     if is_finished(args) and not args.overwrite_output_dir:
         held = "a finished run" if Path(args.output_dir, "args.yaml").is_file() else "a model"
         raise UserError(
-            f"--output_dir {args.output_dir} holds {held}: name another one, or train in its place with --overwrite_output_dir"
+            f"--output_dir {args.output_dir} holds {held}: name another one, train in its place with --overwrite_output_dir, or "
+            f"go on from its end with --resume_from_checkpoint True"
         )
 
 
@@ -146,7 +147,7 @@ def _choose(args: TrainingArguments) -> str | None:
     folder, wanted = Path(args.output_dir), args.resume_from_checkpoint
     newest_first = [Path(path) for path in reversed(sort_checkpoints(args.output_dir))]
     if isinstance(wanted, str):
-        damage = find_damage(Path(wanted))
+        damage = find_damage(Path(wanted), also_of_best=not args.resume_anyway)
         if damage:
             raise UserError(f"--resume_from_checkpoint {wanted}: {damage}; take another checkpoint")
         return _compare(Path(wanted), args)
@@ -158,10 +159,11 @@ def _choose(args: TrainingArguments) -> str | None:
         return None
     skipped = []
     for checkpoint in newest_first:
-        damage = find_damage(checkpoint)
+        damage = find_damage(checkpoint, also_of_best=not args.resume_anyway)
         if damage is None:
             return _compare(checkpoint, args)
         skipped.append(f"{checkpoint.name}: {damage}")
+        args.damaged.append(str(checkpoint))
         logger.warning("skipped %s", skipped[-1])
     if args.overwrite_output_dir and not wanted:
         return None
@@ -250,6 +252,8 @@ def save_whole(trainer: Trainer, save: Callable[[], None], **more: Any) -> None:
     _wait(args)
     shutil.rmtree(staging, ignore_errors=True)
     if trainer.is_world_process_zero():
+        while args.damaged:  # there is a sound one again
+            shutil.rmtree(args.damaged.pop(), ignore_errors=True)
         rotate_checkpoints(args.output_dir, args.save_total_limit, state.best_model_checkpoint, use_mtime=True)
         if push:
             trainer._push_from_checkpoint(str(checkpoint))

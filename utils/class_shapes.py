@@ -1,6 +1,7 @@
 """Recognise what the label column of one-label data holds, check it against the head, name the script of other shapes."""
 
 import logging
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +76,12 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     if not known:
         raise UserError(f"{dataset[0][PLACE]} and all other rows: no label in column {column!r}")
     values = [value for _, value in known]
+    for row, value in known:
+        if isinstance(value, (dict, bytes)) or (isinstance(value, float) and math.isinf(value)):
+            raise UserError(
+                f"{dataset[row][PLACE]}, column {column!r}: found {value!r:.60}, expected a name, an id, a number or a row of "
+                f"probabilities"
+            )
     rows = [read_row(value) for value in values]
     written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
     if written_lists or any(isinstance(value, list) for value in values):
@@ -87,7 +94,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         return ClassFormat("regression", "number", column, [column])
     numeric = None not in numbers
     fractions = sum(number is not None and not number.is_integer() for number in numbers)
-    if not numeric and args.problem_type is None and 2 * fractions > len(numbers):
+    if not numeric and args.problem_type is None and 2 * fractions >= len(numbers) > 1 and fractions:
         row, value = known[numbers.index(None)]
         raise UserError(
             f"{dataset[row][PLACE]}, column {column!r}: found {value!r} among numbers such as "

@@ -89,6 +89,8 @@ class ClassFormat:
         number = read_number(value)
         if number is None:
             raise UserError(f"{dataset[row][PLACE]}, column {self.column!r}: found {value!r}, expected a number (regression)")
+        if abs(number) > float(np.finfo(np.float32).max):
+            raise UserError(f"{dataset[row][PLACE]}, column {self.column!r}: found {value!r}, too large a number for float32")
         return number
 
     def _shares(self, value: Any, dataset: Dataset, row: int) -> list[float]:

@@ -83,6 +83,10 @@ def _check_same_files(splits: dict[str, Dataset], args: DataArguments) -> None:
         for name, pattern in (("validation", args.validation_file), ("test", args.test_file))
         if name in splits and pattern
     }
+    if args.validation_file and args.test_file and {"validation", "test"} <= splits.keys():
+        shared = set(map(os.path.realpath, matching(args.validation_file))) & set(map(os.path.realpath, matching(args.test_file)))
+        if shared:
+            logger.warning("%s is validation and test data: what is chosen by its scores is judged by them", shared.pop())
     if both.get("validation"):
         logger.warning("%s is training and validation data: its scores say nothing of other texts", both["validation"][0])
     if both.get("test"):

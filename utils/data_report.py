@@ -85,7 +85,7 @@ def report_data(
     logger.info("\nwrote %s", Path(output_dir, "data_report.json"))
     if missing:
         count = sum(entry["texts_missing"] for entry in report.values())
-        raise UserError(f"{missing[0]}: the text is missing, in {count:,} rows in all; fill or drop them before training")
+        raise UserError(f"{missing[0]}: the text is missing (rows without text: {count:,}); fill or drop them before training")
 
 
 def describe_lengths(

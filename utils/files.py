@@ -82,11 +82,13 @@ def _read_file(path: str) -> Dataset:
     file = Path(path)
     if file.is_dir():
         raise UserError(f"{path} is a folder: name a file in it, or several by a pattern such as {file / '*.csv'}")
-    suffix = file.suffixes[-2] if file.suffix == ".gz" and len(file.suffixes) > 1 else file.suffix
+    endings = [ending.lower() for ending in file.suffixes] or [""]
+    packed = endings[-1] == ".gz"
+    suffix = endings[-2] if packed and len(endings) > 1 else endings[-1]
     if suffix not in FORMATS:
         raise UserError(f"{path}: unknown format {suffix or 'without an ending'}; expected {' '.join(FORMATS)}, or .gz of one")
     try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        content = gzip.decompress(file.read_bytes()) if packed else file.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist (looked in {Path.cwd()})") from None
     except (EOFError, zlib.error) as error:
@@ -125,7 +127,7 @@ def _read_file(path: str) -> Dataset:
 def _read_delimited(path: str, text: str) -> Dataset:
     """Read CSV or TSV. Every cell stays the text it is: "NA" is not missing and "007" is not 7."""
     first_line = text.split("\n", 1)[0]
-    if ".tsv" in Path(path).suffixes:
+    if ".tsv" in map(str.lower, Path(path).suffixes):
         delimiter = "\t"
     elif "," not in first_line and (";" in first_line or "\t" in first_line):
         delimiter = ";" if ";" in first_line else "\t"
@@ -201,11 +203,13 @@ def _parse_delimited(path: str, text: str, delimiter: str, quoting: int) -> Iter
 def _read_json(path: str, text: str) -> Dataset:
     """Read a list of objects, an object with that list under "data", or JSON lines under the ending .json."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_as_object)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return _read_json_lines(path, text)
         raise UserError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
     except RecursionError:
         raise UserError(f"{path}: lists or objects lie too deep in each other; expected a list of objects") from None
     rows = content.get("data", [content]) if isinstance(content, dict) else content
@@ -216,14 +220,23 @@ def _read_json(path: str, text: str) -> Dataset:
     return _from_objects(path, [(f"row {row}", value) for row, value in enumerate(rows, start=1)])
 
 
+def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice in an object")
+    return found
+
+
 def _read_json_lines(path: str, text: str) -> Dataset:
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                rows.append((f"line {number}", json.loads(line)))
-            except (json.JSONDecodeError, RecursionError) as error:
-                told = getattr(error, "msg", "lists or objects lie too deep in each other")
+                rows.append((f"line {number}", json.loads(line, object_pairs_hook=_as_object)))
+            except (ValueError, RecursionError) as error:
+                too_deep = isinstance(error, RecursionError)
+                told = "lists or objects lie too deep in each other" if too_deep else getattr(error, "msg", error)
                 raise UserError(f"{path}, line {number}: not valid JSON: {told}") from error
     return _from_objects(path, rows)
 
@@ -277,9 +290,19 @@ def _fits(values: list) -> bool:
 
 def _read_parquet(path: str, content: bytes) -> Dataset:
     try:
-        dataset = Dataset(pq.read_table(pa.BufferReader(content)))
+        table = pq.read_table(pa.BufferReader(content))
     except pa.ArrowInvalid as error:
         raise UserError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from error
+    for position, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type) or pa.types.is_string_view(field.type):
+            try:
+                table = table.set_column(position, field.name, table[field.name].cast(pa.string()))  # many tools write texts so
+            except pa.ArrowInvalid as error:
+                raise UserError(f"{path}, column {field.name!r}: bytes that are no UTF-8 text: {error}") from error
+    try:
+        dataset = Dataset(table)
+    except ValueError as error:
+        raise UserError(f"{path}: a column is of a type that cannot be read: {' '.join(str(error).split())}") from error
     return dataset.add_column(PLACE, [f"{path}, row {row}" for row in range(1, len(dataset) + 1)])
 
 

@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback, TrainerState
-from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStrategy, TrainOutput, sort_checkpoints
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutput, sort_checkpoints
 
 from utils.arguments import RunError, Stopped
-from utils.checkpoints import clear_output_dir, read_run
+from utils.checkpoints import clear_output_dir, find_damage, read_run
 from utils.files import PLACE
 
 logger = logging.getLogger(__name__)
@@ -102,8 +101,12 @@ class Guard(TrainerCallback):
             return
         saved = read_run(args.resume_from_checkpoint)
         self.loss_sum = saved["loss_sum"]
-        if saved["best"]:  # the folder may have been moved
-            state.best_model_checkpoint = os.path.join(os.path.dirname(args.resume_from_checkpoint), saved["best"])
+        if saved["best"]:
+            best = Path(args.resume_from_checkpoint).parent / saved["best"]  # the folder may have been moved
+            if find_damage(best) is None:
+                state.best_model_checkpoint = str(best)
+            else:  # --resume_anyway
+                state.best_model_checkpoint = state.best_metric = state.best_global_step = None
         if args.resume_anyway:
             for group, asked in zip(optimizer.param_groups, self.groups, strict=True):
                 reached = group["lr"] / (group["initial_lr"] or 1)  # the schedule's share of the peak
@@ -149,10 +152,10 @@ class Guard(TrainerCallback):
         """Return whether the step was the last of an epoch, or of all."""
         return float(state.epoch).is_integer() or state.global_step >= state.max_steps
 
-    def check_predictions(self, output: EvalLoopOutput) -> None:
-        """Raise a `RunError` if logits are not numbers; minus infinity stands for candidates that a row has not."""
-        if np.isnan(output.predictions).any():
-            told = "the model gives NaN"
+    def check_logits(self, logits: torch.Tensor) -> None:
+        """Raise a `RunError` if logits are not finite; minus infinity stands for candidates that a row has not."""
+        if logits.isnan().any() or logits.isposinf().any() or logits.isneginf().all(dim=-1).any():
+            told = "the model gives logits that are not finite"
             raise RunError(self._diverged(told) if self.trainer.is_in_train else told)
 
     def _diverged(self, what: str) -> str:

@@ -65,6 +65,11 @@ class LabelFormat:
                 targets[row] = [_cell(item, dataset, row, name) for item in items]
             else:
                 for item in items:
+                    if item is None:
+                        raise UserError(
+                            f"{dataset[row][PLACE]}, column {name!r}: found null in {value}; drop it, or write null for the "
+                            f"whole list where the labels are unknown"
+                        )
                     label = id_names[item] if id_names else str(item)
                     if label not in index:
                         raise UserError(

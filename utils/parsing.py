@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -130,6 +131,11 @@ def _end(told: str | None, status: int, together: bool = False) -> None:
     sys.exit(status)
 
 
+def _interrupted(number: int, frame: Any) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
 def leave(status: int) -> None:
     """End one of several processes; the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489)."""
     sys.stdout.flush()
@@ -158,6 +164,7 @@ def check_command_line(dataclass_types, description: str, sample: Path) -> None:
     gc.freeze()  # else Python looks through all that was imported for garbage once more when it ends, which takes half a second
     with one_line_errors():
         _checked.append(parse_arguments(dataclass_types, None, description, sample))
+    signal.signal(signal.SIGINT, _interrupted)  # until `run`, which ends interruptions by itself
     gc.disable()  # in the imports that follow it finds nothing, and takes a fifth of their time; `run` enables it
 
 

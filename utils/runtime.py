@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -62,6 +63,7 @@ def run(main: Callable[[], object]) -> None:
     """Run a script's `main` as a program: a user's mistake is one line on stderr and exit status 2, without traceback."""
     gc.freeze()  # accelerate collects garbage several times a run, each time through all that the libraries have created
     gc.enable()  # see `check_command_line`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with one_line_errors():
         main()
         if connected():

@@ -126,7 +126,7 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
             f"{dataset[odd][PLACE]}, column {column!r}: found {values[odd]!r}, but other cells are lists such as ['a', 'b']; see "
             f"--label_delimiter"
         ) from None
-    items = [item for row in rows for item in row]
+    items = [item for row in rows for item in row if item is not None]  # which `targets` refuses
     if not items:
         raise UserError(
             f"{file_of(dataset)}, column {column!r}: no row has a label; expected a positive row for at least one label"
