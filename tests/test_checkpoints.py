@@ -152,7 +152,8 @@ def test_the_newest_sound_checkpoint_is_taken_and_the_others_are_named(tmp_path,
         assert f"continuing from {folder}/checkpoint-2" in caplog.text
         for name, weights in load_file(folder / "model.safetensors").items():
             assert torch.equal(weights, expected[name]), how
-        assert checkpoints.find_damage(folder / "checkpoint-4") is None  # saved anew
+        for step in (3, 4):
+            assert checkpoints.find_damage(folder / f"checkpoint-{step}") is None  # saved anew
         assert not [path for path in folder.glob("checkpoint-*") if checkpoints.find_damage(path)]
     for number in (1, 2, 3, 4):
         damage(tmp_path / "whole" / f"checkpoint-{number}", "missing")
@@ -172,6 +173,25 @@ def test_a_checkpoint_of_the_model_alone_is_not_resumed(tmp_path, tiny_model):
     run_multilabel.main([*base, "--save_strategy=steps", "--save_steps=1", "--save_only_model"])
     with pytest.raises(ValueError, match=r"checkpoint-2: it holds the model alone \(--save_only_model\)"):
         run_multilabel.main([*base, "--resume_from_checkpoint"])
+
+
+def test_a_folder_of_the_user_is_not_cleared(tmp_path, tiny_model):
+    (tmp_path / "o").mkdir()
+    for name in ("README.md", "predictions.csv", "config.json"):
+        (tmp_path / "o" / name).write_text("precious")
+    base = [f"--model_name_or_path={tiny_model}", f"--train_file={write_jsonl(tmp_path / 'a.jsonl', make_rows(24))}"]
+    base += [
+        "--max_steps=1",
+        f"--output_dir={tmp_path / 'o'}",
+        "--overwrite_output_dir",
+        "--save_strategy=no",
+        "--eval_strategy=no",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_multilabel.Trainer, "train", lambda *_, **__: (_ for _ in ()).throw(RunError("ended")))
+        with pytest.raises(RunError, match="ended"):
+            run_multilabel.main(base)
+    assert {path.read_text() for path in (tmp_path / "o").iterdir()} == {"precious"}
 
 
 def test_the_best_weights_so_far_are_a_piece_of_a_checkpoint(tmp_path, tiny_model):

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 RUN_FILE = "run.json"  # in a checkpoint: the run it belongs to, and the size and hash of every other file
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # What a run leaves in --output_dir beside its checkpoints; args.yaml comes last, and tells that it is finished.
-OUTPUTS = (*WEIGHTS, "args.yaml", "config.json", "training_args.bin", TRAINER_STATE_NAME, "README.md", "thresholds.json")
+OUTPUTS = (*WEIGHTS, "args.yaml", "config.json", "training_args.bin", TRAINER_STATE_NAME, "thresholds.json")
 OUTPUTS += ("train_results.json", "eval_results.json", "predict_results.json", "all_results.json")
 OUTPUTS += ("predictions.csv", "submission.csv")
 
@@ -206,7 +206,7 @@ def clear_output_dir(args: TrainingArguments) -> None:
     leftovers: Iterable[Path] = folder.glob(".checkpoint-*")  # of a save that did not come to its end
     if args.resume_from_checkpoint is None:
         leftovers = [*leftovers, *map(Path, sort_checkpoints(args.output_dir))]
-        leftovers += [folder / name for name in OUTPUTS] if args.overwrite_output_dir else []
+        leftovers += [folder / name for name in OUTPUTS] if (folder / "args.yaml").is_file() else []
     for path in leftovers:
         if path.is_dir():
             shutil.rmtree(path)
@@ -252,8 +252,9 @@ def save_whole(trainer: Trainer, save: Callable[[], None], **more: Any) -> None:
     _wait(args)
     shutil.rmtree(staging, ignore_errors=True)
     if trainer.is_world_process_zero():
-        while args.damaged:  # there is a sound one again
-            shutil.rmtree(args.damaged.pop(), ignore_errors=True)
+        for damaged in set(args.damaged) - {str(checkpoint)}:  # there is a sound one again
+            shutil.rmtree(damaged, ignore_errors=True)
+        args.damaged = []
         rotate_checkpoints(args.output_dir, args.save_total_limit, state.best_model_checkpoint, use_mtime=True)
         if push:
             trainer._push_from_checkpoint(str(checkpoint))
@@ -295,9 +296,10 @@ def _put_in_place(folder: Path, place: Path) -> None:
 
 
 def _force_to_disk(path: Path) -> None:
+    unable = contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext()  # some file systems, for a folder
     opened = os.open(path, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some file systems cannot do that for a folder
+        with unable:
             os.fsync(opened)
     finally:
         os.close(opened)
