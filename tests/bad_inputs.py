@@ -241,6 +241,9 @@ CASES: dict[str, Case] = {
         r"train\.csv, line 10007, column 'label': found 'x' among numbers such as 0\.25",
         scripts=(CLASSIFICATION,),
     ),
+    "NUL in a JSON key": Case(
+        **train(lambda h, r: as_jsonl([*h, "a\0b"], [[*row, 1] for row in r]), "train.jsonl"), error="holds a NUL character"
+    ),
     "JSON key twice": Case(
         **train(lambda h, r: as_jsonl(h, r) + b'{"text": "a", "text": "b"}\n', "train.jsonl"),
         error="line 7: not valid JSON: the key 'text' occurs twice in an object",
@@ -333,6 +336,7 @@ CASES: dict[str, Case] = {
     "objects as labels": Case(
         **one_label([{"v": 0}, {"v": 1}] * 3), error=r"line 1, column 'label': found \{'v': 0\}, expected a name"
     ),
+    "digits that int() does not read, as labels": Case(**one_label(["²", "³"] * 4), error=None),
     "None among labels": Case(**one_label(["a", "b", None, "a", "b", "a", "b"]), error=None),
     "bools as labels": Case(**one_label([True, False] * 4), error=None),
     # Labels: any number
@@ -364,6 +368,7 @@ CASES: dict[str, Case] = {
         error="line 1, column 'labels': found null in .*; drop it, or write null",
     ),
     "multi-hot bools": Case(**several_labels([[True, False, True], [False, True, True]] * 4), error=None),
+    "multi-hot ints behind an empty row": Case(**several_labels([[], [1, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 1]]), error=None),
     "multi-hot ints": Case(**several_labels([[1, 0, 1], [0, 1, 1]] * 4), error=None),
     "nothing is positive": Case(**several_labels([[0, 0, 0], [0, 0, 0]] * 4), error="no row is positive for any label"),
     "all labels unknown": Case(**several_labels([None] * 8), error="no row has a label|no label"),

@@ -68,7 +68,7 @@ def as_text(names: list[str], rows: list[list], delimiter: str, quoted: bool, ra
     return "\n".join(lines + (["x"] if ragged else []))
 
 
-OPTIONS = st.lists(
+SOME = st.lists(
     st.sampled_from(
         ["--validation_fraction=0", "--text_column_names=text", "--label_column_name=label", "--problem_type=multi", "--loss=bce",
          "--problem_type=regression", "--binary_form=one_logit", "--binary_form=one_hot", "--label_column_names=labels",
@@ -76,6 +76,7 @@ OPTIONS = st.lists(
          "--context_column_name=context", "--max_train_samples=3", "--check_data", "--id_column_name=id", "--threshold=tuned"]
     ), max_size=3, unique=True,
 )  # fmt: skip
+OPTIONS = st.one_of(st.just([]), SOME)
 
 
 @contextlib.contextmanager

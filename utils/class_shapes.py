@@ -45,7 +45,7 @@ def find_classes(splits: dict[str, Dataset], args: DataArguments, saved: ClassFo
 
 def _all_ids(dataset: Dataset, column: str) -> bool:
     values = [value for value in dataset[column][:] if not is_missing(value)] if column in columns(dataset) else []
-    return all(not isinstance(value, list) and class_name(value).isdigit() for value in values)
+    return all(not isinstance(value, list) and class_name(value).isdecimal() for value in values)
 
 
 def _find_label_column(dataset: Dataset) -> str:

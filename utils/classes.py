@@ -115,7 +115,7 @@ class ClassFormat:
             name = next((own for own in self.names if own.lower() == name.lower()), name)
         if name in self.names:
             position = self.names.index(name)
-        elif self.ids and name.isdigit() and not any(own.isdigit() for own in self.names):
+        elif self.ids and name.isdecimal() and not any(own.isdecimal() for own in self.names):
             position = int(name)
         else:
             number = read_number(value)

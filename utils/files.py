@@ -249,6 +249,8 @@ def _from_objects(path: str, rows: list[tuple[str, Any]]) -> Dataset:
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     table = {}
     for name in names:
+        if "\0" in name:  # Arrow would cut it there
+            raise UserError(f"{path}: the key {name!r} holds a NUL character; name it otherwise")
         values = [row.get(name) for _, row in rows]
         try:
             table[name] = _to_arrow(values)

@@ -138,7 +138,7 @@ def natural_order(names: set[str]) -> list[str]:
     """Return names sorted with "2" before "10"."""
 
     def key(name: str) -> list:
-        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
     return sorted(names, key=key)
 

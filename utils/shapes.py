@@ -136,7 +136,7 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter)
     widths = {len(row) for row in rows if row}
     if len(widths) == 1 and widths != {1} and all(parse_cell(item) is not None for item in items):
-        return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(len(rows[0]))])
+        return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(max(widths))])
     if all(parse_cell(item) is not None for item in items) and any(len(row) > len(set(row)) for row in rows):
         widths = Counter(len(row) for row in rows if row)
         usual = widths.most_common(1)[0][0]
