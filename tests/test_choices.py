@@ -18,6 +18,7 @@ OPTIONS = {
     "label_column_name": None,
     "label_descriptions": None,
     "allow_equal_candidates": False,
+    "check_data": False,
     "shuffle_choices": False,
     "validation_fraction": 0.0,
 }
