@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import write_csv, write_jsonl
+from transformers import AutoTokenizer
 
+import run_classification
 from utils.arguments import TextArguments, UserError
 from utils.data import find_text_columns, split_validation
 from utils.files import PLACE, columns, read_files
@@ -134,3 +136,24 @@ def test_sampler_draws_every_row_once_and_follows_seed_and_epoch():
     assert np.mean(spread) < 15
     assert second != first and sorted(second) == sorted(first)
     assert sorted(EpochSampler(lengths, "random", 16, 3, lambda: 0)) == list(range(503))
+
+
+def test_the_report_counts_what_stands_in_the_files(tmp_path, tiny_model, caplog):
+    texts = ["a kettle", "a kettle", "late money", " ", "the shop again please"]
+    header, labels = ["text", "label"], ["bad", "good", "bad", "bad", "bad"]
+    train = write_csv(tmp_path / "train.csv", header, [*zip(texts, labels, strict=True)])
+    test = write_csv(tmp_path / "test.csv", header, [["late money", "good"], ["", "bad"], ["my shop", "bad"]])
+    arguments = [f"--train_file={train}", f"--test_file={test}", "--check_data", f"--output_dir={tmp_path / 'o'}"]
+    arguments += [f"--model_name_or_path={tiny_model}", "--max_seq_length=5", "--validation_fraction=0"]
+    with pytest.raises(UserError, match=r"test.csv, line 3: the text is missing \(rows without text: 1\)"):
+        run_classification.main(arguments)
+    report = json.loads((tmp_path / "o" / "data_report.json").read_text())
+    train = report["train"]
+    assert (train["rows"], train["duplicate_texts"], train["texts_of_spaces_only"], train["texts_missing"]) == (5, 1, 1, 0)
+    assert train["texts_with_contradicting_labels"] == 1 and train["labels"] == {"bad": 4, "good": 1} and train["imbalance"] == 4
+    assert train["balanced_weights"] == {"bad": 0.625, "good": 2.5}
+    lengths = [len(ids) for ids in AutoTokenizer.from_pretrained(tiny_model)(texts)["input_ids"]]
+    assert train["tokens_maximum"] == max(lengths) and train["tokens_median"] == np.median(lengths)
+    assert train["truncated_share_at_5_tokens"] == np.mean(np.array(lengths) > 5)
+    assert report["test"]["texts_missing"] == 1 and report["test"]["texts_also_in_train"] == 1
+    assert "balanced weight" in caplog.text

@@ -342,7 +342,8 @@ def test_check_data_reports_before_any_model(tmp_path, caplog):
     report = json.loads((tmp_path / "o" / "data_report.json").read_text())["train"]
     assert report["rows"] == 401 and report["unknown_cells"] == 2 and report["soft_cells"] == 1
     assert report["duplicate_texts"] == 1 and report["texts_with_contradicting_labels"] == 1
-    assert "label defect" in caplog.text and {path.name for path in (tmp_path / "o").iterdir()} == {"data_report.json"}
+    assert report["balanced_weights"]["defect"] > 1 and report["imbalance"] >= 1 and report["texts_missing"] == 0
+    assert "  defect  " in caplog.text and {path.name for path in (tmp_path / "o").iterdir()} == {"data_report.json"}
 
 
 MISTAKES = [
@@ -375,7 +376,7 @@ MISTAKES = [
     (["--train_file={train}", "--text_column_names=defect"], "--text_column_names defect: 'defect' is a label column"),
     (["--train_file={one_row}"], "too few to split validation data off"),
     (["--train_file={train}", "--sample_submission={sample}"], "--sample_submission needs rows to predict"),
-    (["--train_file={train}", "--learning_rate=-1"], "--learning_rate -1.0: expected above 0"),
+    (["--train_file={train}", "--learning_rate=-1"], "--learning_rate -1.0: expected a number above 0"),
     (["--train_file={train}", "--per_device_train_batch_size=0"], "--per_device_train_batch_size 0: expected at least 1"),
     (["--train_file={train}", "--bf16", "--fp16"], "--bf16 and --fp16 are both given"),
     (["--train_file={train}", "--max_seq_length=2"], "--max_seq_length 2: 3 of these tokens mark the ends"),
