@@ -117,16 +117,14 @@ def bad_inputs(runs: Runs) -> list[str]:
                     ends[script] = "trains"
                 except UserError as error:
                     ends[script] = "one line"
-                    told = told or str(error).replace(f"{folder}/", "")
+                    told = told or str(error).replace(f"{folder}/", "").replace(os.getcwd(), "…")
                 except Exception as error:  # what must not happen
                     ends[script], traced = type(error).__name__, traced + 1
         rows.append([name, *ends.values(), told if len(told) < 200 else f"{told[:197]}…"])
     logging.disable(logging.NOTSET)
     tried = sum(end != "–" for row in rows for end in row[1:4])
-    heading = (
-        f"{len(rows)} inputs, {tried} runs: {sum(r[1:4].count('one line') for r in rows)} ended with one line before a model was "
-    )
-    heading += f"loaded, {sum(r[1:4].count('trains') for r in rows)} trained as they should, {traced} ended otherwise."
+    heading = f"{len(rows)} inputs, {tried} runs: {sum(r[1:4].count('one line') for r in rows)} ended with one line, "
+    heading += f"{sum(r[1:4].count('trains') for r in rows)} trained as they should, {traced} ended otherwise."
     return [heading, "", *table(["input", "classification", "multilabel", "multiple choice", "told"], rows)]
 
 
