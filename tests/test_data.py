@@ -86,6 +86,12 @@ def test_a_lone_quotation_mark_in_tsv(tmp_path, first):
         ("a.csv.gz", b"text,label\na,1\n", "cannot read .*a.csv.gz"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "a.jsonl, line 2: not valid JSON"),
         ("a.jsonl", b'{"x": 1}\n{"x": "b"}\n', "a.jsonl, line 2, column 'x': found \"b\", but earlier rows hold numbers"),
+        ("a.jsonl", b'{"x": "b"}\n{"x": 1}\n', "a.jsonl, line 2, column 'x': found 1, but earlier rows hold texts"),
+        (
+            "a.jsonl",
+            b'{"x": [1]}\n{"x": ["b"]}\n',
+            "line 2, column 'x': found .*, but the parts of a list or object need one type",
+        ),
         ("a.jsonl", b'["a"]\n', "a.jsonl, line 1: found list, expected an object"),
         ("a.json", b'[{"text": "a"},', "a.json, line 1: not valid JSON"),
         ("a.parquet", b"PAR1nothing", "a.parquet is not a Parquet file"),

@@ -257,9 +257,12 @@ def _from_objects(path: str, rows: list[tuple[str, Any]]) -> Dataset:
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             odd = bisect.bisect_left(range(1, len(values) + 1), True, key=lambda count: not _fits(values[:count]))
             known = next((type(value).__name__ for value in values[:odd] if value is not None), None)
-            expected = f"earlier rows hold {KINDS.get(known, known)}: one column needs one type"
-            if known is None or isinstance(values[odd], int):
+            if isinstance(values[odd], int) and abs(values[odd]) >= 2**63:
                 expected = "whole numbers have 64 bits at most: write it as text"
+            elif known is None or known == type(values[odd]).__name__:
+                expected = "the parts of a list or object need one type in all rows"
+            else:
+                expected = f"earlier rows hold {KINDS.get(known, known)}: one column needs one type"
             raise UserError(
                 f"{path}, {rows[odd][0]}, column {name!r}: found {json.dumps(values[odd])[:80]}, but {expected}"
             ) from None
