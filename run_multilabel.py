@@ -20,7 +20,7 @@ from typing import Any, Literal
 from transformers.hf_argparser import HfArg
 
 from utils.arguments import FineTuningArguments, ModelArguments, SearchArguments, TextArguments, UserError
-from utils.parsing import TUNED, check_command_line, parse_arguments, parse_threshold, parse_weights
+from utils.command_line import TUNED, check_command_line, parse_arguments, parse_threshold, parse_weights
 
 SAMPLE = Path(__file__).parent / "configs" / "quickstart.yaml"
 
@@ -105,31 +105,13 @@ from transformers import (
     set_seed,
 )
 
-from utils.checkpoints import save_whole, settle_checkpoint
-from utils.cpu import keep_memory, train_seen_tokens, tune
-from utils.data import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
-from utils.data_report import NO_LIMIT, report_data
-from utils.files import read_array
-from utils.guard import Guard
-from utils.imbalance import positive_weights, prior_log_odds
-from utils.labels import UNKNOWN, describe_targets
-from utils.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
-from utils.models import (
-    check_head,
-    check_optimizer,
-    check_vocabulary,
-    load_config,
-    load_model,
-    load_tokenizer,
-    padding_collator,
-    refuse_model_of_other_script,
-    saved_label_names,
-    saved_setting,
-    sequence_length,
-    speed_up,
-    was_cut,
-)
-from utils.reporting import (
+from utils.data.files import read_array
+from utils.data.label_shapes import add_targets, find_labels
+from utils.data.labels import UNKNOWN, describe_targets, saved_label_names, saved_setting
+from utils.data.loading import encode_split, find_ids, find_text_columns, first_rows, load_splits, splits_to_use
+from utils.data.report import NO_LIMIT, report_data
+from utils.results.metrics import MultilabelMetrics, depends_on_threshold, sigmoid
+from utils.results.report import (
     Submission,
     cut_share,
     keep_evaluation,
@@ -141,12 +123,29 @@ from utils.reporting import (
     write_model_card,
     write_predictions,
 )
-from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
-from utils.sampling import complete_last_batch, longest_first, train_sampler
-from utils.search import search
-from utils.shapes import add_targets, find_labels
-from utils.thresholds import choose_thresholds, known_thresholds, save_thresholds
-from utils.throughput import Throughput, cut_batch
+from utils.results.thresholds import choose_thresholds, known_thresholds, save_thresholds
+from utils.runtime import run, set_up_logging
+from utils.search.search import search
+from utils.training.checkpoints import save_whole, settle_checkpoint
+from utils.training.cpu import keep_memory, train_seen_tokens, tune
+from utils.training.guard import Guard
+from utils.training.imbalance import positive_weights, prior_log_odds
+from utils.training.models import (
+    check_head,
+    check_optimizer,
+    check_vocabulary,
+    load_config,
+    load_model,
+    load_tokenizer,
+    padding_collator,
+    refuse_model_of_other_script,
+    sequence_length,
+    speed_up,
+    was_cut,
+)
+from utils.training.sampling import complete_last_batch, longest_first, train_sampler
+from utils.training.smoke_test import check_reload, float32_forward, prepare_smoke_test
+from utils.training.throughput import Throughput, cut_batch
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from transformers.hf_argparser import HfArg
 
 from utils.arguments import DataArguments, FineTuningArguments, ModelArguments, SearchArguments, UserError
-from utils.parsing import check_command_line, parse_arguments
+from utils.command_line import check_command_line, parse_arguments
 
 SAMPLE = Path(__file__).parent / "configs" / "everyday.yaml"
 
@@ -98,31 +98,14 @@ from transformers import (
     set_seed,
 )
 
-from utils.checkpoints import save_whole, settle_checkpoint
-from utils.choice_shapes import add_candidates, describe_targets, find_choices, flatten
-from utils.choices import ChoiceFormat
-from utils.cpu import keep_memory, train_seen_tokens, tune
-from utils.data import encode_split, find_ids, first_rows, load_splits, splits_to_use
-from utils.data_report import NO_LIMIT, report_data
-from utils.files import PLACE
-from utils.guard import Guard
-from utils.labels import UNKNOWN
-from utils.metrics import MultipleChoiceMetrics, softmax
-from utils.models import (
-    check_optimizer,
-    check_vocabulary,
-    forget_labels,
-    load_config,
-    load_model,
-    load_tokenizer,
-    padding_collator,
-    refuse_model_of_other_script,
-    saved_setting,
-    sequence_length,
-    speed_up,
-    was_cut,
-)
-from utils.reporting import (
+from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, flatten
+from utils.data.choices import ChoiceFormat
+from utils.data.files import PLACE
+from utils.data.labels import UNKNOWN, saved_setting
+from utils.data.loading import encode_split, find_ids, first_rows, load_splits, splits_to_use
+from utils.data.report import NO_LIMIT, report_data
+from utils.results.metrics import MultipleChoiceMetrics, softmax
+from utils.results.report import (
     cut_share,
     keep_evaluation,
     predict_in_order,
@@ -133,10 +116,27 @@ from utils.reporting import (
     write_model_card,
     write_predictions,
 )
-from utils.runtime import check_reload, float32_forward, prepare_smoke_test, run, set_up_logging
-from utils.sampling import complete_last_batch, longest_first, train_sampler
-from utils.search import search
-from utils.throughput import Throughput, cut_batch
+from utils.runtime import run, set_up_logging
+from utils.search.search import search
+from utils.training.checkpoints import save_whole, settle_checkpoint
+from utils.training.cpu import keep_memory, train_seen_tokens, tune
+from utils.training.guard import Guard
+from utils.training.models import (
+    check_optimizer,
+    check_vocabulary,
+    forget_labels,
+    load_config,
+    load_model,
+    load_tokenizer,
+    padding_collator,
+    refuse_model_of_other_script,
+    sequence_length,
+    speed_up,
+    was_cut,
+)
+from utils.training.sampling import complete_last_batch, longest_first, train_sampler
+from utils.training.smoke_test import check_reload, float32_forward, prepare_smoke_test
+from utils.training.throughput import Throughput, cut_batch
 
 logger = logging.getLogger(__name__)
 

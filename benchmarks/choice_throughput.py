@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import run_classification  # noqa: E402
 import run_multiple_choice as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
-from utils.choice_shapes import add_candidates, find_choices, flatten  # noqa: E402
-from utils.data import first_rows, load_splits  # noqa: E402
-from utils.parsing import parse_arguments  # noqa: E402
+from utils.command_line import parse_arguments  # noqa: E402
+from utils.data.choice_shapes import add_candidates, find_choices, flatten  # noqa: E402
+from utils.data.loading import first_rows, load_splits  # noqa: E402
 
 
 def main(argv: list[str]) -> None:

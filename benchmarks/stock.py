@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 
 class Steps(transformers.TrainerCallback):
-    """When training began, seconds of its steps as `utils.throughput.Throughput` has them, metrics of the last evaluation."""
+    """When training began, seconds of its steps as `Throughput` has them, metrics of the last evaluation."""
 
     def __init__(self):
         self.seconds, self.metrics = 0.0, {}

@@ -18,11 +18,11 @@ from transformers import AutoModelForMultipleChoice, DataCollatorForMultipleChoi
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import run_multiple_choice as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
-from utils.choice_shapes import add_candidates, find_choices, flatten  # noqa: E402
-from utils.data import load_splits  # noqa: E402
-from utils.labels import UNKNOWN  # noqa: E402
-from utils.models import load_config, load_tokenizer, sequence_length  # noqa: E402
-from utils.parsing import parse_arguments  # noqa: E402
+from utils.command_line import parse_arguments  # noqa: E402
+from utils.data.choice_shapes import add_candidates, find_choices, flatten  # noqa: E402
+from utils.data.labels import UNKNOWN  # noqa: E402
+from utils.data.loading import load_splits  # noqa: E402
+from utils.training.models import load_config, load_tokenizer, sequence_length  # noqa: E402
 
 
 def accuracy(output) -> dict[str, float]:

@@ -20,14 +20,23 @@ def imported(path, top_level_only=False):
             yield node.module
 
 
-def test_imports_go_down_only():
-    modules = {f"utils.{path.stem}": path for path in (ROOT / "utils").glob("*.py")}
-    assert SCRIPTS and modules
+WINGS = ("", "data", "training", "results", "search")  # from the ground up
+
+
+def test_imports_go_down_only_between_files_and_between_wings():
+    paths = [path for path in (ROOT / "utils").rglob("*.py") if path.name != "__init__.py"]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
+    floors = {name: WINGS.index(name.split(".")[1] if name.count(".") == 2 else "") for name in modules}
+    assert SCRIPTS and {len(set(WINGS))} == {len(set(floors.values()))}
     needs = {name: {m for m in imported(path) if m in modules} for name, path in modules.items()}
     for path in [*SCRIPTS, *modules.values()]:
         assert not any(name.startswith("run_") for name in imported(path)), path
         assert not OPTIONAL & set(imported(path, top_level_only=True)), path
     assert not needs["utils.arguments"]
+    for name, needed in needs.items():
+        assert all(floors[other] <= floors[name] for other in needed), f"{name} imports from a wing above it: {needed}"
+    for wing in WINGS[1:]:
+        assert 1 < sum(name.startswith(f"utils.{wing}.") for name in modules) <= 9, wing
     while needs:  # a module that needs none of the rest can always be taken away, or there is a circle
         free = {name for name, needed in needs.items() if not needed & set(needs)}
         assert free, f"circular imports among {sorted(needs)}"

@@ -200,7 +200,7 @@ def test_saved_model_remembers_its_pair_and_its_length(tmp_path, tiny_model):
 
 def test_flags_and_strategies_as_in_the_examples_of_hugging_face():
     from utils.arguments import ModelArguments
-    from utils.parsing import parse_arguments
+    from utils.command_line import parse_arguments
 
     def parse(*argv):
         types = (ModelArguments, run_multilabel.MultilabelArguments, run_multilabel.MultilabelTrainingArguments)
@@ -265,7 +265,7 @@ def test_new_head_learns_faster_and_a_trained_one_does_not(trained, tiny_model, 
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     from utils.arguments import ModelArguments
-    from utils.models import load_model
+    from utils.training.models import load_model
 
     for folder, saved, expected in ((tiny_model, None, {"classifier", "pooler"}), (trained[0], LABELS, set())):
         config = AutoConfig.from_pretrained(folder, num_labels=4, id2label=dict(enumerate(LABELS)))

@@ -1,0 +1,165 @@
+"""Files of every format are read as they are; what is wrong with one is said with its file and line."""
+
+import gzip
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import write_csv, write_jsonl
+from transformers import AutoTokenizer
+
+import run_classification
+from utils.arguments import TextArguments, UserError
+from utils.data.files import PLACE, columns, read_files
+from utils.data.loading import find_text_columns, split_validation
+from utils.training.sampling import EpochSampler
+
+ROWS = [{"text": "a", "n": "007"}, {"text": "NA", "n": "null"}, {"text": ' "q", \n x ', "n": "ü🙂"}]
+CELLS = [[row["text"], row["n"]] for row in ROWS]
+
+
+def make_files(folder):
+    json_path = folder / "a.json"
+    json_path.write_text(json.dumps(ROWS), encoding="utf-8")
+    nested = folder / "nested.json"
+    nested.write_text(json.dumps({"data": ROWS}), encoding="utf-8")
+    lines = folder / "lines.json"
+    lines.write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(ROWS), folder / "a.parquet")
+    files = [
+        write_csv(folder / "a.csv", ["text", "n"], CELLS),
+        write_csv(folder / "b.csv", ["text", "n"], CELLS, delimiter=";"),
+        write_csv(folder / "a.tsv", ["text", "n"], CELLS, delimiter="\t"),
+        write_jsonl(folder / "a.jsonl", ROWS),
+        *map(str, (json_path, nested, lines, folder / "a.parquet")),
+    ]
+    for path in list(files):
+        packed = path + ".gz"
+        with open(path, "rb") as file:
+            gzip.open(packed, "wb").write(file.read())
+        files.append(packed)
+    return files
+
+
+def test_every_format_gives_the_same_rows(tmp_path):
+    for path in make_files(tmp_path):
+        dataset = read_files(path)
+        assert [{name: row[name] for name in ("text", "n")} for row in dataset] == ROWS, path
+        assert columns(dataset) == ["text", "n"]
+
+
+def test_lists_globs_and_byte_order_marks(tmp_path):
+    first = tmp_path / "p1.csv"
+    first.write_bytes("\ufefftext,x\na,1\r\nb,2\r\n".encode())
+    second = write_csv(tmp_path / "p2.csv", ["text", "x"], [["c", "3"]])
+    for pattern in (f"{first},{second}", str(tmp_path / "p*.csv")):
+        dataset = read_files(pattern)
+        assert dataset["text"][:] == ["a", "b", "c"]
+        assert dataset[2][PLACE] == f"{second}, line 2"
+
+
+def test_quotation_marks_that_quote_nothing(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"open\t1\nplain\t0\nclose"\t1\n', encoding="utf-8")
+    assert read_files(str(path))["text"][:] == ['"open', "plain", 'close"']
+
+
+@pytest.mark.parametrize("first", ['"Great" product', '"open only', 'in the " middle'])
+def test_a_lone_quotation_mark_in_tsv(tmp_path, first):
+    path = tmp_path / "a.tsv"
+    path.write_text(f"text\tlabel\n{first}\t1\nplain\t0\n", encoding="utf-8")
+    assert read_files(str(path))["text"][:] == [first, "plain"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "a.csv is empty"),
+        ("a.csv", b"text,label\n", "a.csv has a header but no rows"),
+        ("a.csv", b"text,label\na,1\nb,2,3\n", "a.csv, line 3: found 3 fields, expected 2"),
+        ("a.csv", b"text,text\na,1\n", "a.csv, line 1: the column name 'text' occurs 2 times"),
+        ("a.csv", b'text,label\na,1\n"b,2\nc,3\n', "a.csv, line 3: .* is a quotation mark left open"),
+        ("a.csv", "text,label\na,1\né,2\n".encode("latin-1"), "a.csv, line 3: byte 0xe9 is not UTF-8"),
+        ("a.csv.gz", gzip.compress(b"text,label\na,1\n")[:-9], "a.csv.gz is cut short or damaged"),
+        ("a.csv.gz", b"text,label\na,1\n", "cannot read .*a.csv.gz"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', "a.jsonl, line 2: not valid JSON"),
+        ("a.jsonl", b'{"x": 1}\n{"x": "b"}\n', "a.jsonl, line 2, column 'x': found \"b\", but earlier rows hold numbers"),
+        ("a.jsonl", b'{"x": "b"}\n{"x": 1}\n', "a.jsonl, line 2, column 'x': found 1, but earlier rows hold texts"),
+        (
+            "a.jsonl",
+            b'{"x": [1]}\n{"x": ["b"]}\n',
+            "line 2, column 'x': found .*, but the parts of a list or object need one type",
+        ),
+        ("a.jsonl", b'["a"]\n', "a.jsonl, line 1: found list, expected an object"),
+        ("a.json", b'[{"text": "a"},', "a.json, line 1: not valid JSON"),
+        ("a.parquet", b"PAR1nothing", "a.parquet is not a Parquet file"),
+        ("a.xlsx", b"x", "a.xlsx: unknown format .xlsx; expected .csv"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_files(str(tmp_path / name))
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match="nope.csv does not exist"):
+        read_files(str(tmp_path / "nope.csv"))
+    with pytest.raises(UserError, match="no file matches"):
+        read_files(str(tmp_path / "nope*.csv"))
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=r"folder.csv is a folder: name a file in it, or several by a pattern such as"):
+        read_files(str(tmp_path / "folder.csv"))
+
+
+def test_text_columns(tmp_path):
+    rows = [["1", "a short one", "a title", "x"], ["2", "", "b title", "y"]]
+    splits = {"train": read_files(write_csv(tmp_path / "a.csv", ["id", "text", "title", "kind"], rows))}
+    with pytest.raises(UserError, match=r"a.csv, line 3, column 'text': the text is missing"):
+        find_text_columns(splits, TextArguments(), [])
+    assert find_text_columns(splits, TextArguments(text_column_names="title, kind"), []) == ["title", "kind"]
+    with pytest.raises(UserError, match=r"has no column 'comment'; its columns: id, text, title, kind"):
+        find_text_columns(splits, TextArguments(text_column_names="comment"), [])
+
+
+def test_validation_split_keeps_strata(tmp_path):
+    train = read_files(write_jsonl(tmp_path / "a.jsonl", [{"text": str(i)} for i in range(200)]))
+    strata = np.array([0] * 150 + [1] * 48 + [2, 3])
+    kept, held_out = split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)
+    assert sorted([*kept["text"], *held_out["text"]]) == sorted(train["text"])
+    rare = sum(150 <= int(text) < 198 for text in held_out["text"])
+    assert len(held_out) == 50 and rare == 12
+    assert split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)[1]["text"][:] == held_out["text"][:]
+
+
+def test_sampler_draws_every_row_once_and_follows_seed_and_epoch():
+    lengths = list(np.random.default_rng(0).integers(1, 60, 500)) + [0, 0, 0]
+    first, again, second = (list(EpochSampler(lengths, "group_by_length", 16, 3, lambda n=n: n)) for n in (0, 0, 1))
+    assert first == again and sorted(first) == list(range(503)) and first[-3:] == [500, 501, 502]
+    spread = [max(lengths[i] for i in first[k : k + 16]) - min(lengths[i] for i in first[k : k + 16]) for k in range(0, 480, 16)]
+    assert np.mean(spread) < 15
+    assert second != first and sorted(second) == sorted(first)
+    assert sorted(EpochSampler(lengths, "random", 16, 3, lambda: 0)) == list(range(503))
+
+
+def test_the_report_counts_what_stands_in_the_files(tmp_path, tiny_model, caplog):
+    texts = ["a kettle", "a kettle", "late money", " ", "the shop again please"]
+    header, labels = ["text", "label"], ["bad", "good", "bad", "bad", "bad"]
+    train = write_csv(tmp_path / "train.csv", header, [*zip(texts, labels, strict=True)])
+    test = write_csv(tmp_path / "test.csv", header, [["late money", "good"], ["", "bad"], ["my shop", "bad"]])
+    arguments = [f"--train_file={train}", f"--test_file={test}", "--check_data", f"--output_dir={tmp_path / 'o'}"]
+    arguments += [f"--model_name_or_path={tiny_model}", "--max_seq_length=5", "--validation_fraction=0"]
+    with pytest.raises(UserError, match=r"test.csv, line 3: the text is missing \(rows without text: 1\)"):
+        run_classification.main(arguments)
+    report = json.loads((tmp_path / "o" / "data_report.json").read_text())
+    train = report["train"]
+    assert (train["rows"], train["duplicate_texts"], train["texts_of_spaces_only"], train["texts_missing"]) == (5, 1, 1, 0)
+    assert train["texts_with_contradicting_labels"] == 1 and train["labels"] == {"bad": 4, "good": 1} and train["imbalance"] == 4
+    assert train["balanced_weights"] == {"bad": 0.625, "good": 2.5}
+    lengths = [len(ids) for ids in AutoTokenizer.from_pretrained(tiny_model)(texts)["input_ids"]]
+    assert train["tokens_maximum"] == max(lengths) and train["tokens_median"] == np.median(lengths)
+    assert train["truncated_share_at_5_tokens"] == np.mean(np.array(lengths) > 5)
+    assert report["test"]["texts_missing"] == 1 and report["test"]["texts_also_in_train"] == 1
+    assert "balanced weight" in caplog.text

@@ -1,0 +1,131 @@
+"""The loss against a computation by hand, and equal however a batch is cut: 1 x 16, 4 x 4, in parts, 2 processes x 8."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import LABELS, launch, make_rows, one_hot, write_csv
+
+import run_multilabel
+from run_multilabel import multilabel_loss
+from utils.data.labels import UNKNOWN
+from utils.training.imbalance import positive_weights, prior_log_odds
+
+LOGITS = torch.tensor([[2.0, -1.0, 0.3], [-30.0, 40.0, 0.0]])
+TARGETS = torch.tensor([[1.0, 0.0, UNKNOWN], [0.0, 1.0, 0.25]])
+KNOWN = TARGETS != UNKNOWN
+
+
+def test_binary_cross_entropy_is_that_of_torch():
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    losses = multilabel_loss(LOGITS, TARGETS, "bce", weight)
+    expected = F.binary_cross_entropy_with_logits(LOGITS, TARGETS.clamp(min=0), pos_weight=weight, reduction="none")
+    torch.testing.assert_close(losses[KNOWN], expected[KNOWN])
+    assert (losses[~KNOWN] == 0).all() and (multilabel_loss(LOGITS, TARGETS)[~KNOWN] == 0).all()
+
+
+def test_label_smoothing_moves_targets_towards_one_half():
+    expected = F.binary_cross_entropy_with_logits(LOGITS, TARGETS.clamp(min=0) * 0.8 + 0.1, reduction="none")
+    torch.testing.assert_close(multilabel_loss(LOGITS, TARGETS, smoothing=0.2)[KNOWN], expected[KNOWN])
+
+
+def test_focal_and_asymmetric_by_hand():
+    p = torch.sigmoid(torch.tensor(0.3)).item()
+    logits = torch.tensor([[0.3, 0.3]])
+    focal = multilabel_loss(logits, torch.tensor([[1.0, 0.0]]), "focal")
+    np.testing.assert_allclose(focal, [[-((1 - p) ** 2) * np.log(p), -(p**2) * np.log(1 - p)]], rtol=1e-5)
+    asymmetric = multilabel_loss(logits, torch.tensor([[1.0, 0.0]]), "asymmetric")
+    shifted = p - 0.05
+    np.testing.assert_allclose(asymmetric, [[-(1 - p) * np.log(p), -(shifted**4) * np.log(1 - shifted)]], rtol=1e-5)
+    assert multilabel_loss(torch.tensor([[-4.0]]), torch.zeros(1, 1), "asymmetric").item() == 0  # inside the margin
+
+
+@pytest.mark.parametrize("kind", ["bce", "focal", "asymmetric"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_loss_is_float32_and_finite_in_every_precision(kind, dtype):
+    logits = torch.tensor([[60.0, -60.0, 0.1]], dtype=dtype, requires_grad=True)
+    loss = multilabel_loss(logits, torch.tensor([[0.0, 1.0, UNKNOWN]]), kind).sum()
+    loss.backward()
+    assert loss.dtype == torch.float32 and torch.isfinite(loss) and torch.isfinite(logits.grad).all()
+
+
+def test_weights_and_prior_follow_the_known_cells():
+    targets = np.array([[1, 0], [1, UNKNOWN], [0, 0], [0, UNKNOWN], [0, 1]], np.float32)
+    torch.testing.assert_close(positive_weights("balanced", targets), torch.tensor([1.5, 2.0]))
+    torch.testing.assert_close(positive_weights("sqrt", targets), torch.tensor([1.5, 2.0]).sqrt())
+    torch.testing.assert_close(positive_weights("3", targets), torch.tensor([3.0, 3.0]))
+    assert positive_weights("none", targets) is None
+    expected = torch.tensor([2.5 / 3.5, 1.5 / 2.5]).log()
+    torch.testing.assert_close(prior_log_odds(targets, None), expected)
+    torch.testing.assert_close(prior_log_odds(targets, torch.tensor([2.0, 1.0])), expected + torch.tensor([2.0, 1.0]).log())
+
+
+def write_masked_rows(path):
+    """72 rows, so that the last of the steps of 16 is half a batch, with cells unknown here and there."""
+    rows = []
+    for number, row in enumerate(make_rows(72, 5)):
+        cells = one_hot(row)
+        for column in range(4):
+            if (number + column) % 5 == 0:
+                cells[column] = -1 if number % 2 else ""
+        rows.append([row["text"], *cells])
+    return write_csv(path, ["text", *LABELS], rows)
+
+
+def steps(output):
+    history = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    return np.array([[entry["loss"], entry["grad_norm"]] for entry in history if "grad_norm" in entry])
+
+
+# processes, rows, accumulated batches, tokens at once
+SHAPES = {"1 x 16": (1, 16, 1, 0), "4 x 4": (1, 4, 4, 0), "1 x 16 in parts": (1, 16, 1, 40), "2 processes x 8": (2, 8, 1, 30)}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--loss=bce"],
+        ["--loss=bce", "--pos_weight=balanced", "--label_smoothing_factor=0.1"],
+        ["--loss=focal", "--pos_weight=sqrt"],
+        ["--loss=asymmetric"],
+    ],
+)
+def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_model, extra):
+    train = write_masked_rows(tmp_path / "train.csv")
+    found = {}
+    for name, (processes, rows, accumulated, tokens) in SHAPES.items():
+        output = tmp_path / name.replace(" ", "")
+        arguments = [
+            f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", *extra, "--fp16=False",
+            f"--per_device_train_batch_size={rows}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
+            "--validation_fraction=0", "--num_train_epochs=2", "--learning_rate=1e-4", "--max_grad_norm=0",
+            f"--max_tokens_per_batch={tokens}",
+        ]  # fmt: skip
+        if processes == 1:
+            run_multilabel.main(arguments)
+        else:
+            launch("torchrun", "--nproc_per_node", str(processes), "run_multilabel.py", *arguments)
+        found[name] = steps(output)
+    assert found["1 x 16"].shape == (10, 2)
+    for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
+        np.testing.assert_allclose(found[name], found["1 x 16"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)
+
+
+def test_two_processes_give_the_metrics_and_predictions_of_one(tmp_path, tiny_model):
+    train, test = write_masked_rows(tmp_path / "train.csv"), tmp_path / "test.csv"
+    write_csv(test, ["text", *LABELS], [[r["text"], *one_hot(r)] for r in make_rows(37, 6)])
+    arguments = [
+        f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--validation_file={test}", f"--test_file={test}",
+        "--fp16=False", "--num_train_epochs=2", "--learning_rate=1e-4", "--per_device_eval_batch_size=8",
+    ]  # fmt: skip
+    one = run_multilabel.main([*arguments, f"--output_dir={tmp_path / 'one'}", "--per_device_train_batch_size=16"])
+    two = [f"--output_dir={tmp_path / 'two'}", "--per_device_train_batch_size=8"]
+    launch("torchrun", "--nproc_per_node", "2", "run_multilabel.py", *arguments, *two)
+    results = json.loads((tmp_path / "two" / "all_results.json").read_text())
+    for name in ("eval_loss", "predict_loss", "eval_roc_auc_macro", "predict_average_precision_macro", "predict_f1_macro"):
+        assert results[name] == pytest.approx(one[name], abs=1e-6), name
+    first, second = (np.genfromtxt(tmp_path / n / "predictions.csv", delimiter=",", skip_header=1)[:, :5] for n in ("one", "two"))
+    np.testing.assert_allclose(first, second, atol=1e-6)

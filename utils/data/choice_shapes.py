@@ -1,0 +1,280 @@
+"""Recognise the shape of multiple-choice data, and name the script that other shapes belong to."""
+
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from datasets import ClassLabel, Dataset
+
+from utils.arguments import DataArguments, TextArguments, UserError, shorten
+from utils.data.choices import ChoiceFormat, find_answer_kind
+from utils.data.classes import written_labels
+from utils.data.files import PLACE, columns, file_of
+from utils.data.label_shapes import CHOICE_COLUMN, LABEL_NAMES, is_cell_column
+from utils.data.labels import UNKNOWN, natural_order
+from utils.data.loading import find_text_columns, require_columns, split_validation
+
+logger = logging.getLogger(__name__)
+
+CONTEXT_NAMES = ("context", "sent1", "ctx", "article", "passage", "premise", "goal", "paragraph", "support", "sentence", "text")
+CONTEXT_NAMES += ("flores_passage", "prompt")
+QUESTION_NAMES = ("question", "question_stem", "stem", "sent2", "query")
+CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices_text", "endings", "options", "candidates")
+CHOICE_LISTS += ("options_text", "candidates_text")
+LETTER = re.compile(r"^()([A-Z])$")  # columns A, B, C…
+ANSWER_NAMES = ("label", "labels", "answerKey", "answer_key", "answer", "correct_answer", "correct", "gold", "target")
+ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
+
+
+def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
+    """Return the splits with a nested column such as `question: {stem, choices}` as `question_stem` and `question_choices`.
+
+    (`Dataset.flatten` of datasets 5.2 loses the new columns when rows are iterated.)
+    """
+    result = {}
+    for split_name, split in splits.items():
+        while nested := [name for name in columns(split) if isinstance(split.features[name], dict)]:
+            values = split[nested[0]][:]
+            parts = split.features[nested[0]]
+            split = split.remove_columns(nested[0])
+            for part in parts:
+                split = split.add_column(f"{nested[0]}_{part}", [value and value.get(part) for value in values])
+        result[split_name] = split
+    return result
+
+
+def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceFormat | None) -> ChoiceFormat:
+    """Return where the parts of a row stand: as the options name them, as the saved model was trained, or as found.
+
+    `args` has context_column_name, question_column_name, choice_column_names, label_column_name, label_descriptions and
+    allow_equal_candidates.
+
+    Raises:
+        UserError: no candidates or no text, or the shape of another script's data.
+    """
+    if args.label_descriptions or (saved and saved.descriptions and "train" not in splits):
+        return _find_described(splits, args, saved)
+    first = next(iter(splits.values()))
+    every = list(dict.fromkeys(name for split in splits.values() for name in columns(split)))
+    choices = _named(first, args.choice_column_names, "--choice_column_names") or _find_candidates(first, every, saved)
+    context, question = _find_context(first, args, choices, saved)
+    taken = {context, question, *choices}
+    usual = [name for name in ANSWER_NAMES if name in every and name not in taken]
+    if saved and saved.answer in every:
+        usual = [saved.answer]
+    elif saved and set(splits) == {"test"}:
+        usual = []
+    answer = args.label_column_name or next(iter(usual), None)
+    found = ChoiceFormat(context, question, choices, answer)
+    for name, split in splits.items():
+        require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
+        if len(choices) == 1:
+            require_columns(split, choices, "--choice_column_names")
+        _require_texts(split, context, args.check_data)
+        if name != "test":
+            require_columns(split, [answer or "label"], "--label_column_name")
+    if "train" in splits:
+        _refuse_fixed_candidates(splits["train"], found)
+    known = next((split for split in splits.values() if found.labelled(split)), None)
+    if known is None:
+        if set(splits) != {"test"}:
+            raise UserError(f"{first[0][PLACE]} and all other rows: no answer in column {answer!r}")
+        return replace(found, answer=None)
+    return replace(found, answer_kind=find_answer_kind(known, found, saved.answer_kind if saved else None))
+
+
+def _find_context(
+    dataset: Dataset, args: DataArguments, choices: list[str], saved: ChoiceFormat | None
+) -> tuple[str, str | None]:
+    """Return the columns of the context and of the question, which is None where there is one text only."""
+    free = [name for name in columns(dataset) if name not in choices]
+    context = _one(dataset, args.context_column_name, "--context_column_name")
+    question = _one(dataset, args.question_column_name, "--question_column_name")
+    unnamed = args.context_column_name is None and args.question_column_name is None
+    if unnamed and saved and {saved.context, saved.question} <= {*free, None}:
+        return saved.context, saved.question
+    context = context or next((name for name in CONTEXT_NAMES if name in free and name != question), None)
+    if args.question_column_name is None:
+        question = next((name for name in QUESTION_NAMES if name in free and name != context), None)
+    context, question = (context, question) if context else (question, None)
+    if context is None:
+        raise UserError(
+            f"no context or question among {', '.join(columns(dataset))}: name the column with --context_column_name, and a "
+            f"second one with --question_column_name"
+        )
+    if context == question or {context, question} & set(choices):
+        raise UserError(f"context {context!r}, question {question!r} and candidates {', '.join(choices)}: name different columns")
+    return context, question
+
+
+def _named(dataset: Dataset, option: str | None, name: str) -> list[str]:
+    """Return the columns of an option; of a nested one, `question` or `question.stem`, the part that holds the texts."""
+    wanted = [part.strip() for part in option.split(",")] if option else []
+    available = columns(dataset)
+    found = []
+    for column in wanted:
+        nested = [column.replace(".", "_")] + [f"{column}{part}" for part in ("_text", "_stem", "_choices_text", "_choices")]
+        found.append(next((candidate for candidate in (column, *nested) if candidate in available), column))
+    require_columns(dataset, found, name)
+    return found
+
+
+def _one(dataset: Dataset, option: str | None, name: str) -> str | None:
+    found = _named(dataset, option, name)
+    if len(found) > 1:
+        raise UserError(f"{name} {option}: expected one column; a second text is named with --question_column_name")
+    return found[0] if found else None
+
+
+def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | None) -> list[str]:
+    """Return the column of lists, or the numbered columns of all splits (`every`), that hold the candidates."""
+    stems: dict[str, list[str]] = {}
+    for name in every:
+        if match := CHOICE_COLUMN.match(name) or LETTER.match(name):
+            stems.setdefault(match[1], []).append(name)
+    if "A" not in stems.get("", ["A"]):
+        del stems[""]
+    available = columns(dataset)
+    if saved and saved.choices and set(saved.choices) <= set(available):
+        more = next((names for names in stems.values() if set(saved.choices) <= set(names)), saved.choices)
+        return natural_order(set(more)) if len(more) > len(saved.choices) else saved.choices
+    lists = [name for name in CHOICE_LISTS if name in available]
+    if lists:
+        return lists[:1]
+    numbered = max(stems.values(), key=len, default=[])
+    if len(numbered) > 1:
+        return natural_order(set(numbered))
+    cells = [name for name in available if is_cell_column(dataset, name) and name not in ("id", "index", "idx", *ANSWER_NAMES)]
+    if len(cells) > 1:
+        raise UserError(
+            f"no candidates among {shorten(available)}, but {len(cells)} columns of 0 and 1: any number of labels a text; use "
+            f"run_multilabel.py --label_column_names {','.join(cells[:20])}"
+        )
+    message = (
+        f"no candidates among {', '.join(available)}: if each row has candidates of its own, name the column of lists, or one "
+        f"column a candidate joined by commas, with --choice_column_names"
+    )
+    label = next((name for name in (*LABEL_NAMES, *ANSWER_NAMES) if name in available), None)
+    if label and isinstance(dataset[0][label], list):
+        message += f"; a text and any number of labels: use run_multilabel.py --label_column_names {label}"
+    elif label:
+        message += (
+            f"; a text and a label from a fixed set is sequence classification: use run_classification.py "
+            f"--label_column_name {label} (or tell each label in a sentence: --label_descriptions)"
+        )
+    raise UserError(message)
+
+
+def _require_texts(split: Dataset, column: str, may_be_missing: bool) -> None:
+    for row, value in enumerate(split[column][:]):
+        if (not value and value != 0 and not may_be_missing) or isinstance(value, (list, dict)):
+            found = "the text is missing; fill or drop the row" if not value else f"found {str(value)[:60]}, expected a text"
+            raise UserError(f"{split[row][PLACE]}, column {column!r}: {found}")
+
+
+def _refuse_fixed_candidates(train: Dataset, found: ChoiceFormat) -> None:
+    """Raise a `UserError` naming run_classification.py if every row has the same candidates."""
+    candidates, _ = found.candidates(train)
+    kinds = {tuple(sorted(row)) for row in candidates}
+    if len(kinds) == 1 and len(candidates) > 1:
+        texts = ",".join(filter(None, (found.context, found.question)))
+        raise UserError(
+            f"{file_of(train)}"
+            f": every row has the same {len(candidates[0])} candidates ({shorten(candidates[0])}): a text and one label from a "
+            f"fixed set is sequence classification, which reads each text once instead of {len(candidates[0])} times; use "
+            f"run_classification.py --text_column_names {texts} --label_column_name {found.answer} "
+            f"(to tell the labels in sentences instead: --label_descriptions)"
+        )
+
+
+def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceFormat | None) -> ChoiceFormat:
+    """Return the format of single-label data whose labels are told in sentences."""
+    first = next(iter(splits.values()))
+    descriptions = read_descriptions(args.label_descriptions) if args.label_descriptions else saved.descriptions
+    usual = (*([saved.answer] if saved else []), *LABEL_NAMES, *ANSWER_NAMES)
+    label = args.label_column_name or next((name for name in usual if name in columns(first)), None)
+    if label is None and set(splits) != {"test"}:
+        raise UserError(f"no label column among {', '.join(columns(first))}: name it with --label_column_name")
+    if args.context_column_name or not (saved and saved.descriptions):
+        text_args = TextArguments(text_column_names=args.context_column_name)
+        texts = find_text_columns(splits, text_args, [label] if label else [])
+    else:
+        texts = [saved.context, *([saved.question] if saved.question else [])]
+        for split in splits.values():
+            require_columns(split, texts, "--context_column_name")
+    context, question = (*texts, args.question_column_name)[:2]
+    for name, split in splits.items():
+        if label and name != "test":
+            require_columns(split, [label], "--label_column_name")
+    return ChoiceFormat(context, question, [], label, "key", descriptions)
+
+
+def read_descriptions(path: str) -> list[list[str]]:
+    """Return [label, sentence] pairs from a YAML or JSON file, in its order; labels are what is written there.
+
+    Raises:
+        UserError: the file cannot be read, or does not map at least two labels to different sentences.
+    """
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # `yes` and `007` stay texts
+    except OSError as error:
+        raise UserError(f"cannot read --label_descriptions {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--label_descriptions {path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or len(content) < 2 or not all(isinstance(v, str) and v.strip() for v in content.values()):
+        raise UserError(f"--label_descriptions {path}: expected a line a label, such as `refund: The customer wants money`")
+    if len(set(content.values())) < len(content):
+        raise UserError(f"--label_descriptions {path}: two labels have the same sentence")
+    return [[label, text] for label, text in content.items()]
+
+
+def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
+    """Return the splits with the columns context, question ("" for none), candidates, and labels, the right position.
+
+    A test split may have no labels. Rows of training and validation data whose answer is unknown are set aside. Splits
+    validation data off the training data where it is wanted and there is none.
+    """
+    logger.info("%s", found)
+    result = {}
+    for name, split in splits.items():
+        if found.descriptions and isinstance(split.features.get(found.answer), ClassLabel):
+            names = written_labels(split, found.answer)
+            split = split.remove_columns(found.answer).add_column(found.answer, names)
+        labels = found.targets(split, args.allow_equal_candidates) if name != "test" or found.labelled(split) else None
+        candidates, _ = found.candidates(split)
+        parts = {
+            "context": ["" if text is None else str(text) for text in split[found.context][:]],
+            "question": [str(text or "") for text in split[found.question][:]] if found.question else [""] * len(split),
+            "candidates": candidates,
+        }
+        if labels is not None:
+            parts["labels"] = labels.tolist()
+        split = split.remove_columns([column for column in split.column_names if column in (*parts, "labels")])
+        for column, values in parts.items():
+            split = split.add_column(column, values)
+        if labels is not None and name != "test" and (labels == UNKNOWN).any():
+            logger.info("%s: %s rows without a sure answer are set aside", name, f"{(labels == UNKNOWN).sum():,}")
+            split = split.select(np.flatnonzero(labels != UNKNOWN))
+            if not len(split):
+                raise UserError(f"{splits[name][0][PLACE]} and all other rows of the {name} data: no answer is known")
+        result[name] = split
+        if name == "train" and args.validation_fraction and "validation" not in splits:
+            result["train"], result["validation"] = split_validation(split, args, np.array(split["labels"]), seed)
+    if args.shuffle_choices and "train" in result:
+        result["train"] = result["train"].map(_shuffle, with_indices=True, fn_kwargs={"seed": seed}, desc="Shuffling candidates")
+    return result
+
+
+def _shuffle(row: dict, index: int, seed: int) -> dict:
+    order = np.random.default_rng((seed, index)).permutation(len(row["candidates"])).tolist()
+    return {"candidates": [row["candidates"][i] for i in order], "labels": order.index(row["labels"])}
+
+
+def describe_targets(targets: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """Return what `--check_data` says of the positions [rows] of right candidates, each under its name."""
+    counts = np.bincount(targets[targets != UNKNOWN], minlength=len(names)).tolist()
+    return {"labels": dict(zip(names, counts, strict=True)), "rows_without_label": int((targets == UNKNOWN).sum())}

@@ -1,0 +1,273 @@
+"""Load the splits, find their columns, and check that every row has a text."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.fingerprint import Hasher, generate_random_fingerprint
+from sklearn.model_selection import train_test_split
+
+from utils.arguments import DataArguments, TextArguments, UserError
+from utils.data.files import PLACE, columns, file_of, matching, read_files
+
+logger = logging.getLogger(__name__)
+
+TEXT_NAMES = ("text", "comment_text", "sentence", "comment", "content", "body", "review", "tweet", "message", "question")
+PAIR_NAMES = (("sentence1", "sentence2"), ("question1", "question2"), ("premise", "hypothesis"), ("question", "sentence"))
+PAIR_NAMES += (("text1", "text2"), ("text_a", "text_b"), ("sentence_1", "sentence_2"), ("text", "text_pair"))
+VALIDATION_NAMES = ("validation", "validation_matched", "valid", "val", "dev")
+TEST_NAMES = ("test", "test_matched")
+ROWS_WORTH_KEEPING = 5000
+
+
+def load_splits(args: DataArguments) -> dict[str, Dataset]:
+    """Return the given splits, a subset of train, validation and test, each with the hidden column `PLACE`.
+
+    Raises:
+        UserError: no data, or a file that is missing, empty, unreadable or malformed; names the file and the line.
+    """
+    if args.dataset_name:
+        return _load_named(args)
+    files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
+    splits = {name: read_files(pattern) for name, pattern in files.items() if pattern}
+    if not splits:
+        raise UserError(
+            "no data: give --train_file, --test_file or --dataset_name, or --smoke_test (no options at all run the sample; its "
+            "file in configs/ may be followed by options)"
+        )
+    for name, split in splits.items():
+        logger.info("%s: %s rows from %s; columns: %s", name, f"{len(split):,}", files[name], ", ".join(columns(split)))
+    return splits
+
+
+def splits_to_use(splits: dict[str, Dataset], asked: list[str], args: DataArguments) -> dict[str, Dataset]:
+    """Return the splits that take part: all, or those `asked` for with --do_train, --do_eval, --do_predict.
+
+    Where evaluation is not asked for, no validation data is split off either.
+
+    Raises:
+        UserError: a split is asked for that there is no data for; a file is training and test data.
+    """
+    if not asked:
+        _check_same_files(splits, args)
+        return splits
+    for name, option in (("train", "--do_train"), ("test", "--do_predict")):
+        if name in asked and name not in splits:
+            raise UserError(f"{option} needs {name} data: give --{name}_file, or a dataset with that split")
+    if "validation" not in asked:
+        args.validation_fraction = 0.0
+    if "validation" in asked and "train" not in asked and "validation" not in splits:
+        raise UserError("--do_eval needs validation data: give --validation_file, or a dataset with that split")
+    used = {name: split for name, split in splits.items() if name in asked}
+    _check_same_files(used, args)
+    return used
+
+
+def _check_same_files(splits: dict[str, Dataset], args: DataArguments) -> None:
+    """Warn of a file that is training and validation data. Raises a `UserError` for one that is training and test data."""
+    if "train" not in splits or args.smoke_test or args.dataset_name:
+        return
+    training = set(map(os.path.realpath, matching(args.train_file)))
+    both = {
+        name: [path for path in matching(pattern) if os.path.realpath(path) in training]
+        for name, pattern in (("validation", args.validation_file), ("test", args.test_file))
+        if name in splits and pattern
+    }
+    if args.validation_file and args.test_file and {"validation", "test"} <= splits.keys():
+        shared = set(map(os.path.realpath, matching(args.validation_file))) & set(map(os.path.realpath, matching(args.test_file)))
+        if shared:
+            logger.warning("%s is validation and test data: what is chosen by its scores is judged by them", shared.pop())
+    if both.get("validation"):
+        logger.warning("%s is training and validation data: its scores say nothing of other texts", both["validation"][0])
+    if both.get("test"):
+        raise UserError(
+            f"{both['test'][0]} is training and test data, whose scores would say nothing: name another --test_file; to predict "
+            f"training rows run again with the trained model as --model_name_or_path and --test_file alone"
+        )
+
+
+def first_rows(splits: dict[str, Dataset], args: DataArguments, seed: int) -> dict[str, Dataset]:
+    """Return the splits cut to --max_train_samples, --max_eval_samples and --max_predict_samples."""
+    if args.shuffle_train_dataset and "train" in splits:
+        splits = {**splits, "train": splits["train"].shuffle(seed=seed)}
+    limits = {"train": args.max_train_samples, "validation": args.max_eval_samples, "test": args.max_predict_samples}
+    return {name: split.select(range(min(len(split), limits[name] or len(split)))) for name, split in splits.items()}
+
+
+def _load_named(args: DataArguments) -> dict[str, Dataset]:
+    try:
+        if any(Path(args.dataset_name, name).is_file() for name in ("state.json", "dataset_dict.json")):
+            loaded = load_from_disk(args.dataset_name)  # a folder written by `save_to_disk`
+        else:
+            loaded = load_dataset(args.dataset_name, args.dataset_config_name)
+    except (DatasetNotFoundError, DatasetGenerationError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot load --dataset_name {args.dataset_name}: {' '.join(str(error).split())}") from error
+    loaded = loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
+    found = {"train": ("train",), "test": TEST_NAMES, "validation": VALIDATION_NAMES}
+    splits, removed = {}, (args.remove_splits or "").split(",")
+    for name, candidates in found.items():
+        source = next((candidate for candidate in candidates if candidate in loaded), None)
+        if source and source not in removed:
+            places = [f"{args.dataset_name}[{source}], index {row}" for row in range(len(loaded[source]))]
+            splits[name] = loaded[source].add_column(PLACE, places)
+            logger.info("%s: %s rows; columns: %s", name, f"{len(splits[name]):,}", ", ".join(columns(splits[name])))
+    if not splits:
+        raise UserError(f"{args.dataset_name} has no train, validation or test split; its splits: {', '.join(loaded)}")
+    return splits
+
+
+def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
+    """Raise a `UserError` that lists the columns there are if one of `names` is not among them."""
+    for name in names:
+        if name not in columns(dataset):
+            raise UserError(
+                f"{file_of(dataset)} has no column {name!r}; its columns: {', '.join(columns(dataset))}; see {option}"
+            )
+
+
+def find_text_columns(
+    splits: dict[str, Dataset], args: TextArguments, taken: list[str], saved: list[str] | None = None
+) -> list[str]:
+    """Return the one or two text columns: those named, those `saved` with the model, or the likeliest not `taken`.
+
+    Raises:
+        UserError: a named column that some split lacks, no text column at all, or a row without text.
+    """
+    first = next(iter(splits.values()))
+    if args.text_column_names:
+        names = [name.strip() for name in args.text_column_names.split(",")]
+        if len(names) > 2 and args.text_column_delimiter is None:
+            raise UserError(
+                f"--text_column_names {args.text_column_names}: expected one column, or two for a pair; to join several into one "
+                f"text add --text_column_delimiter ' '"
+            )
+    elif saved and (len(saved) > 1 or set(saved) <= set(columns(first))):
+        names = saved
+        logger.info("text columns: %s (as the model was trained; --text_column_names to change)", ", ".join(names))
+    else:
+        free = [name for name in columns(first) if name not in taken and _is_text(first, name)]
+        named = [name for name in TEXT_NAMES if name in free]
+        pairs = [pair for pair in PAIR_NAMES if set(pair) <= set(free)]
+        if not free:
+            raise UserError(
+                f"no column of texts among {', '.join(columns(first))}: name one with --text_column_names (numbers are then "
+                f"read as they are written)"
+            )
+        sample = first.select(range(min(100, len(first))))
+        likeliest = named[:1] or [max(free, key=lambda name: sum(len(value or "") for value in sample[name]))]
+        names = list(pairs[0]) if pairs else likeliest
+        kind = "pair of text columns" if pairs else "text column"
+        logger.info("%s: %s (found; --text_column_names to change)", kind, ", ".join(names))
+    if set(names) & set(taken):
+        raise UserError(f"--text_column_names {','.join(names)}: {(set(names) & set(taken)).pop()!r} is a label column")
+    for split in splits.values():
+        require_columns(split, names, "--text_column_names")
+        for name in names:
+            for row, value in enumerate(split[name][:]):
+                if (value is None or value == "") and not args.check_data:  # which counts them
+                    raise UserError(f"{split[row][PLACE]}, column {name!r}: the text is missing; fill or drop the row")
+                if isinstance(value, (list, dict)):
+                    raise UserError(f"{split[row][PLACE]}, column {name!r}: found {str(value)[:60]}, expected a text")
+    return names
+
+
+def _is_text(dataset: Dataset, name: str) -> bool:
+    return getattr(dataset.features[name], "dtype", None) in ("string", "large_string")
+
+
+def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list]:
+    """Return the name and the values of what identifies the test rows: a column (that named, or `id`), or row numbers."""
+    if "test" not in splits:
+        return "row", []
+    test = splits["test"]
+    if args.id_column_name:
+        require_columns(test, [args.id_column_name], "--id_column_name")
+    elif "id" not in columns(test):
+        return "row", list(range(len(test)))
+    elif not args.id_column_name:
+        logger.info("id column: id (found; --id_column_name to change)")
+    name = args.id_column_name or "id"
+    return name, test[name][:]
+
+
+def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, seed: int) -> tuple[Dataset, Dataset]:
+    """Split validation rows off the training set, each of the `strata` ([rows] of any kind) in proportion."""
+    if len(train) < 2:
+        raise UserError("the training data has one row with a label: too few to split validation data off; see --validation_file")
+    kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be divided: such rows share one
+    size = max(round(len(train) * args.validation_fraction), 1)
+    stratify = codes if min(size, len(train) - size) >= len(kinds) and (np.bincount(codes + 1)[:1] != 1).all() else None
+    kept, held_out = train_test_split(np.arange(len(train)), test_size=size, random_state=seed, stratify=stratify)
+    logger.info("validation: %d rows split off the training data (--validation_fraction %g)", size, args.validation_fraction)
+    return train.select(np.sort(kept)), train.select(np.sort(held_out))
+
+
+class _HashingFile(io.RawIOBase):
+    """A file to write into, of which only the hash remains."""
+
+    def __init__(self):
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content) -> int:
+        self.digest.update(content)
+        return len(content)
+
+
+def describe_data(split: Dataset) -> str:
+    """Return the number of rows and a hash of their content, by which a run that goes on knows its data."""
+    file = _HashingFile()
+    table = split.select_columns(sorted(columns(split))).with_format("arrow")[:].replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(pa.PythonFile(file, mode="w"), table.schema) as stream:
+        stream.write_table(table)
+    return f"{len(split):,} rows {file.digest.hexdigest()[:8]}"
+
+
+def encode_split(name: str, split: Dataset, encode: Callable[[dict], dict], args: DataArguments) -> Dataset:
+    """Return the tokens of a split and its labels, by `encode`, a batch of rows at a time.
+
+    Those of many rows are kept in the cache of datasets; the next run with the same data, tokenizer and length reads them there.
+    """
+    file, fingerprint = None, generate_random_fingerprint()  # to hash a tokenizer takes longer than to encode a few rows
+    if len(split) >= ROWS_WORTH_KEEPING:
+        fingerprint = Hasher.hash((split._fingerprint, encode))
+        folder = Path(datasets.config.HF_DATASETS_CACHE, "encoded")
+        with contextlib.suppress(OSError):  # a cache that cannot be written to is none
+            folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            file = str(folder / f"{fingerprint}.arrow")
+    mapped = partial(
+        split.map,
+        encode,
+        batched=True,
+        num_proc=args.preprocessing_num_workers,
+        remove_columns=[column for column in split.column_names if column not in ("labels", PLACE)],
+        cache_file_name=file,
+        keep_in_memory=file is None,
+        new_fingerprint=fingerprint,
+        desc=f"Tokenizing {name}",
+    )
+    try:
+        encoded = mapped(load_from_cache_file=not args.overwrite_cache)
+    except (pa.ArrowException, OSError) as error:
+        if file is None or not Path(file).is_file():
+            raise
+        logger.warning("%s: what was kept in %s cannot be read (%s): tokenizing anew", name, file, " ".join(str(error).split()))
+        encoded = mapped(load_from_cache_file=False)
+    if any(encoded["cut"][:]):
+        share, length = 100 * np.mean(encoded["cut"][:]), max(encoded["length"][:])
+        logger.info("%s: %.1f %% of the rows are cut to %d tokens (--max_seq_length)", name, share, length)
+    return encoded

@@ -1,0 +1,260 @@
+"""`evaluate.Metric` subclasses over scikit-learn: no script is fetched, so they work offline."""
+
+import datasets
+import evaluate
+import numpy as np
+from scipy import special, stats
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    label_ranking_average_precision_score,
+    log_loss,
+    matthews_corrcoef,
+    mean_squared_error,
+    precision_recall_fscore_support,
+    r2_score,
+    roc_auc_score,
+)
+
+from utils.data.labels import UNKNOWN
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities in float64: in float32 all logits above 17 become the same 1.0, and ties spoil a ranking."""
+    return special.expit(np.asarray(logits, np.float64))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of logits [rows, classes] in float64."""
+    return special.softmax(np.asarray(logits, np.float64), axis=1)
+
+
+def depends_on_threshold(name: str) -> bool:
+    """Return whether a metric is one of decisions, not of probabilities, and not of those at a threshold of 0.5."""
+    name = name.removeprefix("eval_")
+    return not name.startswith(("loss", "log_loss", "roc_auc", "average_precision")) and not name.endswith("_at_0.5")
+
+
+class ArrayMetric(evaluate.Metric):
+    """`evaluate.Metric` whose `compute` works on the arrays it is given; evaluate would first write them to Arrow, row by row."""
+
+    def compute(self, **arguments):
+        """Return the scores of what `_compute` takes."""
+        return self._compute(**arguments) if "predictions" in arguments else super().compute(**arguments)
+
+
+class MultilabelMetrics(ArrayMetric):
+    """Scores of independent labels.
+
+    `compute(predictions, references, label_names, thresholds, per_label=False)`:
+        predictions: probabilities [rows, labels].
+        references: targets [rows, labels]; 0.5 and above counts as positive, `UNKNOWN` cells count nowhere.
+        label_names: names of the columns.
+        thresholds: decision thresholds [labels]; a probability at or above its threshold is a positive decision.
+        per_label: whether to add each label's scores under `<label>_<score>`.
+
+    A label without positives or without negatives is left out of the macro means; `labels_left_out` counts them. A mean
+    over nothing is left out of the result.
+    """
+
+    def _info(self):
+        row = datasets.Sequence(datasets.Value("float64"))
+        return evaluate.MetricInfo(
+            description="Multi-label classification scores of scikit-learn, with unknown cells masked.",
+            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
+            inputs_description="predictions: probabilities [rows, labels]; references: targets [rows, labels]",
+            features=datasets.Features({"predictions": row, "references": row}),
+        )
+
+    def _compute(self, predictions, references, label_names, thresholds, per_label=False):
+        probabilities, targets = np.array(predictions), np.array(references)
+        known = targets != UNKNOWN
+        if not known.any():
+            return {"labels_left_out": float(len(label_names))}
+        truth, decided = known & (targets >= 0.5), known & (probabilities >= thresholds)
+        present = np.arange(len(label_names)) if len(label_names) > 1 else [1]  # one column is a binary target to scikit-learn
+        options = {"labels": present, "average": None, "zero_division": 0.0}
+        decisions = np.stack(precision_recall_fscore_support(truth, decided, **options), axis=1)
+        scores = {}
+        for column, name in enumerate(label_names):
+            scores[name] = dict(zip(("precision", "recall", "f1", "support"), decisions[column], strict=True))
+            scores[name] |= ranking_scores(truth[known[:, column], column], probabilities[known[:, column], column])
+        ranked = [score for score in scores.values() if "roc_auc" in score]
+        result = {f"{name}_macro": mean([score[name] for score in ranked]) for name in ("f1", "roc_auc", "average_precision")}
+        result["f1_micro"] = f1_score(truth[known], decided[known], zero_division=0.0)
+        support = [score["support"] for score in scores.values()]
+        result["f1_weighted"] = np.average([s["f1"] for s in scores.values()], weights=support) if sum(support) else None
+        if len(np.unique(truth[known])) == 2:
+            result["roc_auc_micro"] = roc_auc_score(truth[known], probabilities[known])
+            result["average_precision_micro"] = average_precision_score(truth[known], probabilities[known])
+        rows = known.any(axis=1)
+        result["accuracy"] = np.mean((truth == decided).all(axis=1)[rows])
+        result["accuracy_elementwise"] = np.mean((truth == decided)[known])
+        result["hamming_loss"] = 1 - result["accuracy_elementwise"]
+        both, either = (truth & decided).sum(axis=1), (truth | decided).sum(axis=1)
+        result["jaccard_samples"] = np.where(either > 0, both / np.maximum(either, 1), 1.0)[rows].mean()
+        at_half = known & (probabilities >= 0.5)
+        result["f1_micro_at_0.5"] = f1_score(truth[known], at_half[known], zero_division=0.0)
+        defined = [column for column, score in enumerate(scores.values()) if "roc_auc" in score]
+        result["f1_macro_at_0.5"] = mean(f1_score(truth, at_half, **options)[defined].tolist())
+        result["labels_left_out"] = len(scores) - len(ranked)
+        if per_label:  # a label called "average" must not replace the average precision
+            result = {f"{name}_{key}": value for name, score in scores.items() for key, value in score.items()} | result
+        return {name: float(value) for name, value in result.items() if value is not None}
+
+
+def ranking_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return one label's scores that do not depend on decisions, both arguments [rows]; none if one class is missing."""
+    if not 0 < truth.sum() < len(truth):
+        return {}
+    roc_auc, average_precision = roc_auc_score(truth, probabilities), average_precision_score(truth, probabilities)
+    return {"roc_auc": roc_auc, "average_precision": average_precision}
+
+
+def mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+class ClassificationMetrics(ArrayMetric):
+    """Scores of one class a row.
+
+    `compute(predictions, references, label_names, decided, per_label=False)`:
+        predictions: probabilities [rows, classes]; a row need not sum to 1.
+        references, decided: class ids [rows], the true and the decided ones.
+        label_names: names of the classes.
+        per_label: whether to add each class's scores under `<label>_<score>`.
+
+    Of two classes the second is the positive one: `f1`, `roc_auc` and `average_precision` are its scores. `roc_auc_macro` is
+    the mean of each class against the rest, over the classes that occur. `expected_calibration_error` has 15 bins of equal
+    width over the probability of the decided class (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+    """
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description="Classification scores of scikit-learn, and the expected calibration error.",
+            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
+            inputs_description="predictions: probabilities [rows, classes]; references: class ids [rows]",
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions, references, label_names, decided, per_label=False):
+        probabilities, truth, decided = np.array(predictions), np.array(references), np.array(decided)
+        classes = np.arange(len(label_names))
+        normalized = probabilities / probabilities.sum(axis=1, keepdims=True)
+        correct = truth == decided
+        precision, recall, f1, support = precision_recall_fscore_support(truth, decided, labels=classes, zero_division=0.0)
+        occurs = support > 0
+        result = {
+            "accuracy": correct.mean(),
+            "balanced_accuracy": recall[occurs].mean(),
+            "f1_macro": f1[occurs | np.isin(classes, decided)].mean(),
+            "f1_weighted": np.average(f1, weights=support),
+            "matthews_corrcoef": matthews_corrcoef(truth, decided) if len(np.unique([truth, decided])) > 1 else 0.0,
+            "log_loss": log_loss(truth, normalized, labels=classes),
+            "expected_calibration_error": calibration_error(normalized[np.arange(len(truth)), decided], correct),
+        }
+        areas = {c: roc_auc_score(truth == c, probabilities[:, c]) for c in classes if 0 < support[c] < len(truth)}
+        if areas:
+            result["roc_auc_macro"] = np.mean(list(areas.values()))
+        if len(classes) == 2:
+            result["f1"] = f1[1]
+            if areas:
+                result["roc_auc"] = areas[1]
+                result["average_precision"] = average_precision_score(truth, probabilities[:, 1])
+        if per_label:
+            for c, name in enumerate(label_names):
+                own = {
+                    "precision": precision[c],
+                    "recall": recall[c],
+                    "f1": f1[c],
+                    "support": support[c],
+                    "roc_auc": areas.get(c),
+                }
+                result = {f"{name}_{key}": value for key, value in own.items() if value is not None} | result
+        return {name: float(value) for name, value in result.items()}
+
+
+class RegressionMetrics(ArrayMetric):
+    """Scores of predicted numbers [rows] against true ones [rows]; without correlations where the true ones are constant.
+
+    The correlation with constant predictions is NaN.
+    """
+
+    def _info(self):
+        number = datasets.Value("float64")
+        return evaluate.MetricInfo(
+            description="Pearson and Spearman correlation of SciPy, mean squared error and R2 of scikit-learn.",
+            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
+            inputs_description="predictions, references: numbers [rows]",
+            features=datasets.Features({"predictions": number, "references": number}),
+        )
+
+    def _compute(self, predictions, references):
+        predicted, truth = np.array(predictions), np.array(references)
+        result = {"mse": mean_squared_error(truth, predicted)}
+        if len(np.unique(truth)) > 1:
+            result["r2"] = r2_score(truth, predicted)
+            constant = len(np.unique(predicted)) == 1
+            result["pearson"] = np.nan if constant else stats.pearsonr(truth, predicted).statistic
+            result["spearman"] = np.nan if constant else stats.spearmanr(truth, predicted).statistic
+        return {name: float(value) for name, value in result.items()}
+
+
+class MultipleChoiceMetrics(ArrayMetric):
+    """Scores of one right candidate a row.
+
+    `compute(predictions, references, details=False)`:
+        predictions: probabilities [rows, candidates], NaN where a row has fewer.
+        references: position of the right candidate [rows].
+        details: whether to add the accuracy by number of candidates and by position of the right one.
+
+    A number of accuracy means little without `accuracy_of_chance`, the mean of 1 / candidates, and
+    `accuracy_of_most_frequent_position`, always taking the position that is most often right in these very rows.
+    `mean_reciprocal_rank` counts a tie as lost.
+    """
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description="Accuracy, mean reciprocal rank, and what chance would give.",
+            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
+            inputs_description="predictions: probabilities [rows, candidates]; references: positions [rows]",
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions, references, details=False):
+        probabilities, truth = np.array(predictions, np.float64), np.array(references)
+        counts = (~np.isnan(probabilities)).sum(axis=1)
+        ranked = np.where(np.isnan(probabilities), -1.0, probabilities)
+        decided = ranked.argmax(axis=1)
+        correct = decided == truth
+        positions = np.arange(ranked.shape[1])
+        by_count = {count: correct[counts == count].mean() for count in np.unique(counts)}
+        result = {
+            "accuracy": correct.mean(),
+            # with one relevant candidate a row this is the mean reciprocal rank
+            "mean_reciprocal_rank": label_ranking_average_precision_score(truth[:, None] == positions, ranked),
+            "accuracy_macro_by_candidates": mean(list(by_count.values())),
+            "accuracy_of_chance": (1 / counts).mean(),
+            "accuracy_of_most_frequent_position": np.bincount(truth).max() / len(truth),
+        }
+        if details:
+            for count, accuracy in by_count.items():
+                result |= {f"candidates_{count}_accuracy": accuracy, f"candidates_{count}_support": (counts == count).sum()}
+            for position in positions:
+                here = truth == position
+                result[f"position_{position}_support"] = here.sum()
+                result[f"position_{position}_predicted"] = (decided == position).sum()
+                if here.any():
+                    result[f"position_{position}_accuracy"] = correct[here].mean()
+        return {name: float(value) for name, value in result.items()}
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """Return the mean gap between confidence and accuracy, both [rows], over bins of equal width weighted by their rows."""
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(confidence[index == b].sum() - correct[index == b].sum()) for b in range(bins)]
+    return sum(gaps) / len(confidence)

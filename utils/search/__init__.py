@@ -1,0 +1,1 @@
+"""Hyperparameter search: what is varied, where trials are kept, how one is run."""

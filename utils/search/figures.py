@@ -1,0 +1,114 @@
+"""What a hyperparameter search prints and writes: a line a trial, the best of them, search.json, figures."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils.search.study import SharedStudy, was_interrupted
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+logger = logging.getLogger(__name__)
+
+MOST_SHOWN = 10
+
+
+def print_trial(shared: SharedStudy, trial: "FrozenTrial", objective: str, trials: int, order: list[str]) -> None:
+    """Print the line of a trial that has ended; `trials` are asked for, `order` is that of the values."""
+    best = shared.best()
+    if "error" in trial.user_attrs:
+        ended = f"failed: {trial.user_attrs['error']}"
+    elif trial.state.name == "PRUNED":
+        ended = f"{objective} {trial.value:.4f}, pruned at epoch {trial.user_attrs['pruned_at_epoch']:g}"
+    else:
+        ended = f"{objective} {trial.value:.4f}"
+        if "same_as" in trial.user_attrs:
+            ended += f", the values of trial {trial.user_attrs['same_as']} again"
+    if best:
+        ended += f" (best {best[0].value:.4f}, trial {best[0].number})"
+    values = ", ".join(f"{name} {show(trial.params[name])}" for name in order if name in trial.params)
+    logger.info("[%d/%d] trial %d: %s, %.0f s: %s", len(shared.finished()), trials, trial.number, ended, seconds(trial), values)
+
+
+def print_best(shared: SharedStudy, objective: str, order: list[str]) -> None:
+    """Print the table of the best trials and what became of the others."""
+    best, ended = shared.best(), shared.finished()
+    measures = dict.fromkeys([objective, "loss"])
+    rows = [["trial", *measures, "seconds", *order]]
+    for trial in best[:MOST_SHOWN]:
+        scores = {"loss": trial.user_attrs["loss"], objective: trial.value}
+        values = [show(trial.params[name]) for name in order]
+        rows.append([str(trial.number), *(f"{scores[name]:.4f}" for name in measures), f"{seconds(trial):.0f}", *values])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    states = [trial.state.name for trial in ended]
+    interrupted = sum(map(was_interrupted, shared.trials()))
+    logger.info(
+        "\n%s: %d completed, %d pruned, %d failed%s",
+        count(len(ended), "trial"), len(best), states.count("PRUNED"), states.count("FAIL"),
+        f"; and {interrupted} interrupted" if interrupted else "",
+    )  # fmt: skip
+    for row in rows if best else []:
+        logger.info("  %s", "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def write_search(shared: SharedStudy, objective: str, output_dir: str) -> None:
+    """Write every trial that has ended to search.json."""
+    best = shared.best()
+    report = {
+        "objective": objective,
+        "direction": shared.study.direction.name.lower(),
+        "search_space": shared.study.user_attrs["begun_with"]["search_space"],
+        "best_trial": best[0].number if best else None,
+        "trials": [describe(trial) for trial in shared.trials() if trial.state.is_finished()],
+    }
+    Path(output_dir, "search.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def describe(trial: "FrozenTrial") -> dict[str, Any]:
+    entry = {
+        "number": trial.number,
+        "state": "interrupted" if was_interrupted(trial) else trial.state.name.lower(),
+        "value": trial.value,
+        "params": trial.params,
+        "seconds": round(seconds(trial), 1),
+        "evaluations": {f"epoch {step / 100:g}": value for step, value in trial.intermediate_values.items()},
+    }
+    return entry | {name: trial.user_attrs[name] for name in ("loss", "error", "same_as") if name in trial.user_attrs}
+
+
+def draw_figures(shared: SharedStudy, objective: str, output_dir: str) -> None:
+    """Draw the course of the search, the importance of each option, and all trials in parallel coordinates."""
+    completed = len(shared.best())
+    try:
+        import matplotlib
+    except ImportError:
+        logger.info("no figures of the search: matplotlib is not installed")
+        return
+    from optuna import visualization
+
+    matplotlib.use("agg")
+    figures = {"history": visualization.matplotlib.plot_optimization_history}
+    if completed > 1:
+        figures["parallel_coordinates"] = visualization.matplotlib.plot_parallel_coordinate
+        figures["importances"] = visualization.matplotlib.plot_param_importances
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls them experimental, and equal scores equal
+        for name, plot in figures.items() if completed else ():
+            figure = plot(shared.study, target_name=objective).figure
+            figure.savefig(Path(output_dir, f"search_{name}.png"), dpi=150, bbox_inches="tight")
+            matplotlib.pyplot.close(figure)
+
+
+def seconds(trial: "FrozenTrial") -> float:
+    return (trial.datetime_complete - trial.datetime_start).total_seconds()
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def show(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

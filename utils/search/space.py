@@ -1,0 +1,183 @@
+"""What a hyperparameter search varies, and the check that every combination of it can be trained."""
+
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from itertools import combinations, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from utils.arguments import DataArguments, SearchArguments, UserError
+from utils.command_line import unknown_option
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("log", "linear", "int", "choice")
+MOST_COMBINATIONS = 500  # beyond, every pair of values is checked instead of every combination
+EVERY = "every combination: "
+# A trial with another value of these would be judged on other rows, or by another measure, than the others.
+FIXED = {field.name for arguments in (DataArguments, SearchArguments) for field in fields(arguments)}
+FIXED -= {"max_seq_length", "pad_to_max_length", "max_train_samples"}
+FIXED |= {"do_train", "do_eval", "do_predict", "output_dir", "resume_from_checkpoint", "seed", "metric_for_best_model"}
+FIXED |= {"greater_is_better", "task_name", "problem_type", "label_column_name", "label_column_names", "label_delimiter"}
+# These change the scale of the loss.
+LOSS_OPTIONS = {"loss", "class_weights", "pos_weight", "label_smoothing_factor", "binary_form"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One option to vary: `values` are [low, high], both included, of a log, linear or int `kind`, or the list of a choice."""
+
+    name: str
+    kind: str
+    values: tuple
+
+    def suggest(self, trial: "Trial") -> Any:
+        if self.kind == "choice":
+            return trial.suggest_categorical(self.name, self.values)
+        if self.kind == "int":
+            return trial.suggest_int(self.name, *self.values)
+        return trial.suggest_float(self.name, *self.values, log=self.kind == "log")
+
+    def holding(self, value: Any) -> dict[str, Any]:
+        """Return {name: value} if this holds a value, as text or as such, or else {}."""
+        if self.kind == "choice":
+            return next(({self.name: own} for own in self.values if str(own) == str(value)), {})
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        inside = is_number and self.values[0] <= value <= self.values[1] and (self.kind != "int" or value == int(value))
+        return {self.name: value} if inside else {}
+
+
+def read_space(own: dict[str, dict], given: str | None, options: Iterable[str]) -> list[Parameter]:
+    """Return what to vary: `given`, a file or its text, or else the script's `own`; `options` are the names there are.
+
+    Raises:
+        UserError: an option that does not exist or must be the same in all trials, or values that are none.
+    """
+    where, space = "SEARCH_SPACE", own
+    if given is not None:
+        where = "search_space"
+        try:
+            is_file = given.endswith((".yaml", ".yml", ".json"))
+            space = yaml.safe_load(Path(given).read_text(encoding="utf-8") if is_file else given)  # JSON is YAML
+        except OSError as error:
+            raise UserError(f"--search_space: cannot read {given}: {error.strerror}") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"--search_space is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(space, dict) or not space:
+        raise UserError(f"{where}: found {space!r}, expected lines such as `learning_rate: {{log: [1e-5, 1e-3]}}`")
+    return [_read_parameter(str(name), entry, where, set(options)) for name, entry in space.items()]
+
+
+def _read_parameter(name: str, entry: Any, where: str, options: set[str]) -> Parameter:
+    if name not in options:
+        raise UserError(f"{where}: {unknown_option(f'--{name}', options)}")
+    if name in FIXED:
+        raise UserError(f"{where}: {name} must be the same in all trials, or their scores could not be compared")
+    kind, values = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (None, None)
+    if kind not in KINDS or not isinstance(values, (list, tuple)):
+        raise UserError(
+            f"{where}: {name}: found {entry!r}, expected one of {{log: [low, high]}}, {{linear: [low, high]}}, "
+            f"{{int: [low, high]}}, {{choice: [a, b, …]}}"
+        )
+    where = f"{where}: {name}: {kind}: {list(values)}"
+    if kind == "choice":  # YAML reads 1e-3, without a point, as text
+        values = [float(v) if isinstance(v, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", v) else v for v in values]
+        if not values or len(set(map(repr, values))) < len(values):
+            raise UserError(f"{where}: expected different values")
+        if not all(value is None or isinstance(value, (bool, int, float, str)) for value in values):
+            raise UserError(f"{where}: expected numbers, texts, true, false or null")
+        return Parameter(name, kind, tuple(values))
+    try:
+        low, high = map(float, values)  # YAML reads 1e-5, without a point, as text
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (low < high and math.isfinite(high - low)):
+        raise UserError(f"{where}: expected two numbers, the lower one first")
+    if kind == "log" and low <= 0:
+        raise UserError(f"{where}: expected numbers above 0")
+    if kind == "int":
+        if not (low.is_integer() and high.is_integer()):
+            raise UserError(f"{where}: expected whole numbers")
+        low, high = int(low), int(high)
+    return Parameter(name, kind, (low, high))
+
+
+def all_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
+    """Return every combination of a space without log and linear ranges, none of one with them or with very many."""
+    listed = [range(p.values[0], p.values[1] + 1) if p.kind == "int" else p.values for p in space]
+    if any(parameter.kind in ("log", "linear") for parameter in space) or math.prod(map(len, listed)) > MOST_COMBINATIONS:
+        return []
+    return [dict(zip([parameter.name for parameter in space], values, strict=True)) for values in product(*listed)]
+
+
+def choice_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
+    """Return every combination of choices, ranges at their low end.
+
+    Of more than `MOST_COMBINATIONS` every pair of values is among them, the other options at their first value.
+    """
+    first = {parameter.name: parameter.values[0] for parameter in space}
+    choices = [parameter for parameter in space if parameter.kind == "choice"]
+    groups = [choices]
+    if math.prod(len(parameter.values) for parameter in choices) > MOST_COMBINATIONS:
+        groups = list(combinations(choices, 2))
+        logger.info("search space: too many combinations to check them all; every pair of values is checked")
+    found = [
+        first | dict(zip([parameter.name for parameter in group], values, strict=True))
+        for group in groups
+        for values in product(*(parameter.values for parameter in group))
+    ]
+    return list({repr(values): values for values in found}.values())
+
+
+def check_combinations(space: list[Parameter], check: Callable[[dict[str, Any]], None]) -> None:
+    """Raise one `UserError` that names every combination of values that `check` raises one for, and why.
+
+    Checked are the combinations of choices, and both ends of each range.
+    """
+
+    def error_of(values: dict[str, Any]) -> str | None:
+        try:
+            check(values)
+        except UserError as error:
+            return str(error)
+        return None
+
+    tried = choice_combinations(space)
+    errors = [error_of(values) for values in tried]
+    reasons = _blame([parameter for parameter in space if parameter.kind == "choice"], tried, errors)
+    valid = next((values for values, error in zip(tried, errors, strict=True) if error is None), None)
+    for parameter in space if valid else ():
+        if parameter.kind != "choice":
+            error = error_of(valid | {parameter.name: parameter.values[1]})
+            reasons += [f"{parameter.name}={parameter.values[1]}: {error}"] if error else []
+    if len(reasons) == 1 and reasons[0].startswith(EVERY):
+        raise UserError(reasons[0].removeprefix(EVERY))  # of the data, or of an option that is not varied
+    if reasons:
+        raise UserError(f"the search space holds what cannot be trained; {' | '.join(reasons)}")
+
+
+def _blame(choices: list[Parameter], tried: list[dict[str, Any]], errors: list[str | None]) -> list[str]:
+    """Return the fewest values together with which nothing in `tried` is valid, and the error that most of these gave."""
+    reasons, unexplained = [], {row for row, error in enumerate(errors) if error}
+    for size in range(len(choices) + 1):
+        for group in combinations(choices, size):
+            for values in product(*(parameter.values for parameter in group)):
+                named = dict(zip([parameter.name for parameter in group], values, strict=True))
+                rows = [row for row, other in enumerate(tried) if named.items() <= other.items()]
+                if not rows or not all(errors[row] for row in rows) or not unexplained & set(rows):
+                    continue
+                error, count = Counter(errors[row] for row in rows).most_common(1)[0]
+                if 2 * count > len(rows) and (named or count == len(rows)):
+                    unexplained -= set(rows)
+                    shown = ", ".join(f"{name}={value}" for name, value in named.items())
+                    reasons.append(f"{shown}: {error}" if named else f"{EVERY}{error}")
+    return reasons

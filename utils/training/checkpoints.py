@@ -1,0 +1,319 @@
+"""Checkpoints that are whole or not there at all, and the run that one belongs to."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from transformers import Trainer, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
+
+from utils.arguments import HARMLESS, RunError, UserError, shorten
+from utils.data.loading import describe_data
+from utils.training.cpu import TOKENS_FILE, seen_tokens
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"  # in a checkpoint: the run it belongs to, and the size and hash of every other file
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# What a run leaves in --output_dir beside its checkpoints; args.yaml comes last, and tells that it is finished.
+OUTPUTS = (*WEIGHTS, "args.yaml", "config.json", "training_args.bin", TRAINER_STATE_NAME, "thresholds.json")
+OUTPUTS += ("train_results.json", "eval_results.json", "predict_results.json", "all_results.json")
+OUTPUTS += ("predictions.csv", "submission.csv")
+
+
+def describe_run(arguments: tuple, splits: dict[str, Dataset], labels: list[str]) -> dict[str, Any]:
+    """Return what a run must have in common with the run whose checkpoint it continues.
+
+    Args:
+        arguments: the run's (model, data, training) arguments; others may follow.
+        splits: of them, training and validation data are compared by a hash of their content.
+    """
+    settled = {field.name: getattr(each, field.name) for each in arguments[:3] for field in fields(each) if field.init}
+    return {
+        "options": {
+            name: json.loads(json.dumps(value, default=str))
+            for name, value in sorted(settled.items())
+            if not name.startswith(HARMLESS) and name != "token"
+        },
+        "data": {name: describe_data(split) for name, split in splits.items() if name != "test"},
+        "labels": labels,
+        "processes": arguments[2].world_size,
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return in words what differs between two runs of `describe_run`."""
+    names = sorted(before["options"] | now["options"])
+    values = {name: [run["options"].get(name) for run in (before, now)] for name in names}
+    found = [f"--{name} was {old}, is {new}" for name, (old, new) in values.items() if old != new]
+    for name in sorted(before["data"] | now["data"]):
+        old, new = (run["data"].get(name, "none") for run in (before, now))
+        if old != new:
+            found.append(f"the {name} data was {old}, is {new}")
+    if before["labels"] != now["labels"]:
+        found.append(f"the labels were {shorten(before['labels'])}, are {shorten(now['labels'])}")
+    if before["processes"] != now["processes"]:
+        found.append(f"the number of processes was {before['processes']}, is {now['processes']}")
+    return found
+
+
+def find_damage(checkpoint: Path, also_of_best: bool = True) -> str | None:
+    """Return what is missing or damaged in a checkpoint, or in the one that it names as the best so far; None if it is sound."""
+    try:
+        saved = json.loads((checkpoint / RUN_FILE).read_text(encoding="utf-8"))
+        pieces, best, only_model = saved["pieces"], saved["best"], saved["only_model"]
+    except FileNotFoundError:
+        return f"{RUN_FILE} is missing"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{RUN_FILE} is damaged"
+    if only_model:
+        return "it holds the model alone (--save_only_model)"
+    for name, (size, digest) in pieces.items():
+        piece = checkpoint / name
+        if not piece.is_file():
+            return f"{name} is missing"
+        if piece.stat().st_size != size:
+            return f"{name} has {piece.stat().st_size:,} bytes, expected {size:,}"
+        if _digest(piece) != digest:
+            return f"the content of {name} has changed since it was saved"
+    if also_of_best and best not in (None, checkpoint.name):
+        damage = find_damage(checkpoint.parent / best)
+        return damage and f"of the best weights so far, in {best}, {damage} (--resume_anyway goes on without them)"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def settle_checkpoint(arguments: tuple, splits: dict[str, Dataset], labels: list[str]) -> None:
+    """Settle from which checkpoint the training goes on, if from any: a folder or None in `resume_from_checkpoint`.
+
+    What the main process finds is what all do.
+
+    Raises:
+        UserError: the folder holds a finished run, or one of other options, data or labels; or there is no sound checkpoint.
+    """
+    args = arguments[2]
+    found: list[str | None] = [None, None]
+    if args.process_index == 0:
+        args.description = describe_run(arguments, splits, labels)
+        try:
+            found[0] = _choose(args)
+        except UserError as error:
+            found[1] = str(error)
+    if args.world_size > 1:
+        torch.distributed.broadcast_object_list(found)
+    checkpoint, error = found
+    if error:
+        raise UserError(error)
+    if checkpoint and not Path(checkpoint).is_dir():
+        raise UserError(f"{checkpoint} is not on this machine: processes of several machines need a common --output_dir")
+    args.resume_from_checkpoint = checkpoint
+
+
+def is_finished(args: TrainingArguments) -> bool:
+    """Return whether --output_dir holds a model whose training needs no more."""
+    folder = Path(args.output_dir)
+    holds_model = any((folder / name).is_file() for name in WEIGHTS)
+    return holds_model and ((folder / "args.yaml").is_file() or not sort_checkpoints(args.output_dir))
+
+
+def refuse_finished(args: TrainingArguments) -> None:
+    """Raise a `UserError` if --output_dir holds a finished run that may not be replaced."""
+    if is_finished(args) and not args.overwrite_output_dir:
+        held = "a finished run" if Path(args.output_dir, "args.yaml").is_file() else "a model"
+        raise UserError(
+            f"--output_dir {args.output_dir} holds {held}: name another one, train in its place with --overwrite_output_dir, or "
+            f"go on from its end with --resume_from_checkpoint True"
+        )
+
+
+def _choose(args: TrainingArguments) -> str | None:
+    folder, wanted = Path(args.output_dir), args.resume_from_checkpoint
+    newest_first = [Path(path) for path in reversed(sort_checkpoints(args.output_dir))]
+    if isinstance(wanted, str):
+        damage = find_damage(Path(wanted), also_of_best=not args.resume_anyway)
+        if damage:
+            raise UserError(f"--resume_from_checkpoint {wanted}: {damage}; take another checkpoint")
+        return _compare(Path(wanted), args)
+    if is_finished(args) and wanted is not True:
+        if args.overwrite_output_dir:
+            return None
+        refuse_finished(args)
+    if wanted is False or (not newest_first and not wanted):
+        return None
+    skipped = []
+    for checkpoint in newest_first:
+        damage = find_damage(checkpoint, also_of_best=not args.resume_anyway)
+        if damage is None:
+            return _compare(checkpoint, args)
+        skipped.append(f"{checkpoint.name}: {damage}")
+        args.damaged.append(str(checkpoint))
+        logger.warning("skipped %s", skipped[-1])
+    if args.overwrite_output_dir and not wanted:
+        return None
+    if not skipped:
+        raise UserError(f"--resume_from_checkpoint: there is no checkpoint in {folder}")
+    raise UserError(
+        f"{folder} holds an unfinished run without a sound checkpoint ({'; '.join(skipped)}): to train anew and replace it add "
+        f"--overwrite_output_dir"
+    )
+
+
+def _compare(checkpoint: Path, args: TrainingArguments) -> str | None:
+    """Return the checkpoint if it belongs to the run of `args`, None if that is to be replaced by another run."""
+    differing = differences(read_run(checkpoint)["run"], args.description)
+    told = "; ".join(differing)
+    if differing and not args.resume_anyway:
+        if args.overwrite_output_dir and not args.resume_from_checkpoint:
+            logger.info("%s is of a run with other options or data (%s): it is replaced", checkpoint, told)
+            return None
+        raise UserError(
+            f"{checkpoint} is of a run with other options or data: {told}; to continue it all the same add --resume_anyway, to "
+            f"train anew and replace it --overwrite_output_dir, or name another --output_dir"
+        )
+    logger.info(
+        "continuing from %s%s%s",
+        checkpoint,
+        "" if args.resume_from_checkpoint else ", left by an unfinished run (--resume_from_checkpoint False begins anew)",
+        f", although {told}" if differing else "",
+    )
+    return str(checkpoint)
+
+
+def read_run(checkpoint: str | Path) -> dict[str, Any]:
+    return json.loads(Path(checkpoint, RUN_FILE).read_text(encoding="utf-8"))
+
+
+def clear_output_dir(args: TrainingArguments) -> None:
+    """Remove the checkpoints of earlier runs in --output_dir, unless this one goes on from there, and what may be replaced."""
+    folder = Path(args.output_dir)
+    leftovers: Iterable[Path] = folder.glob(".checkpoint-*")  # of a save that did not come to its end
+    if args.resume_from_checkpoint is None:
+        leftovers = [*leftovers, *map(Path, sort_checkpoints(args.output_dir))]
+        leftovers += [folder / name for name in OUTPUTS] if (folder / "args.yaml").is_file() else []
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def save_whole(trainer: Trainer, save: Callable[[], None], **more: Any) -> None:
+    """Save a checkpoint so that it is there whole or not at all, whenever the process is killed or the disk is full.
+
+    Its files are written into a hidden folder and forced to the disk; then the folder gets its name.
+
+    Args:
+        save: `Trainer._save_checkpoint`, without arguments.
+        more: what else is to be found in `RUN_FILE`.
+
+    Raises:
+        RunError: the checkpoint cannot be written; earlier ones are untouched.
+    """
+    args, state = trainer.args, trainer.state
+    checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
+    staging = checkpoint.with_name(f".{checkpoint.name}")
+    push, args.push_to_hub = args.push_to_hub, False  # that is for the checkpoint under its own name
+    trainer._get_output_dir = lambda trial=None: str(staging)
+    try:
+        if trainer.is_world_process_zero():
+            shutil.rmtree(staging, ignore_errors=True)
+        _wait(args)
+        save()
+        if state.best_global_step:  # transformers has taken the hidden folder for it
+            best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
+            state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
+        _wait(args)  # for what the other processes write
+        if trainer.is_world_process_zero():
+            _complete(staging / checkpoint.name, trainer, more)
+            _put_in_place(staging / checkpoint.name, checkpoint)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise RunError(_not_saved(checkpoint, error)) from error
+    finally:
+        del trainer._get_output_dir
+        args.push_to_hub = push
+    _wait(args)
+    shutil.rmtree(staging, ignore_errors=True)
+    if trainer.is_world_process_zero():
+        for damaged in set(args.damaged) - {str(checkpoint)}:  # there is a sound one again
+            shutil.rmtree(damaged, ignore_errors=True)
+        args.damaged = []
+        rotate_checkpoints(args.output_dir, args.save_total_limit, state.best_model_checkpoint, use_mtime=True)
+        if push:
+            trainer._push_from_checkpoint(str(checkpoint))
+
+
+def _wait(args: TrainingArguments) -> None:
+    if args.world_size > 1:
+        torch.distributed.barrier()
+
+
+def _complete(folder: Path, trainer: Trainer, more: dict[str, Any]) -> None:
+    """Write what transformers leaves out of a checkpoint, and force all of it to the disk."""
+    trainer.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+    tokens = seen_tokens(trainer.model)
+    if tokens is not None:
+        np.save(folder / TOKENS_FILE, tokens)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    best = trainer.state.best_model_checkpoint
+    content = {
+        "run": trainer.args.description,
+        "best": best and Path(best).name,
+        "only_model": trainer.args.save_only_model,
+        "pieces": {str(path.relative_to(folder)): [path.stat().st_size, _digest(path)] for path in files},
+        **more,
+    }
+    (folder / RUN_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for path in (*files, folder / RUN_FILE, folder):
+        _force_to_disk(path)
+
+
+def _put_in_place(folder: Path, place: Path) -> None:
+    """Give a complete `folder` its name `place`, where a damaged one may stand."""
+    old = place.with_name(f".{place.name}.old")
+    if place.exists():
+        place.rename(old)
+    folder.rename(place)
+    _force_to_disk(place.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _force_to_disk(path: Path) -> None:
+    unable = contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext()  # some file systems, for a folder
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        with unable:
+            os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _not_saved(checkpoint: Path, error: Exception) -> str:
+    """Return in words that a checkpoint could not be saved, why, and what to go on from."""
+    free = shutil.disk_usage(checkpoint.parent).free
+    kept = sort_checkpoints(str(checkpoint.parent))
+    reason = re.sub(r"\s+", " ", str(error))[:200]
+    if "inline_container" in reason or "PytorchStreamWriter" in reason:  # PyTorch's words where less is written than was to be
+        reason = "a file could not be written to its end, as on a full disk"
+    return (
+        f"{checkpoint} could not be saved: {reason} ({free / 1e6:,.1f} MB are free); "
+        + (f"{kept[-1]} is whole" if kept else "there is no earlier checkpoint")
+        + ": make room, then the same command goes on from there"
+    )
