@@ -1,20 +1,19 @@
-"""Arguments that every script shares: the model, the data, and how to train."""
+"""The options that every script shares: the model, the data, how to train, and whether to search."""
 
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
-from transformers.trainer_utils import IntervalStrategy
 
 logger = logging.getLogger(__name__)
 
-# Options, by how they begin, that change nothing of what is learnt, and data files, which are known by their content.
+# Options, by how they begin, that do not change what is learnt; and the data files, which are compared by their content.
 HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_file", "test_file", "max_predict_samples", "do_")
 HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
 HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_")
@@ -22,23 +21,28 @@ HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_")
 
 
 class UserError(ValueError):
-    """A mistake in the user's data or options: one line that says what was found, what was expected, what to do."""
+    """A mistake in the user's data or options. One line says what was found, what was expected and what to do."""
 
 
 class RunError(RuntimeError):
-    """What ends a run that was rightly asked for, such as a full disk: one line that says what is kept and what to do."""
+    """A valid run that cannot go on, for example on a full disk. One line says what is kept and what to do."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the training after a step, whose checkpoint is saved; `status` is the exit status of that signal."""
+    """A signal ended the training. The checkpoint of its last step is saved; `status` is the signal's exit status."""
 
     def __init__(self, told: str, status: int):
         super().__init__(told)
         self.status = status
 
 
+# The tasks of GLUE (Wang et al. 2018, https://gluebenchmark.com) and the metric of each.
+GLUE_METRICS = {"cola": "matthews_corrcoef", "mrpc": "f1", "qqp": "f1", "stsb": "pearson"}
+GLUE_METRICS |= dict.fromkeys(("sst2", "mnli", "qnli", "rte", "wnli"), "accuracy")
+
+
 def shorten(names: list[str], limit: int = 12) -> str:
-    """Return names joined by commas, of many the first and their number."""
+    """Return names joined by commas; of many, the first few and how many there are."""
     return ", ".join(names[:limit]) + (f" … ({len(names)} in all)" if len(names) > limit else "")
 
 
@@ -48,25 +52,36 @@ def require(name: str, value, condition: Callable[..., bool], expected: str) -> 
         raise UserError(f"--{name} {value}: expected {expected}")
 
 
+def settle_glue_task(args: Any) -> None:
+    """Settle what --task_name means for the other arguments: a dataset on the Hub unless files are given, numbers for stsb."""
+    if args.task_name is None:
+        return
+    require("task_name", args.task_name, GLUE_METRICS.__contains__, f"a GLUE task, one of {', '.join(GLUE_METRICS)}")
+    if not (args.dataset_name or args.train_file or args.validation_file or args.test_file):
+        args.dataset_name, args.dataset_config_name = "nyu-mll/glue", args.task_name
+    if args.task_name == "stsb":  # its scores may be whole numbers
+        args.problem_type = args.problem_type or "regression"
+
+
 @dataclass
 class ModelArguments:
     """Which model to start from."""
 
     model_name_or_path: str | None = HfArg(
-        default=None, help="Folder or Hub name of the model to fine-tune, or of a model saved by this script to reuse."
+        default=None, help="Model to start from: a folder, or a name on the Hub. A model that this script saved can also predict."
     )
-    tokenizer_name: str | None = HfArg(default=None, help="Tokenizer folder or Hub name; unset: the model's own.")
-    config_name: str | None = HfArg(default=None, help="Config folder or Hub name; unset: the model's own.")
-    cache_dir: str | None = HfArg(default=None, help="Where files from the Hub are stored; unset: the HF cache.")
+    tokenizer_name: str | None = HfArg(default=None, help="Tokenizer: a folder, or a name on the Hub. Unset: the model's own.")
+    config_name: str | None = HfArg(default=None, help="Config: a folder, or a name on the Hub. Unset: the model's own.")
+    cache_dir: str | None = HfArg(default=None, help="Folder for files from the Hub. Unset: the HF cache.")
     model_revision: str = HfArg(default="main", help="Branch, tag or commit of the model on the Hub.")
-    token: str | None = HfArg(default=None, help="Hub token for private models; unset: the one of `hf auth login`.")
-    trust_remote_code: bool = HfArg(default=False, help="Run the model code that comes with a Hub repository.")
+    token: str | None = HfArg(default=None, help="Hub token for private models. Unset: the one from `hf auth login`.")
+    trust_remote_code: bool = HfArg(default=False, help="Allow a Hub repository to run its own model code.")
     attention_dropout: float | None = HfArg(
         default=None,
-        help="Dropout of attention weights; unset: the model's own; 0: none.",
+        help="Dropout of the attention weights. Unset: the model's own; 0: none.",
     )
     ignore_mismatched_sizes: bool = HfArg(
-        default=False, help="Replace a saved head of another width or with other labels by a new one."
+        default=False, help="Replace a saved head that has another width or other labels with a new one."
     )
 
     def __post_init__(self):
@@ -77,36 +92,37 @@ class ModelArguments:
 class DataArguments:
     """Where the rows come from. Formats: .csv .tsv .json .jsonl .parquet, each also .gz."""
 
-    dataset_name: str | None = HfArg(default=None, help="Dataset on the Hub, or a local dataset folder.")
+    dataset_name: str | None = HfArg(default=None, help="Dataset: a name on the Hub, or a local folder.")
     dataset_config_name: str | None = HfArg(default=None, help="Configuration (subset) of that dataset.")
     train_file: str | None = HfArg(default=None, help="Training data: a file, a comma-separated list, or a glob.")
-    validation_file: str | None = HfArg(default=None, help="Validation data, likewise; unset: split off the training data.")
-    test_file: str | None = HfArg(default=None, help="Rows to predict, likewise; labels are optional.")
+    validation_file: str | None = HfArg(default=None, help="Validation data, likewise. Unset: split off the training data.")
+    test_file: str | None = HfArg(default=None, help="Rows to predict, likewise. Labels are optional.")
     validation_fraction: float = HfArg(
-        default=0.1, help="Share of the training data split off, stratified, when there is no validation data; 0: none."
+        default=0.1, help="Share of the training data to split off, stratified, when there is no validation data; 0: none."
     )
-    remove_splits: str | None = HfArg(default=None, help="Splits of that dataset not to use, joined by commas.")
+    remove_splits: str | None = HfArg(default=None, help="Splits of the dataset to leave out, joined by commas.")
     id_column_name: str | None = HfArg(
-        default=None, help="Column copied into predictions.csv; unset: `id` where there is one, else the row number."
+        default=None, help="Column to copy into predictions.csv. Unset: `id` if there is one, otherwise the row number."
     )
     max_seq_length: int | None = HfArg(
-        default=None, help="Tokens that the model reads at once; unset: its own limit, at most 512."
+        default=None, help="How many tokens of a text the model reads. Unset: the model's limit, at most 512."
     )
-    pad_to_max_length: bool = HfArg(default=False, help="Pad to max_seq_length instead of to the longest of the batch.")
     shuffle_train_dataset: bool = HfArg(
-        default=False, help="Shuffle the training rows before max_train_samples are taken; batches are shuffled anyway."
+        default=False,
+        help="Shuffle the training rows before --max_train_samples takes the first. Batches are shuffled anyway.",
     )
-    max_train_samples: int | None = HfArg(default=None, help="Train on the first so many rows only.")
-    max_eval_samples: int | None = HfArg(default=None, help="Evaluate on the first so many rows only.")
-    max_predict_samples: int | None = HfArg(default=None, help="Predict the first so many rows only.")
+    max_train_samples: int | None = HfArg(default=None, help="Train on the first N rows only.")
+    max_eval_samples: int | None = HfArg(default=None, help="Evaluate on the first N rows only.")
+    max_predict_samples: int | None = HfArg(default=None, help="Predict the first N rows only.")
     overwrite_cache: bool = HfArg(
-        default=False, help="Tokenize anew what an earlier run has kept (of 5,000 rows and more); files are always read anew."
+        default=False,
+        help="Tokenize again, and ignore the cache of splits with 5,000 rows or more. Files are never cached.",
     )
-    preprocessing_num_workers: int | None = HfArg(default=None, help="Processes that tokenize; unset: one.")
-    check_data: bool = HfArg(default=False, help="Report on the data, then stop before any model is loaded.")
+    preprocessing_num_workers: int | None = HfArg(default=None, help="Number of processes that tokenize. Unset: one.")
+    check_data: bool = HfArg(default=False, help="Report on the data, and stop before any model is loaded.")
     smoke_test: bool = HfArg(
         default=False,
-        help="A tiny random model, a few rows, two steps; predict, save, reload. Seconds on a CPU, no network.",
+        help="Try everything with a tiny random model and a few rows: train, predict, save, reload. Seconds, offline.",
     )
 
     def __post_init__(self):
@@ -130,10 +146,10 @@ class TextArguments(DataArguments):
     text_column_names: str | None = HfArg(
         default=None,
         aliases=["--text_column_name"],
-        help="Text column, or two joined by a comma, encoded as a pair; unset: found and printed.",
+        help="The text column, or two joined by a comma for a pair of texts. Unset: found and printed.",
     )
     text_column_delimiter: str | None = HfArg(
-        default=None, help="Join the text columns by this into one text, instead of encoding two as a pair."
+        default=None, help="Join the text columns into one text with this between them, instead of reading two as a pair."
     )
 
 
@@ -143,21 +159,21 @@ class SearchArguments:
 
     search_trials: int = HfArg(
         default=0,
-        help="Train so many trials with other hyperparameters (Optuna), judge each by --metric_for_best_model on the validation "
-        "data, then train with the best; 0: no search.",
+        help="Search hyperparameters with Optuna: train N trials, judge them by --metric_for_best_model on the validation data, "
+        "then train with the best. 0: no search.",
     )
     search_space: str | None = HfArg(
         default=None,
-        help="What to vary, instead of SEARCH_SPACE in the script: a YAML or JSON file, or such text; in a file of options a "
-        "block. For each option log, linear or int with [low, high], or choice with a list.",
+        help="What to vary, instead of the script's SEARCH_SPACE: a YAML or JSON file, YAML text, or a block in a file of "
+        "options; for each option log, linear or int with [low, high], or choice with a list.",
     )
     search_storage: str | None = HfArg(
         default=None,
-        help="Where trials are kept, to go on after an interruption and to share them among processes: sqlite:///study.db, "
-        "the URL of another database, or a journal file such as study.log; unset: in memory.",
+        help="Where to keep the trials, to continue a search or share it between processes: sqlite:///study.db, the URL of "
+        "another database, or a journal file such as study.log. Unset: in memory.",
     )
     search_pruning: bool = HfArg(
-        default=True, help="Stop a trial whose best score so far is worse than the median of the earlier ones at that epoch."
+        default=True, help="Stop a trial early if its best score so far is below the median of the earlier trials at that epoch."
     )
 
     def __post_init__(self):
@@ -169,64 +185,67 @@ class SearchArguments:
 
 @dataclass
 class FineTuningArguments(TrainingArguments):
-    """`TrainingArguments` with what fine-tuning a pretrained encoder wants, and the precision that suits the hardware."""
+    """`TrainingArguments` with the defaults for fine-tuning a pretrained encoder, and the precision that suits the hardware."""
 
     per_device_train_batch_size: int = HfArg(
-        default=32, aliases=["--per_gpu_train_batch_size"], help="Rows of a training batch on each device."
+        default=32, aliases=["--per_gpu_train_batch_size"], help="Rows in a training batch on each device."
     )
     per_device_eval_batch_size: int | None = HfArg(
         default=None,
         aliases=["--per_gpu_eval_batch_size"],
-        help="Rows of an evaluation batch on each device; unset: 32 on a CPU, 64 elsewhere.",
+        help="Rows in an evaluation batch on each device. Unset: 32 on a CPU, 64 elsewhere.",
     )
     overwrite_output_dir: bool = HfArg(
         default=False,
         aliases=["--overwrite_output"],
-        help="Train although --output_dir holds a finished run, or an unfinished one with other options or data, and replace it.",
+        help="Replace a finished run in --output_dir, or an unfinished one that had other options or data.",
     )
     resume_from_checkpoint: str | None = HfArg(
         default=None,
-        help="Unset: an unfinished run in --output_dir is continued, if options and data are the same. True: from the newest "
-        "sound checkpoint there; a folder: from that checkpoint; False: begin anew.",
+        help="Unset: continue an unfinished run in --output_dir if its options and data are the same. True: insist on the newest "
+        "sound checkpoint there. A folder: continue from that checkpoint. False: start over.",
     )
     resume_anyway: bool = HfArg(
-        default=False, help="Continue from a checkpoint although options, data or labels have changed since; the new ones hold."
+        default=False,
+        help="Continue from a checkpoint although options, data, labels or script have changed; the new ones apply.",
     )
     learning_rate: float = HfArg(default=5e-5, help="Peak learning rate of the encoder.")
-    num_train_epochs: float = HfArg(default=3.0, help="Passes over the training data.")
-    warmup_steps: float = HfArg(default=0.1, help="Warm-up steps; below 1: their share of all steps.")
-    weight_decay: float = HfArg(default=0.01, help="Weight decay of AdamW, on all but biases and norms.")
+    num_train_epochs: float = HfArg(default=3.0, help="Number of passes over the training data.")
+    warmup_steps: float = HfArg(default=0.1, help="Number of warm-up steps, or below 1 their share of all steps.")
+    weight_decay: float = HfArg(default=0.01, help="Weight decay of AdamW, for all parameters but biases and norms.")
     train_sampling_strategy: Literal["group_by_length", "random", "sequential"] = HfArg(
         default="group_by_length",
-        help="Order of the training rows: batches of texts of similar length (less padding), random, or as they stand.",
+        help="Order of the training rows: batches of texts of similar length (less padding), random, or the order of the file.",
     )
     eval_strategy: str = HfArg(default="epoch", help="When to evaluate during training: no, steps or epoch.")
     save_strategy: str | None = HfArg(
-        default=None, help="When to save a checkpoint: no, steps, epoch or best; unset: when evaluating."
+        default=None, help="When to save a checkpoint: no, steps, epoch or best. Unset: at every evaluation."
     )
-    save_steps: float | None = HfArg(default=None, help="Steps between checkpoints; unset: as between evaluations, or 500.")
-    save_total_limit: int | None = HfArg(default=2, help="Checkpoints kept, the newest and the best among them.")
+    save_steps: float | None = HfArg(default=None, help="Steps between checkpoints. Unset: as between evaluations, or 500.")
+    save_total_limit: int | None = HfArg(default=2, help="How many checkpoints to keep, the newest and the best among them.")
     load_best_model_at_end: bool | None = HfArg(
-        default=None, help="Keep the weights of the best evaluation; unset: yes, where each evaluation has a checkpoint."
+        default=None, help="Keep the weights of the best evaluation. Unset: yes, if every evaluation has a checkpoint."
     )
-    logging_steps: float = HfArg(default=50, help="Steps between two log lines; below 1: their share of all steps.")
-    logging_nan_inf_filter: bool = HfArg(default=False, help="Hide NaN and infinite losses in the logs.")
-    bf16: bool | None = HfArg(default=None, help="Train in bf16. Neither bf16 nor fp16 given: chosen for the hardware.")
-    fp16: bool | None = HfArg(default=None, help="Train in fp16. `--fp16 False` alone asks for float32.")
+    logging_steps: float = HfArg(default=50, help="Steps between two log lines, or below 1 their share of all steps.")
+    logging_nan_inf_filter: bool = HfArg(default=False, help="Hide NaN and infinite losses in the log.")
+    bf16: bool | None = HfArg(default=None, help="Train in bf16. If neither --bf16 nor --fp16 is given, the hardware decides.")
+    fp16: bool | None = HfArg(default=None, help="Train in fp16. `--fp16 False` asks for float32.")
+    head_learning_rate_multiplier: float = HfArg(
+        default=10.0, help="Learning rate of a new head (output layer and pooler), as a multiple of --learning_rate."
+    )
+    pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     max_tokens_per_batch: int | None = HfArg(
         default=None,
-        help="Tokens, padding included, that go through the model at once; a larger batch goes in several parts, with the same "
-        "loss and gradient and less memory. Unset: 1024 on a CPU, no limit elsewhere; 0: no limit.",
+        help="Limit on the tokens, with padding, that go through the model at once. A larger batch is split into parts: the same "
+        "loss and gradient, less memory. Unset: 1024 on a CPU, no limit elsewhere; 0: no limit.",
     )
     freeze_embeddings: bool = HfArg(
         default=False,
-        help="Do not train the word embeddings, half of a small model's parameters: less time and memory a step.",
+        help="Do not train the word embeddings, which are half of a small model's parameters. Saves time and memory.",
     )
     tune_cpu: bool = HfArg(
         default=True,
-        help="On a CPU: keep freed memory, in large pages; pad to multiples of 4 tokens; draw dropout masks four at a time; "
-        "oneDNN for float32 products; no optimizer steps for words that the training texts lack; behind the last attention only "
-        "the token that the head reads.",
+        help="Use what makes training fast on a CPU and does not change what is learnt (docs/speed.md).",
     )
 
     def __post_init__(self):
@@ -254,6 +273,7 @@ class FineTuningArguments(TrainingArguments):
         require("max_tokens_per_batch", self.max_tokens_per_batch, lambda value: value is None or value >= 0, "0 or more")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
+        require("head_learning_rate_multiplier", self.head_learning_rate_multiplier, lambda value: value > 0, "above 0")
         require("label_smoothing_factor", self.label_smoothing_factor, lambda value: 0 <= value < 1, "from 0 to below 1")
         if self.bf16 and self.fp16:
             raise UserError("--bf16 and --fp16 are both given: keep one")
@@ -273,7 +293,7 @@ class FineTuningArguments(TrainingArguments):
         if self.label_names not in (None, ["labels"]):
             raise UserError(f"--label_names {' '.join(self.label_names)}: name the label with --label_column_name (or _names)")
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
-        self.asked = [split for split, asked in phases.items() if asked]  # TrainingArguments sets do_eval by itself
+        self.asked = [split for split, asked in phases.items() if asked]  # as given: TrainingArguments sets do_eval itself
         self.save_strategy = self.save_strategy or self.eval_strategy
         evaluation_steps = (self.eval_steps or self.logging_steps) if self.eval_strategy == "steps" else None
         self.save_steps = self.save_steps or evaluation_steps or 500
@@ -281,68 +301,29 @@ class FineTuningArguments(TrainingArguments):
             together = self.save_strategy == self.eval_strategy and evaluation_steps in (None, self.save_steps)
             self.load_best_model_at_end = self.eval_strategy != "no" and (together or self.save_strategy == "best")
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
-            torch.set_num_threads(os.cpu_count())  # `accelerate launch` allows one thread unless it is told otherwise
+            torch.set_num_threads(os.cpu_count())  # `accelerate launch` sets one thread by default
         self.tune_cpu = self.tune_cpu and self.use_cpu
         if self.max_tokens_per_batch is None and self.use_cpu:
-            self.max_tokens_per_batch = 1024  # what fits the caches is faster
+            self.max_tokens_per_batch = 1024  # what fits into the caches is faster
         self.precision_note = self._choose_precision()
-        self.description: dict = {}  # of the run, for its checkpoints
+        self.description: dict = {}  # of the run; its checkpoints keep it
         self.damaged: list[str] = []  # checkpoints that were skipped
         if self.resume_from_checkpoint in ("True", "true", "False", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
         elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint).is_dir():
             raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no such folder")
         join_restarted_processes(self.use_cpu)
+        self.direction_given = self.greater_is_better is not None
         super().__post_init__()
-        # TrainingArguments takes the launcher's variable where neither flag is set; here that means float32.
+        self.label_names = ["labels"]
+        # With neither flag TrainingArguments would take the launcher's variable; here that case means float32.
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"hub_token": None}  # it is none of the business of training_args.bin
-
-    def settle_evaluation(self, defined: dict[str, float] | None) -> None:
-        """Settle what happens during training, from the metrics `defined` on the validation data (None: there is none).
-
-        Raises:
-            UserError: `metric_for_best_model` is no metric.
-        """
-        if defined is None:
-            self.eval_strategy, self.load_best_model_at_end, self.do_eval = IntervalStrategy.NO, False, False
-            return
-        chosen = self.metric_for_best_model.removeprefix("eval_")
-        if chosen not in defined and f"{chosen}_macro" in defined:
-            chosen = self.metric_for_best_model = f"{chosen}_macro"
-        if chosen in ("mse", "expected_calibration_error"):
-            self.greater_is_better = False
-        if chosen in ("loss", *defined):
-            return
-        may_be_undefined = ("_macro", "_micro", "_weighted", "roc_auc", "average_precision", "pearson", "spearman", "r2")
-        if not chosen.endswith(may_be_undefined):
-            raise UserError(f"--metric_for_best_model {chosen}: no such metric; there are loss, {', '.join(defined)}")
-        logger.info("%s is not defined on the validation data (too few rows): its loss chooses the best weights", chosen)
-        self.metric_for_best_model, self.greater_is_better = "loss", False
-
-    def settle_padding(self, max_length: int, pad_to_max_length: bool) -> None:
-        """Settle `padding_multiple`: the widths of all batches are multiples of it."""
-        # oneDNN makes its kernels anew for each shape, 12 MB and 15 ms for a small encoder: few shapes are to be met
-        self.padding_multiple = max_length if pad_to_max_length else 4 if self.tune_cpu and max_length % 4 == 0 else 1
-
-    def speed_note(self, pad_to_max_length: bool) -> str:
-        """Return the line that says which choices for speed were made."""
-        order = {"group_by_length": "texts of similar length", "random": "random order", "sequential": "the file's order"}
-        width = "their longest" + (f", a multiple of {self.padding_multiple} tokens" if self.padding_multiple > 1 else "")
-        notes = [
-            self.precision_note,
-            f"batches: {order[self.train_sampling_strategy]}",
-            f"padded to {'the maximum' if pad_to_max_length else width}",
-            f"at most {self.max_tokens_per_batch:,} tokens at once" if self.max_tokens_per_batch else "",
-            f"optimizer: {str(getattr(self.optim, 'value', self.optim)).replace('adamw_torch_fused', 'fused AdamW')}",
-            "tuned for the CPU" if self.tune_cpu else "",
-        ]
-        return "; ".join(note for note in notes if note)
+        return self.__dict__ | {"hub_token": None}  # keep it out of training_args.bin
 
     def _choose_precision(self) -> str:
-        """Settle `bf16` and `fp16` and return the line that says which and why."""
+        """Settle `bf16` and `fp16`. Return the line that says which one was chosen, and why."""
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         if self.bf16 is None and self.fp16 is None and launched in ("bf16", "fp16"):
             setattr(self, launched, True)
@@ -358,9 +339,10 @@ class FineTuningArguments(TrainingArguments):
 
 
 def join_restarted_processes(use_cpu: bool) -> None:
-    """Connect processes that `torchrun --max-restarts` has started again.
+    """Connect processes that `torchrun --max-restarts` has restarted.
 
-    They share the store of the processes before them, where they would find those's addresses, and wait for ever.
+    They share a store with the processes before them. Without a prefix of their own they would find the old addresses there,
+    and wait for ever.
     """
     environment = os.environ
     if environment.get("TORCHELASTIC_RESTART_COUNT", "0") == "0" or torch.distributed.is_initialized():
@@ -375,7 +357,7 @@ def join_restarted_processes(use_cpu: bool) -> None:
 
 
 def fastest_precision(use_cpu: bool) -> tuple[bool, bool, str]:
-    """Return (bf16, fp16, reason) for the hardware at hand; half precision only where it is fast."""
+    """Return (bf16, fp16, reason) for this hardware: half precision only where it is fast."""
     if use_cpu:
         if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
             return True, False, "this CPU multiplies it natively"
@@ -386,3 +368,20 @@ def fastest_precision(use_cpu: bool) -> tuple[bool, bool, str]:
         if torch.cuda.get_device_capability() >= (7, 0):
             return False, True, "this GPU has no native bf16"
     return False, False, "this device has no fast half precision"
+
+
+@dataclass
+class Arguments:
+    """All arguments of a run.
+
+    Attributes:
+        options: the value of every option by name, ready for `args.yaml`.
+        reread: returns the arguments of the same command line with other values for some options, as a trial of a search has.
+    """
+
+    model: ModelArguments
+    data: DataArguments
+    training: FineTuningArguments
+    search: SearchArguments
+    options: dict[str, Any]
+    reread: "Callable[[dict[str, Any]], Arguments]"

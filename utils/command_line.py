@@ -253,8 +253,8 @@ def unknown_option(option: str, known: set[str]) -> str:
     return f"unknown option --{name}" + (f": did you mean --{nearest[0]}?" if nearest else " (see --help)")
 
 
-def parse_threshold(text: str, modes: tuple[str, ...]) -> float | None:
-    """Return a fixed threshold as a number, None for one of the `modes` that tune.
+def parse_threshold(text: str, modes: tuple[str, ...] = TUNED) -> float | None:
+    """Return a fixed threshold as a number; None for one of the `modes` that tune.
 
     Raises:
         UserError: neither a mode nor a number above 0 and below 1.

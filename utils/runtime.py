@@ -17,7 +17,7 @@ from utils.command_line import connected, leave, one_line_errors
 
 logger = logging.getLogger(__name__)
 
-OWN_LOGGERS = ("utils", "__main__", "run_classification", "run_multilabel", "run_multiple_choice")
+OWN_LOGGERS = ("utils", "__main__")
 
 
 def set_up_logging(args: TrainingArguments) -> None:

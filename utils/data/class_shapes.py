@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from datasets import ClassLabel, Dataset
 
-from utils.arguments import DataArguments, UserError, shorten
+from utils.arguments import Arguments, DataArguments, UserError, shorten
 from utils.data.classes import ROUNDING, ClassFormat, class_ids, class_name, is_missing, read_number, read_row, unknown_rows
 from utils.data.files import PLACE, add_array, columns, file_of
 from utils.data.label_shapes import LABEL_NAMES, is_cell_column, refuse_candidates
@@ -257,3 +257,39 @@ def add_targets(splits: dict[str, Dataset], class_format: ClassFormat, args: Dat
                 strata = class_ids(targets)
             result["train"], result["validation"] = split_validation(kept, args, strata, seed)
     return result
+
+
+def settle_form(found: ClassFormat, args: Arguments, training: bool) -> ClassFormat:
+    """Return the format with what --loss makes of it, and settle --loss and --binary_form by it.
+
+    Raises:
+        UserError: an option that these labels have no use for.
+    """
+    options = args.training
+    if training and options.loss == "bce" and found.form == "one_hot":
+        found = replace(found, independent=True)
+    elif found.independent:  # as the saved model was trained
+        options.loss = "bce"
+    if found.problem == "binary":
+        args.data.binary_form = found.form
+    if args.data.binary_form and args.data.problem_type in ("multi", "regression"):
+        raise UserError(
+            f"--binary_form {args.data.binary_form} is for two classes, --problem_type {args.data.problem_type} is not"
+        )
+    if options.loss == "bce" and found.form not in ("one_logit", "one_hot"):
+        raise UserError(
+            f"--loss bce takes float targets, [rows, 1] for one logit or a row of them for several; column {found.column!r} "
+            f"gives {'numbers' if found.regression else 'class ids [rows]'}; use --loss cross_entropy"
+            + (", or --binary_form one_logit or one_hot" if found.problem == "binary" else "")
+        )
+    for option, value, default in (
+        ("--loss", options.loss, "cross_entropy"),
+        ("--class_weights", options.class_weights, "none"),
+        ("--label_smoothing_factor", options.label_smoothing_factor, 0.0),
+    ):
+        if found.regression and value != default:
+            raise UserError(f"{option} {value}: column {found.column!r} holds numbers (regression), whose loss is squared error")
+    if args.data.threshold and len(found.names) != 2:
+        held = "holds numbers" if found.regression else f"has {len(found.names)}"
+        raise UserError(f"--threshold decides between two labels; column {found.column!r} {held}")
+    return found

@@ -58,6 +58,11 @@ class ClassFormat:
         """What each logit stands for, the `id2label` of the model's config."""
         return [self.column] if self.regression else self.names[-1:] if self.form == "one_logit" else self.names
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a saved model's config says of it, for `saved_format`."""
+        return {"binary_form": self.form, "label_names": self.names, "label_column_name": self.column}
+
     def targets(self, dataset: Dataset) -> np.ndarray:
         """Return class ids [rows], or floats: [rows, 1] for one_logit, [rows, classes] for one_hot, [rows] for numbers.
 
@@ -193,15 +198,6 @@ def saved_format(config: PreTrainedConfig | None, training: bool) -> ClassFormat
     form = form or ("one_logit" if config.num_labels == 1 else "two_logits" if len(names) == 2 else "class_ids")
     problem = "binary" if len(names) == 2 else "multi"
     return ClassFormat(problem, form, column, names, independent=several and config.num_labels > 1)
-
-
-def save_format(config: PreTrainedConfig, class_format: ClassFormat) -> None:
-    """Write into the model's config what its logits mean."""
-    config.problem_type, config.num_labels = class_format.problem_type, class_format.width
-    config.id2label = dict(enumerate(class_format.head_names))
-    config.label2id = {name: index for index, name in config.id2label.items()}
-    config.binary_form, config.label_names = class_format.form, class_format.names
-    config.label_column_name = class_format.column
 
 
 def unknown_rows(targets: np.ndarray) -> np.ndarray:

@@ -173,7 +173,8 @@ def saved_label_names(config: PreTrainedConfig | None, training: bool) -> list[s
     if config is None:
         return None
     names = [config.id2label[index] for index in range(config.num_labels)]
-    has_head = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+    known = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+    has_head = known or saved_setting(config, "trained_by")  # a class of the script's own has any name
     unnamed = names == [f"LABEL_{index}" for index in range(len(names))]
     return None if unnamed and (training or not has_head) else names
 

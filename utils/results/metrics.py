@@ -29,12 +29,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return special.softmax(np.asarray(logits, np.float64), axis=1)
 
 
-def depends_on_threshold(name: str) -> bool:
-    """Return whether a metric is one of decisions, not of probabilities, and not of those at a threshold of 0.5."""
-    name = name.removeprefix("eval_")
-    return not name.startswith(("loss", "log_loss", "roc_auc", "average_precision")) and not name.endswith("_at_0.5")
-
-
 class ArrayMetric(evaluate.Metric):
     """`evaluate.Metric` whose `compute` works on the arrays it is given; evaluate would first write them to Arrow, row by row."""
 

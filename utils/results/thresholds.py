@@ -1,17 +1,37 @@
 """Decision thresholds: fixed, one tuned for all labels, or one tuned for each label."""
 
-import json
-from pathlib import Path
+import logging
+from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from scipy.special import expit, logit
 
+from utils.arguments import UserError
 from utils.command_line import TUNED, parse_threshold
+from utils.data.classes import class_ids
 from utils.data.labels import UNKNOWN
+
+logger = logging.getLogger(__name__)
 
 RESAMPLES = 30
 MANY_ROWS = 100_000
 WEIGHT_OF_COMMON = 2  # positives
+
+
+def settle_threshold(args: Any, splits: dict[str, Dataset], default: str | None = None) -> None:
+    """Settle `args.threshold`: as given, or `default` where a model is trained and there is validation data to tune on.
+
+    Raises:
+        UserError: it is to be tuned, and there is no validation data.
+    """
+    if args.threshold in (*TUNED, "tuned") and "validation" not in splits:
+        raise UserError(f"--threshold {args.threshold} is tuned on validation data, and there is none: give --validation_file")
+    if args.threshold is None and default and "train" in splits:
+        if "validation" in splits:
+            args.threshold = default
+        else:
+            logger.info("no validation data to tune thresholds on: 0.5")
 
 
 def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -> np.ndarray:
@@ -22,14 +42,20 @@ def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -
     return np.full(labels, fixed or 0.5)
 
 
-def choose_thresholds(
-    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, saved: list[float] | None = None
-) -> np.ndarray:
-    """Return thresholds [labels]: for a `mode` of `TUNED` tuned for F1 on these `probabilities` and `targets`, or those known.
+def depends_on_threshold(metric: str) -> bool:
+    """Return whether a metric judges decisions, rather than probabilities or decisions at 0.5."""
+    name = metric.removeprefix("eval_")
+    return not name.startswith(("loss", "log_loss", "roc_auc", "average_precision")) and not name.endswith("_at_0.5")
 
-    Both arrays are [rows, labels]; `UNKNOWN` cells count nowhere.
+
+def choose_thresholds(
+    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, saved: list[float] | None = None, metric: str | None = None
+) -> np.ndarray:
+    """Return thresholds [labels]: tuned for F1 on these `probabilities` and `targets` if `mode` says so, or those known.
+
+    Both arrays are [rows, labels]; `UNKNOWN` cells count nowhere. Nothing is tuned in vain, for a `metric` without decisions.
     """
-    if mode not in TUNED:
+    if mode not in TUNED or (metric and not depends_on_threshold(metric)):
         return known_thresholds(mode, saved, targets.shape[1])
     known, truth = targets != UNKNOWN, targets >= 0.5
     common = best_f1_threshold(truth[known], probabilities[known])
@@ -37,6 +63,18 @@ def choose_thresholds(
         return np.full(targets.shape[1], common)
     columns = zip(truth.T, probabilities.T, known.T, strict=True)
     return np.array([best_f1_threshold(label[rows], column[rows], common) for label, column, rows in columns])
+
+
+def choose_threshold(
+    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, saved: list[float] | None = None, metric: str | None = None
+) -> float:
+    """Return the threshold between two classes: tuned for F1 of the second one, or that known; see `choose_thresholds`.
+
+    `probabilities` are [rows, 2], `targets` of any form of `ClassFormat.targets`.
+    """
+    if mode != "tuned" or (metric and not depends_on_threshold(metric)):
+        return known_thresholds(mode, saved, 1).item()
+    return best_f1_threshold(class_ids(targets) == 1, probabilities[:, 1] / probabilities.sum(axis=1))
 
 
 def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: float | None = None) -> float:
@@ -70,8 +108,3 @@ def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: floa
     if common is None:
         return float(expit(own))
     return float(expit((own * positives + logit(common) * WEIGHT_OF_COMMON) / (positives + WEIGHT_OF_COMMON)))
-
-
-def save_thresholds(thresholds: np.ndarray, names: list[str], output_dir: str) -> None:
-    text = json.dumps({name: float(value) for name, value in zip(names, thresholds, strict=True)}, indent=2, ensure_ascii=False)
-    Path(output_dir, "thresholds.json").write_text(text + "\n", encoding="utf-8")

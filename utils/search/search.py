@@ -1,17 +1,18 @@
-"""Hyperparameter search: trials of `Trainer.hyperparameter_search` with Optuna, each a complete run of the script."""
+"""Hyperparameter search: trials of `Trainer.hyperparameter_search` with Optuna, each a run of its own."""
 
 import contextlib
 import logging
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils.memory import release_memory
-from transformers import Trainer
+from datasets import Dataset
 
-from utils.arguments import UserError
+from utils.arguments import Arguments, UserError
 from utils.data.loading import describe_data
 from utils.results.report import write_options
 from utils.runtime import quiet
@@ -20,30 +21,34 @@ from utils.search.space import LOSS_OPTIONS, Parameter, all_combinations, check_
 from utils.search.study import SharedStudy, open_study
 from utils.search.trial import SearchTrainer
 from utils.training.checkpoints import refuse_finished
+from utils.training.task import Task
+from utils.training.trainer import FineTuningTrainer
 
 logger = logging.getLogger(__name__)
 
 SAME_FAILURES = 3  # in a row end the search
 
 
+Prepare = Callable[[Arguments], Task]
+
+
 def search(
     own_space: dict[str, dict],
-    arguments: tuple,
-    read: Callable[[dict[str, Any]], tuple],
-    check: Callable[..., Any],
-    build: Callable[..., Trainer],
+    args: Arguments,
+    splits: dict[str, Dataset],
+    prepare: Callable[[dict[str, Dataset], Arguments], Task],
+    build: Callable[[Task], FineTuningTrainer],
 ) -> Path | None:
-    """Search hyperparameters and return the file of the best arguments, None where another process trains with them.
+    """Search hyperparameters. Return the file of the best arguments, or None where another process trains with them.
 
-    Every trial is a run of its own, by the functions that make up the script, so that nothing of one trial is left in the
-    next, and no trial sees the test data. The final training is to be a run of the returned file.
+    Every trial is a run of its own, made by the script's functions. Nothing of one trial is left in the next, and no trial sees
+    the test data. The final training is a run of the returned file.
 
     Args:
         own_space: the script's `SEARCH_SPACE`, used unless another one is given.
-        arguments: the run's (model, data, training, search) arguments, and its options.
-        read: returns such arguments for values that take the place of those given.
-        check: checks data and options of (model, data, training) arguments; returns a task that has `splits`.
-        build: returns the script's trainer for a task and its (model, data, training) arguments.
+        splits: the rows as they were loaded.
+        prepare: the script's, checks rows and options.
+        build: the script's, returns its trainer.
 
     Raises:
         UserError: optuna is missing, the search space or storage cannot be used, or no trial is completed.
@@ -52,7 +57,7 @@ def search(
         import optuna
     except ImportError as error:
         raise UserError("--search_trials needs Optuna: pip install -r requirements-search.txt, or 'optuna>=5,<6'") from error
-    _, data_args, training_args, search_args, options = arguments
+    training_args, search_args, options, check = args.training, args.search, args.options, partial(prepare, splits)
     if training_args.world_size > 1:
         raise UserError(
             f"--search_trials trains each trial in one process, found {training_args.world_size}: start one such process a GPU, "
@@ -70,7 +75,7 @@ def search(
             raise UserError(
                 "--max_steps overrides num_train_epochs, and the search space holds nothing else: leave out one of them"
             )
-    objective, order = check_space(space, read, check), [parameter.name for parameter in space]
+    objective, order = check_space(space, args, check), [parameter.name for parameter in space]
     every = len(all_combinations(space))
     if 0 < every < search_args.search_trials:
         logger.info("the search space has %s: each is tried once", count(every, "combination"))
@@ -79,19 +84,19 @@ def search(
         "search: %s of %s; objective: %s of the validation data, %sd",
         count(search_args.search_trials, "trial"), ", ".join(order), objective["name"], objective["direction"],
     )  # fmt: skip
-    if data_args.check_data:
+    if args.data.check_data:
         return None
     refuse_finished(training_args)
-    if data_args.smoke_test or not search_args.search_storage:
+    if args.data.smoke_test or not search_args.search_storage:
         search_args.search_storage = None
     output_dir = training_args.output_dir
-    shared = open_study(search_args, space, objective, options, settled_values(arguments, read, check))
-    trainer = SearchTrainer(training_args, read, check, build)
+    shared = open_study(search_args, space, objective, options, settled_values(args, check))
+    trainer = SearchTrainer(args, check, build)
     there = len(shared.finished())
     if there:
         logger.info("the storage holds %s, %d to go", count(there, "trial"), max(search_args.search_trials - there, 0))
     try:
-        run_trials(shared, trainer, space, objective, arguments)
+        run_trials(shared, trainer, space, objective, args)
     except KeyboardInterrupt:
         kept = "the same command goes on" if search_args.search_storage else "trials in memory are lost, see --search_storage"
         logger.info("\ninterrupted after %s: %s", count(len(shared.finished()), "trial"), kept)
@@ -110,23 +115,23 @@ def search(
     if not shared.claim_final_training():
         logger.info("another process trains with the best values")
         return None
-    *_, options = read(best[0].params)
+    options = args.reread(best[0].params).options
     path = Path(output_dir, "best_args.yaml")
     write_options({name: value for name, value in options.items() if not name.startswith("search_")}, path)
     logger.info("\ntraining with the values of trial %d, a run of %s", best[0].number, path)
     return path
 
 
-def settled_values(arguments: tuple, read: Callable, check: Callable) -> dict[str, Any]:
-    """Return the value of every option of a run without a search: given, the default, or what the data made of it."""
-    *arguments, _, options = arguments
-    with quiet(), contextlib.suppress(UserError):  # the values given need not be possible, those of the search space are
-        *arguments, _, _ = read({})
-        check(*arguments)
-    return options | {name: value for each in arguments for name, value in vars(each).items()}
+def settled_values(args: Arguments, check: Prepare) -> dict[str, Any]:
+    """Return the value of every option in a run without a search: as given, the default, or what the data made of it."""
+    with quiet(), contextlib.suppress(UserError):  # the values given may be impossible; those of the search space are not
+        args = args.reread({})
+        check(args)
+    groups = (args.model, args.data, args.training)
+    return args.options | {name: value for group in groups for name, value in vars(group).items()}
 
 
-def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict[str, Any]:
+def check_space(space: list[Parameter], args: Arguments, check: Prepare) -> dict[str, Any]:
     """Check every combination of the search space and return the objective: its name, direction, and what tells the data apart.
 
     Raises:
@@ -135,13 +140,13 @@ def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict
     found: list[dict[str, Any]] = []
 
     def check_one(values: dict[str, Any]) -> None:
-        with quiet() if found else contextlib.nullcontext():  # what is found in the data is said once
-            *arguments, _, _ = read(values)
-            splits = check(*arguments).splits
+        with quiet() if found else contextlib.nullcontext():  # say once what is found in the data
+            trial_args = args.reread(values)
+            splits = check(trial_args).splits
         missing = next((name for name in ("train", "validation") if name not in splits), None)
         if missing:
             raise UserError(f"--search_trials needs {missing} data: give --{missing}_file (and --do_eval beside --do_train)")
-        training_args = arguments[-1]
+        training_args = trial_args.training
         objective = {
             "name": training_args.metric_for_best_model.removeprefix("eval_"),
             "direction": "maximize" if training_args.greater_is_better else "minimize",
@@ -161,7 +166,7 @@ def check_space(space: list[Parameter], read: Callable, check: Callable) -> dict
     return found[0]
 
 
-def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Parameter], objective: dict, arguments: tuple) -> None:
+def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Parameter], objective: dict, args: Arguments) -> None:
     """Run trials until, with those of other processes, there are as many as asked for.
 
     Each is a search for one trial: Optuna itself would add as many to those of an earlier run, and processes with the same
@@ -172,7 +177,7 @@ def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Paramete
     """
     import optuna
 
-    *_, training_args, search_args, _ = arguments
+    training_args, search_args = args.training, args.search
     failures: list[str] = []
     first = True
     while True:

@@ -11,8 +11,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import SaveStrategy
 
+from utils.arguments import Arguments
 from utils.runtime import quiet
 from utils.search.study import sign_of_life
+from utils.training.task import Task
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -31,17 +33,17 @@ class SearchTrainer(Trainer):
         on_begin: called when a trial has begun.
     """
 
-    def __init__(self, training_args: TrainingArguments, read: Callable, check: Callable, build: Callable):
-        to_hub = ("push_to_hub", "hub_model_id", "hub_token", "hub_private_repo")  # what is wrong there is to show now
+    def __init__(self, arguments: Arguments, check: Callable[[Arguments], Task], build: Callable[[Task], Trainer]):
+        to_hub = ("push_to_hub", "hub_model_id", "hub_token", "hub_private_repo")  # show now what is wrong there
         args = TrainingArguments(
-            training_args.output_dir,
-            use_cpu=training_args.use_cpu,
+            arguments.training.output_dir,
+            use_cpu=arguments.training.use_cpu,
             report_to="none",
             disable_tqdm=True,
-            **{name: getattr(training_args, name) for name in to_hub},
+            **{name: getattr(arguments.training, name) for name in to_hub},
         )
         super().__init__(model_init=lambda: nn.Linear(1, 1), args=args)  # the base class asks for a model; this one is not used
-        self.read, self.check, self.build = read, check, build
+        self.arguments, self.check, self.build = arguments, check, build
         self.trial: Trial | None = None
         self.on_begin: Callable[[], None] = lambda: None
 
@@ -75,14 +77,14 @@ class SearchTrainer(Trainer):
     def train_trial(self, trial: "Trial", values: dict[str, Any]) -> tuple[float, float]:
         """Return the score and the validation loss of a run with these values, of which nothing is kept."""
         with quiet():
-            *arguments, _, _ = self.read(values)
-            task = self.check(*arguments)
+            arguments = self.arguments.reread(values)
+            task = self.check(arguments)
             task.splits.pop("test", None)
-            training_args = arguments[-1]
+            training_args = arguments.training
             keep_best = training_args.load_best_model_at_end
             training_args.load_best_model_at_end = training_args.push_to_hub = False
             training_args.save_strategy = SaveStrategy.NO
-            trainer = self.build(task, *arguments)
+            trainer = self.build(task)
         progress = TrialProgress(trial, self.compute_objective, keep_best)
         for callback in (DEFAULT_PROGRESS_CALLBACK, PrinterCallback):
             trainer.remove_callback(callback)

@@ -1,5 +1,6 @@
 """Checkpoints that are whole or not there at all, and the run that one belongs to."""
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -23,39 +23,49 @@ from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 from utils.arguments import HARMLESS, RunError, UserError, shorten
 from utils.data.loading import describe_data
 from utils.training.cpu import TOKENS_FILE, seen_tokens
+from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"  # in a checkpoint: the run it belongs to, and the size and hash of every other file
+RUN_FILE = "run.json"  # in a checkpoint: the run it belongs to, and the size and hash of each of its files
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-# What a run leaves in --output_dir beside its checkpoints; args.yaml comes last, and tells that it is finished.
+# What a run leaves in --output_dir besides its checkpoints. args.yaml comes last and marks a finished run.
 OUTPUTS = (*WEIGHTS, "args.yaml", "config.json", "training_args.bin", TRAINER_STATE_NAME, "thresholds.json")
 OUTPUTS += ("train_results.json", "eval_results.json", "predict_results.json", "all_results.json")
 OUTPUTS += ("predictions.csv", "submission.csv")
 
 
-def describe_run(arguments: tuple, splits: dict[str, Dataset], labels: list[str]) -> dict[str, Any]:
+def describe_run(task: Task) -> dict[str, Any]:
     """Return what a run must have in common with the run whose checkpoint it continues.
 
-    Args:
-        arguments: the run's (model, data, training) arguments; others may follow.
-        splits: of them, training and validation data are compared by a hash of their content.
+    Training and validation data are compared by a hash of their content, the script by what Python parses.
     """
-    settled = {field.name: getattr(each, field.name) for each in arguments[:3] for field in fields(each) if field.init}
+    groups = (task.args.model, task.args.data, task.args.training)
+    settled = {field.name: getattr(group, field.name) for group in groups for field in fields(group) if field.init}
     return {
         "options": {
             name: json.loads(json.dumps(value, default=str))
             for name, value in sorted(settled.items())
             if not name.startswith(HARMLESS) and name != "token"
         },
-        "data": {name: describe_data(split) for name, split in splits.items() if name != "test"},
-        "labels": labels,
-        "processes": arguments[2].world_size,
+        "data": {name: describe_data(split) for name, split in task.splits.items() if name != "test"},
+        "labels": task.labels,
+        "processes": task.args.training.world_size,
+        "script": describe_script(task.script.read_text(encoding="utf-8")),
     }
 
 
+def describe_script(source: str) -> str:
+    """Return a hash of a script as Python parses it: comments, docstrings and layout do not count."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return in words what differs between two runs of `describe_run`."""
+    """Return in words what differs between two descriptions by `describe_run`."""
     names = sorted(before["options"] | now["options"])
     values = {name: [run["options"].get(name) for run in (before, now)] for name in names}
     found = [f"--{name} was {old}, is {new}" for name, (old, new) in values.items() if old != new]
@@ -67,11 +77,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         found.append(f"the labels were {shorten(before['labels'])}, are {shorten(now['labels'])}")
     if before["processes"] != now["processes"]:
         found.append(f"the number of processes was {before['processes']}, is {now['processes']}")
+    if before.get("script", now["script"]) != now["script"]:  # earlier versions did not keep it
+        found.append("the code of the script has changed")
     return found
 
 
 def find_damage(checkpoint: Path, also_of_best: bool = True) -> str | None:
-    """Return what is missing or damaged in a checkpoint, or in the one that it names as the best so far; None if it is sound."""
+    """Return what is missing or damaged in a checkpoint, or in the one it names as the best so far; None if it is sound."""
     try:
         saved = json.loads((checkpoint / RUN_FILE).read_text(encoding="utf-8"))
         pieces, best, only_model = saved["pieces"], saved["best"], saved["only_model"]
@@ -91,7 +103,7 @@ def find_damage(checkpoint: Path, also_of_best: bool = True) -> str | None:
             return f"the content of {name} has changed since it was saved"
     if also_of_best and best not in (None, checkpoint.name):
         damage = find_damage(checkpoint.parent / best)
-        return damage and f"of the best weights so far, in {best}, {damage} (--resume_anyway goes on without them)"
+        return damage and f"of the best weights so far, in {best}, {damage} (--resume_anyway continues without them)"
     return None
 
 
@@ -100,18 +112,21 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def settle_checkpoint(arguments: tuple, splits: dict[str, Dataset], labels: list[str]) -> None:
-    """Settle from which checkpoint the training goes on, if from any: a folder or None in `resume_from_checkpoint`.
+def settle_checkpoint(task: Task) -> None:
+    """Settle which checkpoint the training continues from, if any: a folder or None in `resume_from_checkpoint`.
 
-    What the main process finds is what all do.
+    All processes do what the main process finds.
 
     Raises:
-        UserError: the folder holds a finished run, or one of other options, data or labels; or there is no sound checkpoint.
+        UserError: the folder holds a finished run, or one with other options, data, labels or another script; or it has no sound
+            checkpoint.
     """
-    args = arguments[2]
+    args = task.args.training
+    if not task.training:
+        return
     found: list[str | None] = [None, None]
     if args.process_index == 0:
-        args.description = describe_run(arguments, splits, labels)
+        args.description = describe_run(task)
         try:
             found[0] = _choose(args)
         except UserError as error:
@@ -127,7 +142,7 @@ def settle_checkpoint(arguments: tuple, splits: dict[str, Dataset], labels: list
 
 
 def is_finished(args: TrainingArguments) -> bool:
-    """Return whether --output_dir holds a model whose training needs no more."""
+    """Return whether --output_dir holds a model whose training has ended."""
     folder = Path(args.output_dir)
     holds_model = any((folder / name).is_file() for name in WEIGHTS)
     return holds_model and ((folder / "args.yaml").is_file() or not sort_checkpoints(args.output_dir))
@@ -138,8 +153,8 @@ def refuse_finished(args: TrainingArguments) -> None:
     if is_finished(args) and not args.overwrite_output_dir:
         held = "a finished run" if Path(args.output_dir, "args.yaml").is_file() else "a model"
         raise UserError(
-            f"--output_dir {args.output_dir} holds {held}: name another one, train in its place with --overwrite_output_dir, or "
-            f"go on from its end with --resume_from_checkpoint True"
+            f"--output_dir {args.output_dir} holds {held}: name another folder, replace it with --overwrite_output_dir, or "
+            f"continue from its end with --resume_from_checkpoint True"
         )
 
 
@@ -170,27 +185,27 @@ def _choose(args: TrainingArguments) -> str | None:
     if not skipped:
         raise UserError(f"--resume_from_checkpoint: there is no checkpoint in {folder}")
     raise UserError(
-        f"{folder} holds an unfinished run without a sound checkpoint ({'; '.join(skipped)}): to train anew and replace it add "
-        f"--overwrite_output_dir"
+        f"{folder} holds an unfinished run without a sound checkpoint ({'; '.join(skipped)}): add --overwrite_output_dir to "
+        f"replace it and start over"
     )
 
 
 def _compare(checkpoint: Path, args: TrainingArguments) -> str | None:
-    """Return the checkpoint if it belongs to the run of `args`, None if that is to be replaced by another run."""
+    """Return the checkpoint if it belongs to the run of `args`; None if this run is to replace that one."""
     differing = differences(read_run(checkpoint)["run"], args.description)
     told = "; ".join(differing)
     if differing and not args.resume_anyway:
         if args.overwrite_output_dir and not args.resume_from_checkpoint:
-            logger.info("%s is of a run with other options or data (%s): it is replaced", checkpoint, told)
+            logger.info("%s belongs to a run with other options or data (%s), which is replaced", checkpoint, told)
             return None
         raise UserError(
-            f"{checkpoint} is of a run with other options or data: {told}; to continue it all the same add --resume_anyway, to "
-            f"train anew and replace it --overwrite_output_dir, or name another --output_dir"
+            f"{checkpoint} belongs to a run with other options or data: {told}; add --resume_anyway to continue it all the same, "
+            f"--overwrite_output_dir to replace it and start over, or name another --output_dir"
         )
     logger.info(
         "continuing from %s%s%s",
         checkpoint,
-        "" if args.resume_from_checkpoint else ", left by an unfinished run (--resume_from_checkpoint False begins anew)",
+        "" if args.resume_from_checkpoint else ", left by an unfinished run (--resume_from_checkpoint False starts over)",
         f", although {told}" if differing else "",
     )
     return str(checkpoint)
@@ -201,9 +216,9 @@ def read_run(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def clear_output_dir(args: TrainingArguments) -> None:
-    """Remove the checkpoints of earlier runs in --output_dir, unless this one goes on from there, and what may be replaced."""
+    """Remove checkpoints of earlier runs from --output_dir, unless this one continues from there, and files to be replaced."""
     folder = Path(args.output_dir)
-    leftovers: Iterable[Path] = folder.glob(".checkpoint-*")  # of a save that did not come to its end
+    leftovers: Iterable[Path] = folder.glob(".checkpoint-*")  # of a save that was cut off
     if args.resume_from_checkpoint is None:
         leftovers = [*leftovers, *map(Path, sort_checkpoints(args.output_dir))]
         leftovers += [folder / name for name in OUTPUTS] if (folder / "args.yaml").is_file() else []
@@ -215,28 +230,28 @@ def clear_output_dir(args: TrainingArguments) -> None:
 
 
 def save_whole(trainer: Trainer, save: Callable[[], None], **more: Any) -> None:
-    """Save a checkpoint so that it is there whole or not at all, whenever the process is killed or the disk is full.
+    """Save a checkpoint whole or not at all, even if the process is killed meanwhile or the disk is full.
 
-    Its files are written into a hidden folder and forced to the disk; then the folder gets its name.
+    Its files go into a hidden folder and are forced to the disk. Then the folder gets its name.
 
     Args:
         save: `Trainer._save_checkpoint`, without arguments.
-        more: what else is to be found in `RUN_FILE`.
+        more: what else belongs into `RUN_FILE`.
 
     Raises:
-        RunError: the checkpoint cannot be written; earlier ones are untouched.
+        RunError: the checkpoint cannot be written. Earlier ones are untouched.
     """
     args, state = trainer.args, trainer.state
     checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
     staging = checkpoint.with_name(f".{checkpoint.name}")
-    push, args.push_to_hub = args.push_to_hub, False  # that is for the checkpoint under its own name
+    push, args.push_to_hub = args.push_to_hub, False  # only once the checkpoint has its own name
     trainer._get_output_dir = lambda trial=None: str(staging)
     try:
         if trainer.is_world_process_zero():
             shutil.rmtree(staging, ignore_errors=True)
         _wait(args)
         save()
-        if state.best_global_step:  # transformers has taken the hidden folder for it
+        if state.best_global_step:  # transformers took the hidden folder for it
             best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
             state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
         _wait(args)  # for what the other processes write
@@ -266,7 +281,7 @@ def _wait(args: TrainingArguments) -> None:
 
 
 def _complete(folder: Path, trainer: Trainer, more: dict[str, Any]) -> None:
-    """Write what transformers leaves out of a checkpoint, and force all of it to the disk."""
+    """Write what transformers leaves out of a checkpoint, and force everything to the disk."""
     trainer.state.save_to_json(str(folder / TRAINER_STATE_NAME))
     tokens = seen_tokens(trainer.model)
     if tokens is not None:
@@ -286,7 +301,7 @@ def _complete(folder: Path, trainer: Trainer, more: dict[str, Any]) -> None:
 
 
 def _put_in_place(folder: Path, place: Path) -> None:
-    """Give a complete `folder` its name `place`, where a damaged one may stand."""
+    """Rename a complete `folder` to `place`, where a damaged one may stand."""
     old = place.with_name(f".{place.name}.old")
     if place.exists():
         place.rename(old)
@@ -296,7 +311,7 @@ def _put_in_place(folder: Path, place: Path) -> None:
 
 
 def _force_to_disk(path: Path) -> None:
-    unable = contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext()  # some file systems, for a folder
+    unable = contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext()  # not all file systems can
     opened = os.open(path, os.O_RDONLY)
     try:
         with unable:
@@ -306,14 +321,14 @@ def _force_to_disk(path: Path) -> None:
 
 
 def _not_saved(checkpoint: Path, error: Exception) -> str:
-    """Return in words that a checkpoint could not be saved, why, and what to go on from."""
+    """Return in words that a checkpoint could not be saved, why, and what to continue from."""
     free = shutil.disk_usage(checkpoint.parent).free
     kept = sort_checkpoints(str(checkpoint.parent))
     reason = re.sub(r"\s+", " ", str(error))[:200]
-    if "inline_container" in reason or "PytorchStreamWriter" in reason:  # PyTorch's words where less is written than was to be
+    if "inline_container" in reason or "PytorchStreamWriter" in reason:  # what PyTorch says of a short write
         reason = "a file could not be written to its end, as on a full disk"
     return (
         f"{checkpoint} could not be saved: {reason} ({free / 1e6:,.1f} MB are free); "
         + (f"{kept[-1]} is whole" if kept else "there is no earlier checkpoint")
-        + ": make room, then the same command goes on from there"
+        + ": make room, and the same command continues from there"
     )

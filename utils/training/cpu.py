@@ -1,10 +1,11 @@
-"""What makes a step fast on a CPU, and changes nothing of what is learnt."""
+"""What makes a training step fast on a CPU, and does not change what is learnt."""
 
 import ctypes
+import logging
 import os
-import re
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +18,21 @@ from transformers.masking_utils import sdpa_mask
 
 from utils.data.files import used_tokens
 
+logger = logging.getLogger(__name__)
+
 ATTENTION = "tuned_for_cpu"
 TOKENS_FILE = "trained_tokens.npy"  # in a checkpoint
-# Their heads read the first token alone: of the last layer no other is computed, behind its attention.
-READ_FIRST_TOKEN = re.compile("(Bert|Roberta|XLMRoberta|Camembert|Electra)For(SequenceClassification|MultipleChoice)")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # madvise(2)
 
 
 @cache
 def keep_memory() -> None:
-    """Keep freed memory in the process, and take it in large pages; to be called before tensors are made.
+    """Keep freed memory in the process, and take it in large pages. Call this before any tensors are made.
 
-    A step needs what the step before it freed. glibc gives large blocks back to the kernel, and each page that is asked for
-    anew is a page fault: thousands a step, a quarter of a short one's time. So all comes from glibc's heap, which is never cut
-    and begins as a quarter of the machine's memory that nothing has touched: addresses only, that become large pages in use.
+    A step needs the memory that the step before it freed. glibc gives large blocks back to the kernel, and asking for them
+    again costs a page fault a page: thousands a step, a quarter of a short step's time. So everything comes from glibc's heap,
+    which never shrinks. It starts as a quarter of the machine's memory: mere addresses, which become large pages when used.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"):
@@ -41,36 +42,81 @@ def keep_memory() -> None:
     libc.malloc.restype = ctypes.c_void_p
     size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
     start = libc.malloc(ctypes.c_size_t(size))
-    if start:  # else a limit of the system forbids it
+    if start:  # a system limit may forbid it
         first, last = -(-start // HUGE_PAGE) * HUGE_PAGE, (start + size) // HUGE_PAGE * HUGE_PAGE
         libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), MADV_HUGEPAGE)
         libc.free(ctypes.c_void_p(start))
 
 
-def tune(model: PreTrainedModel) -> None:
-    """Give `model` the layers and the attention below. Parameters and their names stay; logits change by rounding only."""
-    faster = {nn.Dropout: Dropout}
-    if torch.backends.mkldnn.is_available():
-        faster[nn.Linear] = Linear
-    for module in model.modules():
-        module.__class__ = faster.get(type(module), type(module))
-    if model.config._attn_implementation == "sdpa":
+def tune(model: PreTrainedModel, logits: Callable[[], torch.Tensor]) -> None:
+    """Give `model` the layers and the attention below, and let the last layer compute only the first token.
+
+    Parameters keep their names and values. `logits` runs the model on a batch. Each change must leave its logits as they were,
+    up to rounding and with or without a gradient, or it is undone: a head may read more than the first token.
+    """
+    expected = _probe(logits)
+    for change in (_take_faster_layers, _take_faster_attention, _compute_first_token_only):
+        undo = change(model)
+        try:
+            same = all(torch.allclose(*pair, rtol=1e-3, atol=1e-4) for pair in zip(_probe(logits), expected, strict=True))
+        except (IndexError, RuntimeError, ValueError):  # a head that looks for the other tokens
+            same = False
+        if not same:
+            undo()
+            logger.info("%s: not used, %s would give other logits", change.__doc__.rstrip("."), type(model).__name__)
+
+
+def _probe(logits: Callable[[], torch.Tensor]) -> list[torch.Tensor]:
+    found = []
+    for with_gradient in (False, True):  # the two may take different paths
+        with torch.set_grad_enabled(with_gradient):
+            found.append(logits().detach())
+    return found
+
+
+def _take_faster_layers(model: PreTrainedModel) -> Callable[[], None]:
+    """Faster dropout and linear layers."""
+    faster = {nn.Dropout: Dropout} | ({nn.Linear: Linear} if torch.backends.mkldnn.is_available() else {})
+    changed = [(module, type(module)) for module in model.modules() if type(module) in faster]
+    for module, kind in changed:
+        module.__class__ = faster[kind]
+    return lambda: [setattr(module, "__class__", kind) for module, kind in changed]
+
+
+def _take_faster_attention(model: PreTrainedModel) -> Callable[[], None]:
+    """Faster attention."""
+    before = model.config._attn_implementation
+    if before == "sdpa":
         model.set_attn_implementation(ATTENTION)
-        if READ_FIRST_TOKEN.fullmatch(type(model).__name__) and not model.config.is_decoder:
-            last = model.base_model.encoder.layer[-1].attention
-            last.self.first_token_only = True
-            last.output.register_forward_pre_hook(take_first_token)
+    return partial(model.set_attn_implementation, before)
+
+
+def _compute_first_token_only(model: PreTrainedModel) -> Callable[[], None]:
+    """The last layer's other tokens left out."""
+    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)  # of BERT, and the many made like it
+    attention = getattr(layers[-1], "attention", None) if layers else None
+    own = getattr(attention, "self", None)
+    if own is None or model.config._attn_implementation != ATTENTION or model.config.is_decoder:
+        return lambda: None
+    own.first_token_only = True
+    hook = attention.output.register_forward_pre_hook(take_first_token)
+
+    def undo() -> None:
+        own.first_token_only = False
+        hook.remove()
+
+    return undo
 
 
 def take_first_token(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Return the first token of each of the `inputs` [batch, tokens, width]; a hook before a layer."""
+    """Return the first token of each of the `inputs` [batch, tokens, width]. This is a hook before a layer."""
     return tuple(tensor[:, :1] for tensor in inputs)
 
 
 def dropout_noise(shape: torch.Size, probability: float, dtype: torch.dtype) -> torch.Tensor:
-    """Return a tensor that is 0 with `probability`, rounded to a multiple of 2^-16, and else what makes its mean 1.
+    """Return a tensor that is 0 with `probability`, rounded to a multiple of 2^-16, and otherwise what makes its mean 1.
 
-    torch draws one number after the other on most CPUs, 64 bits for each decision; here they are enough for four.
+    On most CPUs torch draws serially, 64 bits for each decision. Here 64 bits make four.
     """
     size, cut = shape.numel(), round(probability * 2**16)
     bits = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
@@ -88,9 +134,9 @@ class Dropout(nn.Dropout):
 
 
 class Linear(nn.Linear):
-    """A linear layer whose float32 products are oneDNN's where no gradient is wanted.
+    """A linear layer that multiplies float32 with oneDNN where no gradient is needed.
 
-    torch takes MKL's, which run at half their speed on some processors.
+    torch uses MKL, which runs at half its speed on some processors.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -100,14 +146,14 @@ class Linear(nn.Linear):
 
 
 class SeenTokens(nn.Embedding):
-    """Word embeddings of which only those of the tokens in the training texts, `seen`, go through gradient and optimizer.
+    """Word embeddings that train only the tokens `seen` in the training texts.
 
-    The others have no gradient, but cost as much: for 1,600 short texts nine of ten. They stay as they were, where AdamW would
-    have let them decay. A saved model has all of them in `weight`, as usual.
+    The others, nine of ten for 1,600 short texts, have no gradient but cost as much. They stay as they were; AdamW would have
+    let them decay. A saved model has all of them in `weight`, as usual.
     """
 
     def restrict(self, tokens: np.ndarray) -> None:
-        """Begin to train the embeddings of `tokens` alone."""
+        """Train only the embeddings of `tokens` from now on."""
         self.tokens = torch.from_numpy(tokens)
         self.position = torch.full((self.num_embeddings,), -1).scatter(0, self.tokens, torch.arange(len(tokens)))
         self.seen_padding = None if self.padding_idx is None else int(self.position[self.padding_idx])
@@ -127,7 +173,7 @@ class SeenTokens(nn.Embedding):
             seen = nn.functional.embedding(position.clamp(min=0), self.seen, self.seen_padding)
             if position.min() >= 0:
                 return seen
-            others = super().forward(input)  # tokens that a resumed training meets for the first time: they stay as they are
+            others = super().forward(input)  # tokens that are new to a resumed training stay as they are
             return torch.where((position < 0)[..., None], others, seen)
         self.merge()
         return super().forward(input)
@@ -144,9 +190,9 @@ class SeenTokens(nn.Embedding):
 
 
 def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int], checkpoint: str | None) -> None:
-    """Make the word embeddings of `model` `SeenTokens`: of the column `input_ids` of `train`, and the `special` ones.
+    """Let `model` train only the embeddings of tokens in the column `input_ids` of `train`, and of the `special` ones.
 
-    A training that goes on from a `checkpoint` trains those that were trained before.
+    A training that continues from a `checkpoint` trains the same ones as before.
     """
     embedding = model.get_input_embeddings()
     if checkpoint and Path(checkpoint, TOKENS_FILE).is_file():
@@ -160,7 +206,7 @@ def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int]
 
 
 def seen_tokens(model: PreTrainedModel) -> np.ndarray | None:
-    """Return the tokens whose word embeddings are trained, None for all."""
+    """Return the tokens whose word embeddings are trained; None for all."""
     embedding = model.get_input_embeddings()
     return embedding.tokens.numpy() if isinstance(embedding, SeenTokens) else None
 
@@ -175,12 +221,11 @@ def attention(
     scaling: float | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of transformers' interface, [batch, heads, tokens, head size]; see `AttentionInterface`.
+    """Attention on [batch, heads, tokens, head size], as transformers' `AttentionInterface` asks for it.
 
-    On a CPU `scaled_dot_product_attention` has no fused form with dropout, and the backward of the fused form without is
-    slow on short texts. Where that matters, this one multiplies, with the masks of `dropout_noise`. Attention of another kind
-    than each token to all others that the mask leaves is left to transformers: causal (where there may be no mask, only a flag),
-    grouped, or with a bias of positions.
+    On a CPU `scaled_dot_product_attention` has no fused form with dropout, and without dropout its backward is slow on short
+    texts. There this function multiplies itself, with the masks of `dropout_noise`. Other kinds of attention are left to
+    transformers: causal (which may have a flag instead of a mask), grouped, or with a position bias.
     """
     tokens = query.shape[-2]
     if getattr(module, "first_token_only", False):

@@ -5,6 +5,7 @@ import torch
 
 from utils.arguments import UserError
 from utils.command_line import parse_weights
+from utils.data.classes import ClassFormat
 from utils.data.labels import UNKNOWN
 
 
@@ -53,14 +54,14 @@ def class_weights(text: str, shares: np.ndarray) -> torch.Tensor | None:
     return torch.tensor(np.sqrt(balanced) if choice == "sqrt" else balanced, dtype=torch.float32)
 
 
-def class_prior(shares: np.ndarray, weights: torch.Tensor | None, one_logit: bool, independent: bool) -> torch.Tensor:
+def class_prior(shares: np.ndarray, weights: torch.Tensor | None, form: ClassFormat) -> torch.Tensor:
     """Return the bias at which a head that ignores its input has the smallest loss, from shares [rows, classes].
 
-    [classes] log-frequencies, or log-odds where the logits are `independent` questions; [1] log-odds of the second class for
-    `one_logit`. Half a row is added to each class; `weights` [classes] count as rows.
+    [classes] log-frequencies, or log-odds where the logits are independent questions; [1] log-odds of the second class for one
+    logit. Half a row is added to each class; `weights` [classes] count as rows.
     """
     counts = torch.tensor(shares.sum(axis=0) + 0.5, dtype=torch.float32) * (1.0 if weights is None else weights)
-    if one_logit:
+    if form.width == 1:
         return (counts[1:] / counts[:1]).log()
     frequencies = counts / counts.sum()
-    return torch.logit(frequencies) if independent else frequencies.log()
+    return torch.logit(frequencies) if form.independent else frequencies.log()

@@ -1,0 +1,90 @@
+"""The model card: what transformers writes, how to use the model (after trying it), and the scores."""
+
+import logging
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForMultipleChoice, AutoTokenizer, Trainer, pipeline
+
+logger = logging.getLogger(__name__)
+
+TEXT, CHOICE = "text-classification", "multiple-choice"  # the Hub's names of the tasks
+HOW_TO_USE = {
+    TEXT: """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="<this folder>", top_k=None)
+classify(["a text"], truncation=True)  # for each text, a probability of each label
+classify([{"text": "a text", "text_pair": "another"}], truncation=True)  # for a model of pairs
+```""",
+    CHOICE: """```python
+import torch
+from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+model, tokenizer = (auto.from_pretrained("<this folder>") for auto in (AutoModelForMultipleChoice, AutoTokenizer))
+context, candidates = "a context", ["one candidate", "another"]  # a question stands before each candidate
+inputs = tokenizer([context] * len(candidates), candidates, truncation="only_first", padding=True, return_tensors="pt")
+with torch.no_grad():
+    logits = model(**{name: tensor[None] for name, tensor in inputs.items()}).logits  # [1, candidates]
+print(logits.softmax(dim=-1))
+```""",
+}
+THRESHOLDS = "\n\nA label is decided where its probability reaches its threshold, in `thresholds.json` and `config.json`."
+
+
+def use_as_described(task: str, folder: Path, texts: list) -> list[list[float] | dict[str, float]]:
+    """Return the probabilities that `HOW_TO_USE` gives for `texts`: by label; of multiple choice in the candidates' order."""
+    if task == TEXT:
+        found = pipeline(TEXT, model=str(folder), top_k=None, device="cpu")(texts, truncation=True)
+        return [{score["label"]: score["score"] for score in row} for row in found]
+    model, tokenizer = (auto.from_pretrained(folder) for auto in (AutoModelForMultipleChoice, AutoTokenizer))
+    found = []
+    for context, candidates in texts:
+        pairs = [context] * len(candidates), candidates
+        inputs = tokenizer(*pairs, truncation="only_first", padding=True, return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**{name: tensor[None] for name, tensor in inputs.items()}).logits
+        found.append({f"choice{position}": value for position, value in enumerate(logits.softmax(dim=-1)[0].tolist())})
+    return found
+
+
+def describe_use(task: str, folder: Path, script: str, texts: list, expected: list[dict[str, float]]) -> str:
+    """Return how to use the model in `folder`: by `HOW_TO_USE` if that gives the probabilities `expected` for `texts`.
+
+    Otherwise the script that trained it predicts with it, and the reason is said: what the model reads, or its class, is the
+    script's own.
+    """
+    what = "`pipeline()`" if task == TEXT else "`AutoModelForMultipleChoice`"
+    if not texts:
+        return f"{HOW_TO_USE[task]}\n\nThis was not tried: the run had no rows to evaluate or to predict."
+    try:
+        found = use_as_described(task, folder, texts)
+        pairs = [(label, value, own.get(label)) for row, own in zip(found, expected, strict=True) for label, value in row.items()]
+        odd = next(((label, value, own) for label, value, own in pairs if own is None or abs(value - own) > 1e-3), None)
+        reason = odd and f"it gives {odd[0]!r} {odd[1]:.3f}, the script {'nothing' if odd[2] is None else f'{odd[2]:.3f}'}"
+    except Exception as error:  # whatever it meets in a model of another shape
+        reason = f"it ends with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if reason is None:
+        return f"{HOW_TO_USE[task]}\n\nTried on {len(texts)} rows of this run: these lines give the script's probabilities."
+    logger.warning("the model card says not to use %s with this model: %s", what, reason)
+    return (
+        f"{what} does not give this model's probabilities: {reason}. Predict with the script that trained it:\n\n```bash\n"
+        f"python {script} --model_name_or_path <this folder> --test_file new.csv --output_dir predicted\n```"
+    )
+
+
+def write_model_card(trainer: Trainer, task: str, base_model: str, data: str, sections: dict[str, str]) -> None:
+    """Write README.md: the card of transformers, then `sections`, texts by heading. `data` names what it was trained on."""
+    on_the_hub = None if Path(base_model).is_dir() else base_model  # the card links it
+    trainer.create_model_card(tasks=task, finetuned_from=on_the_hub, dataset=data)
+    path = Path(trainer.args.output_dir, "README.md")
+    card = path.read_text(encoding="utf-8")
+    card = card.replace("This model was trained from scratch", f"This model is a fine-tuned version of {Path(base_model).name}")
+    card += "".join(f"\n## {heading}\n\n{text}\n" for heading, text in sections.items())
+    path.write_text(card, encoding="utf-8")
+
+
+def markdown_table(table: list[list[str]]) -> str:
+    """Return a table, the header first, in Markdown."""
+    rows = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([*rows[:1], *["|" + " --- |" * len(row) for row in table[:1]], *rows[1:]])

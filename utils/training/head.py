@@ -1,0 +1,108 @@
+"""Load a model, find its head, start it where the data is, and let it learn faster."""
+
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedModel
+
+from utils.arguments import UserError
+from utils.training.models import hub_options
+from utils.training.task import Task
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Head:
+    """What loading a model has told about its head.
+
+    Attributes:
+        new: names of the parameters that the checkpoint lacks, or has in another shape.
+        relabelled: whether the checkpoint's head was trained for other labels.
+        bias: [logits], where the output layer of a new head starts; None leaves it.
+    """
+
+    new: set[str]
+    relabelled: bool
+    bias: torch.Tensor | None
+
+    def start(self, model: PreTrainedModel, forward: Callable[[], object]) -> set[str]:
+        """Start the head at its bias if it is new. Return the names of the parameters that are to learn faster, none if not.
+
+        Few checkpoints come with a pooler that was trained for more than next-sentence prediction, if at all. It counts as new.
+        """
+        if not (self.new or self.relabelled):
+            return set()
+        layer = output_layer(model, forward)
+        own = {name for name, parameter in model.named_parameters() if any(parameter is p for p in layer.parameters())}
+        new = set(self.new)
+        if self.relabelled and not own & new:  # of the same width by chance: these weights mean other labels
+            layer.reset_parameters()
+            new |= own
+        if not own & new:
+            return set()
+        if self.bias is not None and (layer.bias is None or layer.bias.shape != self.bias.shape):
+            logger.info("the head of %s has no bias for each logit, so it cannot start at the prior", type(model).__name__)
+        elif self.bias is not None:
+            with torch.no_grad():
+                layer.bias.copy_(self.bias)
+        return new | {name for name, _ in model.named_parameters() if ".pooler." in name}
+
+
+def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
+    """Load the model of a task in float32. Return it with what is known of its head, which is new if the checkpoint lacks it.
+
+    `model_class` is a class of transformers such as `AutoModelForSequenceClassification`, or the script's own.
+
+    Raises:
+        UserError: the checkpoint's head has another width, or its weights cannot be read.
+    """
+    args = task.args.model
+    try:
+        model, info = model_class.from_pretrained(
+            args.model_name_or_path,
+            config=task.config,
+            dtype=torch.float32,  # transformers 5 would keep a half-precision checkpoint in half precision
+            ignore_mismatched_sizes=args.ignore_mismatched_sizes,
+            output_loading_info=True,
+            **hub_options(args),
+        )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise UserError(
+            f"{args.model_name_or_path} has a head of another width than this task needs; "
+            f"add --ignore_mismatched_sizes to replace it with a new one"
+        ) from error
+    except (OSError, SafetensorError, pickle.UnpicklingError) as error:  # a pickle that holds more than weights
+        raise UserError(f"cannot load the weights of {args.model_name_or_path}: {str(error).splitlines()[0]}") from error
+    new = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+    return model, Head(new, task.saved_labels not in (None, list(task.config.id2label.values())), task.bias)
+
+
+def output_layer(model: nn.Module, forward: Callable[[], object]) -> nn.Linear:
+    """Return the layer that makes the logits: the linear layer that `forward`, a pass through `model`, calls last."""
+    called: list[nn.Linear] = []
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    hooks = [layer.register_forward_hook(lambda module, *_: called.append(module)) for layer in layers]
+    with torch.no_grad():
+        forward()
+    for hook in hooks:
+        hook.remove()
+    return called[-1]
+
+
+def speed_up(optimizer: torch.optim.Optimizer, model: nn.Module, parameters: set[str], multiplier: float) -> None:
+    """Move the named `parameters` of `model` into groups of their own, with `multiplier` times the learning rate."""
+    named = dict(model.named_parameters())
+    chosen = {id(named[name]) for name in parameters}
+    for group in list(optimizer.param_groups):
+        fast = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        if fast:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
+            optimizer.add_param_group({**group, "params": fast, "lr": group["lr"] * multiplier})

@@ -1,0 +1,182 @@
+"""What a run works on: its arguments, rows, columns and tokenizer, settled before a model is loaded."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import set_seed
+
+from utils.arguments import Arguments
+from utils.command_line import parse_arguments
+from utils.data.files import read_array
+from utils.data.labels import UNKNOWN, saved_label_names, saved_setting
+from utils.data.loading import (
+    encode_joined,
+    encode_split,
+    find_ids,
+    find_text_columns,
+    first_rows,
+    read_row_columns,
+    splits_to_use,
+)
+from utils.data.report import NO_LIMIT, report_data
+from utils.runtime import set_up_logging
+from utils.training.cpu import keep_memory
+from utils.training.models import (
+    check_head,
+    check_vocabulary,
+    describe_logits,
+    load_config,
+    load_tokenizer,
+    refuse_model_of_other_script,
+    sequence_length,
+)
+from utils.training.smoke_test import prepare_smoke_test
+
+
+def read_arguments(
+    kinds: tuple[type, ...],
+    argv: list[str] | None,
+    description: str,
+    sample: Path,
+    example_rows: list[dict],
+    row_columns: tuple[str, ...] = (),
+    values: dict[str, Any] | None = None,
+) -> Arguments:
+    """Return the arguments of a run, with its seed set and what it prints set up.
+
+    Args:
+        kinds, argv, description, sample: see `parse_arguments`.
+        example_rows: what --smoke_test trains on where no data is given; `row_columns` get random numbers there.
+        values: values for some options in place of those given, as a trial of a search has. Nothing is set up then.
+    """
+    *parts, options = parse_arguments(kinds, argv, description, sample, values)
+    again = partial(read_arguments, kinds, argv, description, sample, example_rows, row_columns)
+    args = Arguments(*parts, options, again)
+    set_seed(args.training.seed)
+    if args.training.tune_cpu:
+        keep_memory()
+    if args.data.smoke_test:
+        prepare_smoke_test(args, example_rows, row_columns)
+    if values is None:
+        set_up_logging(args.training)
+    return args
+
+
+class Task:
+    """What a run works on. A script's `prepare` fills it in.
+
+    Attributes:
+        splits: the rows by name: train, validation and test, as far as they take part.
+        training: whether there is a model to train, or only one to predict with.
+        config: of the model; None where `--check_data` names none.
+        format: how the labels are written, found by the script.
+        labels: what the probabilities of a row stand for; `unknown`: the target of a row without one.
+        row_columns: columns of numbers that the loss or the model reads.
+        saved_labels, saved_thresholds: those of the model, if it was trained for some.
+        id_column, ids: what identifies the test rows.
+        candidates: those of the test rows, in multiple choice.
+        submission: Kaggle's file to write, if one is asked for.
+        bias: where the output layer of a new head starts, [logits]; None leaves it.
+        trainer_options: what the script's own trainer is told besides.
+        examples: the first rows of each split as they were read, by name, once they are encoded.
+    """
+
+    def __init__(self, splits: dict[str, Dataset], args: Arguments, script: str):
+        """Settle which splits take part and what the model is. `script` is the script's `__file__`.
+
+        Raises:
+            UserError: data that was asked for is missing, or the model was trained by another script.
+        """
+        self.args, self.script = args, Path(script)
+        self.splits = splits_to_use(splits, args.training.asked, args.data)
+        self.training = "train" in self.splits
+        self.config = load_config(args.model) if args.model.model_name_or_path or not args.data.check_data else None
+        if not self.training:
+            refuse_model_of_other_script(self.config, self.script.name)
+        self.saved_labels = saved_label_names(self.config, self.training)
+        self.saved_thresholds = None if self.training else saved_setting(self.config, "thresholds")
+        self.id_column, self.ids = find_ids(self.splits, args.data)
+        self.format: Any = None
+        self.labels: list[str] = []
+        self.unknown: float = UNKNOWN
+        self.row_columns: tuple[str, ...] = ()
+        self.candidates: list[list[str]] = []
+        self.submission: Any = None
+        self.trainer_options: dict[str, Any] = {}
+        self.text_columns: list[str] = []
+        self.delimiter: str | None = None
+        self.tokenizer = self.max_length = None
+        self.bias: torch.Tensor | None = None
+        self.examples: dict[str, list[dict]] = {}
+
+    def find_texts(self, taken: list[str]) -> None:
+        """Settle the text columns; `taken` are those of the labels."""
+        saved = saved_setting(self.config, "text_column_names")
+        self.text_columns = find_text_columns(self.splits, self.args.data, taken, saved)
+        self.delimiter = self.args.data.text_column_delimiter or saved_setting(self.config, "text_column_delimiter")
+
+    def settle_rows(self, splits: dict[str, Dataset], row_columns: tuple[str, ...]) -> None:
+        """Take over `splits`, which have targets now, cut to --max_…_samples; read the numbers of `row_columns`."""
+        self.row_columns = row_columns
+        self.splits = read_row_columns(first_rows(splits, self.args.data, self.args.training.seed), row_columns)
+        self.ids = self.ids[: len(self.splits.get("test", []))]
+
+    def targets(self, name: str) -> np.ndarray | None:
+        """Return the targets of a split, None where there are none."""
+        return read_array(self.splits[name], "labels") if "labels" in getattr(self.splits.get(name), "column_names", ()) else None
+
+    def load_tokenizer(self) -> None:
+        """Load the tokenizer, and settle how many tokens of a text the model reads."""
+        self.tokenizer = load_tokenizer(self.args.model)
+        self.max_length = sequence_length(self.args.data.max_seq_length, self.tokenizer, self.config)
+        self.tokenizer.model_max_length = self.max_length
+
+    def describe_logits(self, problem_type: str | None, names: list[str], **settings: Any) -> None:
+        """Write into the config of the model to be trained what its logits mean; see `describe_logits`.
+
+        Raises:
+            UserError: the model was trained for other labels, and its head is to be kept.
+        """
+        describe_logits(self.config, self.script, problem_type, names, **settings)
+        if self.text_columns:
+            self.config.text_column_names, self.config.text_column_delimiter = self.text_columns, self.delimiter
+        check_head(self.args.model, self.config, self.saved_labels)
+
+    def _encoding(self, encode: Callable[..., dict], max_length: int) -> Callable[[dict], dict]:
+        """Return the script's `encode` with all its arguments but the rows."""
+        columns = self.text_columns if self.delimiter is None else self.text_columns[:1]
+        settled = {"tokenizer": self.tokenizer, "max_length": max_length} | ({"columns": columns} if columns else {})
+        if self.delimiter is None:
+            return partial(encode, **settled)
+        return partial(encode_joined, encode=partial(encode, **settled), columns=self.text_columns, delimiter=self.delimiter)
+
+    def encode(self, encode: Callable[..., dict]) -> None:
+        """Replace the rows of all splits by their tokens; the labels and the `row_columns` stay.
+
+        Args:
+            encode: the script's, (rows, tokenizer=, max_length=) and, where there are text columns, columns=.
+
+        Raises:
+            UserError: the tokenizer gives tokens that the model does not know.
+        """
+        for name, split in self.splits.items():
+            self.examples[name] = [split[row] for row in range(min(2, len(split)))]
+            with self.args.training.main_process_first():
+                self.splits[name] = encode_split(
+                    name, split, self._encoding(encode, self.max_length), self.args.data, self.row_columns
+                )
+        check_vocabulary(self.args.model, self.config, self.splits)
+
+    def report(self, encode: Callable[..., dict], describe: Callable, weigh: Callable | None = None) -> dict[str, float]:
+        """Print and write what --check_data says; see `report_data` for the arguments. Return no metrics."""
+        encoding = self._encoding(encode, NO_LIMIT) if self.tokenizer else None
+        columns = self.text_columns or ["context", "question", "candidates"]
+        report_data(
+            self.splits, columns, describe, self.args.data, self.args.training.output_dir, encoding, self.max_length, weigh
+        )
+        return {}

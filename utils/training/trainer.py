@@ -1,0 +1,258 @@
+"""The trainer below every script's own: exact losses, whole checkpoints, float32 evaluation in the file's order, speed."""
+
+import contextlib
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from utils.arguments import UserError
+from utils.data.files import file_of
+from utils.data.labels import UNKNOWN
+from utils.training.batches import Throughput, complete_last_batch, cut_batch, longest_first, train_sampler
+from utils.training.checkpoints import save_whole
+from utils.training.cpu import train_seen_tokens, tune
+from utils.training.guard import Guard
+from utils.training.head import Head, speed_up
+from utils.training.models import check_optimizer
+from utils.training.task import Task
+
+logger = logging.getLogger(__name__)
+
+
+class Prediction(NamedTuple):
+    """Logits [rows, …] and targets (None where unlabelled) in the order of the file, and the loss and speed."""
+
+    logits: np.ndarray
+    targets: np.ndarray | None
+    metrics: dict[str, float]
+
+
+class FineTuningTrainer(Trainer):
+    """`Trainer` with an exact loss, a head that learns faster, whole checkpoints, and evaluation in float32.
+
+    A script's trainer says its loss in `compute_loss`, and in `weights` what each row or cell counts. The mean is over a whole
+    optimizer step, with all its micro-batches and processes: 1 x 16 rows, 4 x 4 accumulated and 2 processes x 8 give the same
+    loss and gradient. (transformers 5 multiplies them: https://github.com/huggingface/transformers/issues/47688.)
+
+    Args:
+        model, head: as `load_model` returns them.
+        task: with encoded rows. Its `row_columns` reach `compute_loss` in `inputs`, [rows], and the model if its `forward` names
+            them.
+        collate: returns the batch of a list of rows, given `pad`, the padding collator; unset: `pad` itself.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        head: Head,
+        task: Task,
+        compute_metrics: Callable | None = None,
+        collate: Callable | None = None,
+    ):
+        args, tokenizer, splits = task.args.training, task.tokenizer, task.splits
+        train, validation = splits.get("train"), splits.get("validation")
+        # oneDNN builds its kernels again for each shape, 12 MB and 15 ms for a small encoder: let it meet few shapes
+        longest = tokenizer.model_max_length
+        self.padding_multiple = longest if args.pad_to_max_length else 4 if args.tune_cpu and longest % 4 == 0 else 1
+        self.row_columns = task.row_columns
+        pad = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=self.padding_multiple)
+        with warnings.catch_warnings():  # Trainer says that it drops label smoothing; our losses have their own
+            warnings.filterwarnings("ignore", message="Label smoothing is not compatible")
+            super().__init__(
+                model=model,
+                args=args,
+                train_dataset=train and complete_last_batch(train, args, task.unknown),
+                eval_dataset=validation and longest_first(validation)[0],
+                processing_class=tokenizer,
+                data_collator=partial(collate, pad=pad) if collate else pad,
+                compute_metrics=compute_metrics,
+            )
+        self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
+        self.throughput, self.guard = Throughput(), Guard(self)
+        self.add_callback(self.throughput)
+        self.add_callback(self.guard)
+        self.evaluations: dict[int, EvalLoopOutput] = {}  # by step
+        self.read_by_model = set(inspect.signature(model.forward).parameters) - {"labels"}
+        self._check_row_columns(splits)
+        self.example = self._example(splits)
+        self.head_parameters = head.start(model, lambda: self.model_outputs(model, self.example))
+        if args.tune_cpu:
+            tune(model, lambda: self.model_outputs(model, self.example)["logits"])
+        if args.freeze_embeddings:
+            model.get_input_embeddings().requires_grad_(False)
+        elif args.tune_cpu and train:
+            train_seen_tokens(model, train, tokenizer.all_special_ids, args.resume_from_checkpoint)
+        check_optimizer(args.resume_from_checkpoint, model)
+        if train:
+            logger.info(self._speed_note())
+
+    def _check_row_columns(self, splits: dict[str, Dataset]) -> None:
+        for split in splits.values():
+            for name in self.read_by_model & set(self.row_columns) - set(split.column_names):
+                raise UserError(f"{file_of(split)}: the model reads the column {name!r}, which is not there; add it")
+
+    def _example(self, splits: dict[str, Dataset]) -> dict[str, torch.Tensor]:
+        """Return a batch of two rows, to try the model on."""
+        split = self._remove_unused_columns(next(iter(splits.values())))
+        rows = [split[row] for row in range(min(2, len(split)))]
+        return self._prepare_inputs(self.data_collator(rows))
+
+    def _speed_note(self) -> str:
+        """Return the line that says which choices for speed were made."""
+        args = self.args
+        order = {"group_by_length": "texts of similar length", "random": "random order", "sequential": "the file's order"}
+        width = "their longest" + (f", a multiple of {self.padding_multiple} tokens" if self.padding_multiple > 1 else "")
+        notes = [
+            args.precision_note,
+            f"batches: {order[args.train_sampling_strategy]}",
+            f"padded to {'the maximum' if args.pad_to_max_length else width}",
+            f"at most {args.max_tokens_per_batch:,} tokens at once" if args.max_tokens_per_batch else "",
+            f"optimizer: {str(getattr(args.optim, 'value', args.optim)).replace('adamw_torch_fused', 'fused AdamW')}",
+            "tuned for the CPU" if args.tune_cpu else "",
+        ]
+        return "; ".join(note for note in notes if note)
+
+    def model_outputs(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the outputs of `model`, `logits` among them, for those `inputs` that its `forward` names, without labels."""
+        return model(**{name: tensor for name, tensor in inputs.items() if name in self.read_by_model})
+
+    def weights(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return what each row or cell of a batch counts in the mean of the losses; 0 where its target is unknown."""
+        return (inputs["labels"] != UNKNOWN).float()
+
+    def mean(
+        self, losses: torch.Tensor, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the mean of `losses` [rows] or [rows, labels], already weighted, for `compute_loss`.
+
+        In training it is divided by `num_items_in_batch`, the sum of `weights` in the whole optimizer step. In evaluation
+        (None) by the weights of the batch; there sums are kept, so that `eval_loss` is exact over all batches and processes.
+        """
+        if num_items_in_batch is None:
+            pair = losses, self.weights(inputs)
+            self.row_sums = torch.stack([each.reshape(len(each), -1).sum(dim=1) for each in pair], dim=1)
+            return pair[0].sum() / pair[1].sum().clamp(min=1e-12)
+        loss = losses.sum() / num_items_in_batch.clamp(min=1e-12)
+        # what all processes have is counted, and then their gradients are averaged
+        return loss * self.accelerator.num_processes if self.args.average_tokens_across_devices else loss
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        total = sum(self.weights(batch).sum() for batch in batch_samples).to(device)
+        if self.args.world_size > 1 and self.args.average_tokens_across_devices:
+            total = self.accelerator.gather(total).sum()
+        return total
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        by_token = (*self.processing_class.model_input_names, "input_ids")
+        *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch, self.padding_multiple, by_token)
+        self.throughput.count(*parts, last)
+        loss = 0.0
+        with self.accelerator.no_sync(model):  # several processes exchange gradients once, with the last part
+            for part in parts:
+                loss += super().training_step(model, part, num_items_in_batch)
+        return self.guard.add(loss + super().training_step(model, last, num_items_in_batch))
+
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
+        self.guard.remember(optimizer)
+        return optimizer
+
+    def _save_checkpoint(self, model, trial):
+        save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), float32_forward(self.accelerator.unwrap_model(model, keep_torch_compile=False)):
+            if "labels" in inputs:
+                _, outputs = self.compute_loss(model, inputs, return_outputs=True)
+                self.loss_sums += self.accelerator.gather_for_metrics(self.row_sums).cpu().double().sum(dim=0)
+            else:
+                outputs = self.model_outputs(model, inputs)
+        self.guard.check_logits(outputs["logits"])
+        self.evaluated.count(inputs)
+        self.evaluated.stop()
+        return None, outputs["logits"], inputs.get("labels")
+
+    def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
+        self.evaluated, self.loss_sums = Throughput(), torch.zeros(2, dtype=torch.float64)
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
+        if output.label_ids is not None:
+            output.metrics[f"{metric_key_prefix}_loss"] = (self.loss_sums[0] / self.loss_sums[1].clamp(min=1e-12)).item()
+        if self.is_in_train:  # keep those whose weights may become the final ones: the best and this one
+            best = {step: kept for step, kept in self.evaluations.items() if step == self.state.best_global_step}
+            self.evaluations = best | {self.state.global_step: output}
+        return output
+
+    def _set_signature_columns_if_needed(self):
+        if self._signature_columns is None:
+            super()._set_signature_columns_if_needed()
+            self._signature_columns += ["labels", *self.row_columns]
+
+    def _get_train_sampler(self, train_dataset=None):
+        return train_sampler(self.train_dataset, self.args, epoch=lambda: int(self.state.epoch or 0))
+
+    def _get_eval_sampler(self, eval_dataset):
+        return torch.utils.data.SequentialSampler(eval_dataset)  # Trainer's would shuffle, if training groups by length
+
+    def fit(self) -> dict[str, Any]:
+        """Train, or continue from the checkpoint of the arguments. Return the metrics. See `Guard.train` for what it raises."""
+        return self.guard.train().metrics | self.throughput.rates("train", self)
+
+    def predict_in_order(self, dataset: Dataset, prefix: str) -> Prediction:
+        """Predict `dataset`, which has a column `length`, in its own order, although rows of similar length share a batch.
+
+        If training ended with an evaluation of these very weights, that is the answer for the prefix `eval`.
+        """
+        longest, order = longest_first(dataset)
+        output = self._final_evaluation() if prefix == "eval" else None
+        if output is None:
+            compute_metrics, self.compute_metrics = self.compute_metrics, None  # the script has thresholds to choose first
+            output = self.predict(longest, metric_key_prefix=prefix)
+            self.compute_metrics = compute_metrics
+        if "epoch" in output.metrics:
+            output.metrics["epoch"] = self.state.epoch  # also where they are those of an earlier evaluation
+        back = np.argsort(order)
+        targets = None if output.label_ids is None else output.label_ids[back]
+        return Prediction(output.predictions[back], targets, output.metrics)
+
+    def check_reload(self, model_class: type) -> None:
+        """Load the saved model. Raises a `RuntimeError` if its logits differ from those of the one trained."""
+        folder = self.args.output_dir
+        reloaded = model_class.from_pretrained(folder).eval().to(self.args.device)
+        with torch.no_grad(), float32_forward(self.model.eval()):
+            logits = [self.model_outputs(model, self.example)["logits"].float() for model in (self.model, reloaded)]
+        if not torch.allclose(*logits, atol=1e-5):
+            raise RuntimeError(f"the model saved in {folder} gives other logits than the one trained: {logits}")
+
+    def _final_evaluation(self) -> EvalLoopOutput | None:
+        state = self.state
+        if not (self.args.load_best_model_at_end and state.best_model_checkpoint):
+            return self.evaluations.get(state.global_step)
+        return self.evaluations.get(state.best_global_step) if Path(state.best_model_checkpoint).is_dir() else None
+
+
+@contextlib.contextmanager
+def float32_forward(model: PreTrainedModel) -> Iterator[None]:
+    """Run `model` without the autocast that accelerate wraps around its `forward`.
+
+    Half-precision logits tie (bfloat16 has 8 bits of mantissa). Ties distort ranking metrics and tuned thresholds, and
+    predictions would differ from those of the saved model in `pipeline()`.
+    """
+    autocast_forward = model.__dict__.pop("forward", None)  # accelerate sets it on the instance, over the class's own
+    try:
+        yield
+    finally:
+        if autocast_forward is not None:
+            model.forward = autocast_forward
