@@ -1,6 +1,7 @@
 """Hyperparameter search: every trial is a run of the script, a search can be continued and shared, nothing impossible begins."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -326,16 +327,17 @@ def test_where_nothing_is_valid_every_reason_is_named():
     [
         ("study.db", "write sqlite:///study.db"),
         ("nosuch://user:secret@study", r"nosuch://user:\*\*\*@study cannot be used"),
-        ("data/pairs/train.csv", "is not a journal file"),
-        ("sqlite:///data/pairs/train.csv", "is not an SQLite database"),
+        ("{}/train.csv", "is not a journal file"),
+        ("sqlite:///{}/train.csv", "is not an SQLite database"),
         ("sqlite:////proc/study.db", "cannot write into /proc"),
     ],
 )
 def test_storages_that_cannot_be_used(storage, message, binary_data, tmp_path):
-    options = [*binary_data, "--output_dir", tmp_path, "--search_trials", "2", "--search_storage", storage]
+    shutil.copy(ROOT / "data" / "pairs" / "train.csv", tmp_path)
+    options = [*binary_data, "--output_dir", tmp_path / "o", "--search_trials", "2", "--search_storage", storage.format(tmp_path)]
     with pytest.raises(UserError, match=message):
         run_classification.main(options)
-    assert not list(ROOT.glob("data/pairs/*lock*"))
+    assert not list(tmp_path.glob("*lock*"))
 
 
 def test_check_data_checks_the_search_and_ctrl_c_is_one_line(binary_data, tmp_path):
@@ -350,6 +352,7 @@ def test_check_data_checks_the_search_and_ctrl_c_is_one_line(binary_data, tmp_pa
         lines.append(line)
         if "[1/9]" in line:
             process.send_signal(signal.SIGINT)
+    process.stderr.close()
     assert process.wait() == 130 and "interrupted after" in "".join(lines) and lines[-1] == "interrupted\n"
     assert "Traceback" not in "".join(lines)
     assert len(searched(tmp_path)["trials"]) >= 1
