@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.training.models import save_tiny_model  # noqa: E402
+from utils.training.smoke_test import save_tiny_model  # noqa: E402
 
 SIZES = [(100, 6), (1_000, 6), (10_000, 6), (100_000, 6), (10_000, 100), (10_000, 1_000), (10_000, 10_000)]
 COLUMNS = ["rows", "labels", "seconds", "ms for each row beyond those of the first run", "peak memory, GB", "training rows/s"]

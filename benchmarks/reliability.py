@@ -27,7 +27,7 @@ from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "training")]
 
 import numpy as np  # noqa: E402
 from bad_inputs import ALL, CASES  # noqa: E402
@@ -38,7 +38,7 @@ from transformers import set_seed  # noqa: E402
 
 from utils.arguments import UserError  # noqa: E402
 from utils.training.checkpoints import find_damage  # noqa: E402
-from utils.training.models import save_tiny_model  # noqa: E402
+from utils.training.smoke_test import save_tiny_model  # noqa: E402
 
 KILLS, FUZZ_EXAMPLES = 30, 1000
 TORCHRUN = str(Path(sys.executable).parent / "torchrun")

@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from transformers import AutoModelForSequenceClassification  # noqa: E402
 
-from utils import cpu  # noqa: E402
+from utils.training import cpu  # noqa: E402
 
 MODEL = str(Path(__file__).parent.parent / "models" / "all-MiniLM-L6-v2")
 WORDS = 3000  # of 30,522 occur in the texts

@@ -12,6 +12,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny models gain nothing from more, and processes would wait for each other
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # nor do the threads of a script that takes more keep the tests beside it waiting
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +24,10 @@ WORDS = {
     "refund": ["refund", "money", "repay"],
 }
 FILLER = "the my order it was and a kettle on monday please we have your shop again".split()
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # first, so that no process waits for them at the end
 
 
 def pytest_collection_finish():
@@ -77,13 +82,32 @@ def tiny_model(tmp_path_factory) -> str:
     return str(folder)
 
 
-def launch(*command: str, cwd: Path = ROOT, check: bool = True) -> subprocess.CompletedProcess:
+def launch(*command: str, cwd: Path = ROOT, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
     """Run a program of this environment, `python` or one of its scripts, and return it with its output."""
     program = sys.executable if command[0] == "python" else str(Path(sys.executable).parent / command[0])
-    result = subprocess.run([program, *command[1:]], cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    result = subprocess.run(
+        [program, *command[1:]], cwd=cwd, env=os.environ | variables, capture_output=True, text=True, timeout=600, check=False
+    )
     if check:
         assert result.returncode == 0, result.stderr[-3000:]
     return result
+
+
+ONE_AFTER_ANOTHER = """
+import importlib, json, pathlib, sys
+from utils.runtime import run
+runs = json.loads(pathlib.Path(sys.argv[2]).read_text())
+main = importlib.import_module(sys.argv[1]).main
+run(lambda: [main(arguments) for arguments in runs])
+"""
+
+
+def launch_two_processes(script: str, runs: list[list[str]], folder: Path) -> None:
+    """Run `script` in two processes, once for each list of arguments: starting them takes longer than all these runs."""
+    (folder / "runs.json").write_text(json.dumps(runs))
+    (folder / "one_after_another.py").write_text(ONE_AFTER_ANOTHER)
+    command = ["--nproc_per_node", "2", str(folder / "one_after_another.py"), script, str(folder / "runs.json")]
+    launch("torchrun", *command, PYTHONPATH=str(ROOT))
 
 
 def make_choice_rows(count: int, seed: int = 0) -> list[dict]:

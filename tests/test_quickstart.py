@@ -3,9 +3,11 @@
 import csv
 import json
 
+import pytest
 from conftest import ROOT, launch
 
 
+@pytest.mark.slow
 def test_quickstart_learns_the_sample_but_not_by_heart(tmp_path):
     options = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     result = launch(

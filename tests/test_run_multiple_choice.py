@@ -243,6 +243,7 @@ def test_sample_is_as_large_and_varied_as_promised():
     assert len(set(contexts)) == len(contexts)
 
 
+@pytest.mark.slow
 def test_the_sample_learns(tmp_path):
     launch("python", "run_multiple_choice.py", "configs/everyday.yaml", "--output_dir", str(tmp_path))
     metrics = json.loads((tmp_path / "all_results.json").read_text())

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +38,7 @@ def make_files(folder):
     ]
     for path in list(files):
         packed = path + ".gz"
-        with open(path, "rb") as file:
-            gzip.open(packed, "wb").write(file.read())
+        Path(packed).write_bytes(gzip.compress(Path(path).read_bytes()))
         files.append(packed)
     return files
 

@@ -1,6 +1,7 @@
 """Hyperparameter search: every trial is a run of the script, a search can be continued and shared, nothing impossible begins."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from conftest import FILLER, ROOT, WORDS, launch, make_choice_rows, make_rows, w
 import run_classification
 import run_multilabel
 import run_multiple_choice
-from utils import search as search_module
 from utils.arguments import UserError
 from utils.search.space import Parameter, check_combinations, choice_combinations, read_space
+from utils.search.study import SharedStudy
 
 FORMS = ["two_logits", "one_logit", "one_hot"]
 
@@ -130,7 +131,7 @@ def test_loss_objective_is_minimized_and_a_tie_goes_to_the_lower_loss(binary_dat
     for value, loss in ((0.5, 0.1), (0.9, 0.4), (0.9, 0.3), (0.9, 0.3)):
         trial = optuna.trial.create_trial(value=value, user_attrs={"loss": loss})
         study.add_trial(trial)
-    assert [trial.number for trial in search_module.SharedStudy(study, None, None).best()] == [2, 3, 1, 0]
+    assert [trial.number for trial in SharedStudy(study, None, None).best()] == [2, 3, 1, 0]
 
 
 def test_impossible_combinations_are_all_named_before_a_model_is_loaded(binary_data, tmp_path, monkeypatch):
@@ -326,16 +327,17 @@ def test_where_nothing_is_valid_every_reason_is_named():
     [
         ("study.db", "write sqlite:///study.db"),
         ("nosuch://user:secret@study", r"nosuch://user:\*\*\*@study cannot be used"),
-        ("data/pairs/train.csv", "is not a journal file"),
-        ("sqlite:///data/pairs/train.csv", "is not an SQLite database"),
+        ("{}/train.csv", "is not a journal file"),
+        ("sqlite:///{}/train.csv", "is not an SQLite database"),
         ("sqlite:////proc/study.db", "cannot write into /proc"),
     ],
 )
 def test_storages_that_cannot_be_used(storage, message, binary_data, tmp_path):
-    options = [*binary_data, "--output_dir", tmp_path, "--search_trials", "2", "--search_storage", storage]
+    shutil.copy(ROOT / "data" / "pairs" / "train.csv", tmp_path)
+    options = [*binary_data, "--output_dir", tmp_path / "o", "--search_trials", "2", "--search_storage", storage.format(tmp_path)]
     with pytest.raises(UserError, match=message):
         run_classification.main(options)
-    assert not list(ROOT.glob("data/pairs/*lock*"))
+    assert not list(tmp_path.glob("*lock*"))
 
 
 def test_check_data_checks_the_search_and_ctrl_c_is_one_line(binary_data, tmp_path):
@@ -350,6 +352,7 @@ def test_check_data_checks_the_search_and_ctrl_c_is_one_line(binary_data, tmp_pa
         lines.append(line)
         if "[1/9]" in line:
             process.send_signal(signal.SIGINT)
+    process.stderr.close()
     assert process.wait() == 130 and "interrupted after" in "".join(lines) and lines[-1] == "interrupted\n"
     assert "Traceback" not in "".join(lines)
     assert len(searched(tmp_path)["trials"]) >= 1

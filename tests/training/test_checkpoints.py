@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 import run_classification
 import run_multilabel
 import run_multiple_choice
-from utils import checkpoints
 from utils.arguments import RunError, Stopped
+from utils.training import checkpoints
 
 SCRIPTS = {"classification": run_classification, "multilabel": run_multilabel, "multiple_choice": run_multiple_choice}
 EVERY_STEP = ["--save_strategy=steps", "--save_steps=1", "--save_total_limit=20"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import launch, make_choice_rows, make_rows, write_jsonl
+from conftest import launch_two_processes, make_choice_rows, make_rows, write_jsonl
 from transformers import AutoConfig, AutoModelForMultipleChoice, AutoTokenizer
 
 import run_multiple_choice
@@ -100,27 +100,40 @@ def steps(output):
     return np.array([[entry["loss"], entry["grad_norm"]] for entry in history if "grad_norm" in entry])
 
 
-@pytest.mark.parametrize("smoothing", ["0", "0.1"])
-def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_model, smoothing):
+# processes, rows, accumulated batches, tokens at once
+SHAPES = {"1 x 8": (1, 8, 1, 0), "4 x 2": (1, 2, 4, 0), "1 x 8 in parts": (1, 8, 1, 150), "2 x 4": (2, 4, 1, 100)}
+SMOOTHING = ["0", "0.1"]
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory, tiny_model):
+    """For each degree of smoothing the folder and arguments of a run of each shape; those in two processes have run."""
+    folder = tmp_path_factory.mktemp("cuts")
     rows = make_choice_rows(36, 5)
     rows[7]["label"] = rows[20]["label"] = None
-    train, test = write_jsonl(tmp_path / "train.jsonl", rows), write_jsonl(tmp_path / "test.jsonl", make_choice_rows(23, 6))
+    train, test = write_jsonl(folder / "train.jsonl", rows), write_jsonl(folder / "test.jsonl", make_choice_rows(23, 6))
+    found = {}
+    for smoothing in SMOOTHING:
+        found[smoothing] = {}
+        for name, (_, size, accumulated, tokens) in SHAPES.items():
+            output = folder / smoothing / name.replace(" ", "")
+            found[smoothing][name] = output, [
+                f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", "--fp16=False",
+                f"--per_device_train_batch_size={size}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
+                f"--validation_file={test}", f"--test_file={test}", "--num_train_epochs=2", "--learning_rate=1e-4",
+                "--max_grad_norm=0", f"--label_smoothing_factor={smoothing}", "--per_device_eval_batch_size=8",
+                f"--max_tokens_per_batch={tokens}",
+            ]  # fmt: skip
+    launch_two_processes("run_multiple_choice", [shapes["2 x 4"][1] for shapes in found.values()], folder)
+    return found
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cuts, smoothing):
     found, results = {}, {}
-    # processes, rows, accumulated batches, tokens at once
-    cuts = {"1 x 8": (1, 8, 1, 0), "4 x 2": (1, 2, 4, 0), "1 x 8 in parts": (1, 8, 1, 150), "2 x 4": (2, 4, 1, 100)}
-    for name, (processes, size, accumulated, tokens) in cuts.items():
-        output = tmp_path / name.replace(" ", "")
-        arguments = [
-            f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", "--fp16=False",
-            f"--per_device_train_batch_size={size}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
-            f"--validation_file={test}", f"--test_file={test}", "--num_train_epochs=2", "--learning_rate=1e-4",
-            "--max_grad_norm=0", f"--label_smoothing_factor={smoothing}", "--per_device_eval_batch_size=8",
-            f"--max_tokens_per_batch={tokens}",
-        ]  # fmt: skip
-        if processes == 1:
+    for name, (output, arguments) in cuts[smoothing].items():
+        if SHAPES[name][0] == 1:
             run_multiple_choice.main(arguments)
-        else:
-            launch("torchrun", "--nproc_per_node", str(processes), "run_multiple_choice.py", *arguments)
         found[name] = steps(output)
         results[name] = json.loads((output / "all_results.json").read_text())
         results[name]["predictions"] = np.genfromtxt(output / "predictions.csv", delimiter=",", skip_header=1)[:, 1:6]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import launch, make_rows, write_jsonl
+from conftest import launch_two_processes, make_rows, write_jsonl
 
 import run_classification
 from run_classification import classification_loss
@@ -93,45 +93,54 @@ def steps(output):
 
 # processes, rows, accumulated batches, tokens at once
 SHAPES = {"1 x 16": (1, 16, 1, 0), "4 x 4": (1, 4, 4, 0), "1 x 16 in parts": (1, 16, 1, 40), "2 processes x 8": (2, 8, 1, 30)}
+CASES = [
+    ("binary", ["--class_weights=balanced"]),
+    ("binary", ["--binary_form=one_logit", "--class_weights=sqrt", "--loss=focal"]),
+    ("binary", ["--binary_form=one_hot", "--loss=bce", "--class_weights=balanced"]),
+    ("multi", ["--class_weights=balanced", "--label_smoothing_factor=0.1"]),
+    ("multi", ["--loss=focal"]),
+    ("regression", []),
+]
 
 
-@pytest.mark.parametrize(
-    ("kind", "extra"),
-    [
-        ("binary", ["--class_weights=balanced"]),
-        ("binary", ["--binary_form=one_logit", "--class_weights=sqrt", "--loss=focal"]),
-        ("binary", ["--binary_form=one_hot", "--loss=bce", "--class_weights=balanced"]),
-        ("multi", ["--class_weights=balanced", "--label_smoothing_factor=0.1"]),
-        ("multi", ["--loss=focal"]),
-        ("regression", []),
-    ],
-)
-def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_model, kind, extra):
-    rows = [
-        {
-            "text": row["text"],
-            "label": {
-                "binary": "yes" if "defect" in row["labels"] else "no",
-                "multi": (row["labels"] or ["none"])[0],
-                "regression": len(row["labels"]) + 0.5,
-            }[kind],
-        }
-        for row in make_rows(72, 5)  # the last of the steps of 16 is half a batch
-    ]
-    train = write_jsonl(tmp_path / "train.jsonl", rows)
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory, tiny_model):
+    """For each case the folder and arguments of a run of each shape; those in two processes have run."""
+    found = []
+    for kind, extra in CASES:
+        folder = tmp_path_factory.mktemp(kind)
+        rows = [
+            {
+                "text": row["text"],
+                "label": {
+                    "binary": "yes" if "defect" in row["labels"] else "no",
+                    "multi": (row["labels"] or ["none"])[0],
+                    "regression": len(row["labels"]) + 0.5,
+                }[kind],
+            }
+            for row in make_rows(72, 5)  # the last of the steps of 16 is half a batch
+        ]
+        train = write_jsonl(folder / "train.jsonl", rows)
+        found.append({})
+        for name, (_, batch, accumulated, tokens) in SHAPES.items():
+            output = folder / name.replace(" ", "")
+            found[-1][name] = output, [
+                f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", *extra, "--fp16=False",
+                f"--per_device_train_batch_size={batch}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
+                "--validation_fraction=0", "--num_train_epochs=2", "--learning_rate=1e-4", "--max_grad_norm=0",
+                f"--max_tokens_per_batch={tokens}",
+            ]  # fmt: skip
+    in_two = [case["2 processes x 8"][1] for case in found]
+    launch_two_processes("run_classification", in_two, tmp_path_factory.mktemp("two"))
+    return found
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=[" ".join([kind, *extra]) for kind, extra in CASES])
+def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cuts, case):
     found = {}
-    for name, (processes, batch, accumulated, tokens) in SHAPES.items():
-        output = tmp_path / name.replace(" ", "")
-        arguments = [
-            f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", *extra, "--fp16=False",
-            f"--per_device_train_batch_size={batch}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
-            "--validation_fraction=0", "--num_train_epochs=2", "--learning_rate=1e-4", "--max_grad_norm=0",
-            f"--max_tokens_per_batch={tokens}",
-        ]  # fmt: skip
-        if processes == 1:
+    for name, (output, arguments) in cuts[case].items():
+        if SHAPES[name][0] == 1:
             run_classification.main(arguments)
-        else:
-            launch("torchrun", "--nproc_per_node", str(processes), "run_classification.py", *arguments)
         found[name] = steps(output)
     assert found["1 x 16"].shape == (10, 2)
     for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import LABELS, launch, make_rows, one_hot, write_csv
+from conftest import LABELS, launch_two_processes, make_rows, one_hot, write_csv
 
 import run_multilabel
 from run_multilabel import multilabel_loss
@@ -81,32 +81,50 @@ def steps(output):
 
 # processes, rows, accumulated batches, tokens at once
 SHAPES = {"1 x 16": (1, 16, 1, 0), "4 x 4": (1, 4, 4, 0), "1 x 16 in parts": (1, 16, 1, 40), "2 processes x 8": (2, 8, 1, 30)}
+CASES = [
+    ["--loss=bce"],
+    ["--loss=bce", "--pos_weight=balanced", "--label_smoothing_factor=0.1"],
+    ["--loss=focal", "--pos_weight=sqrt"],
+    ["--loss=asymmetric"],
+]
 
 
-@pytest.mark.parametrize(
-    "extra",
-    [
-        ["--loss=bce"],
-        ["--loss=bce", "--pos_weight=balanced", "--label_smoothing_factor=0.1"],
-        ["--loss=focal", "--pos_weight=sqrt"],
-        ["--loss=asymmetric"],
-    ],
-)
-def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_model, extra):
-    train = write_masked_rows(tmp_path / "train.csv")
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, tiny_model):
+    """For each case the folder and arguments of a run of each shape, and of a run in one and in two processes with test data.
+
+    Those in two processes have run.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+    train, test = write_masked_rows(folder / "train.csv"), folder / "test.csv"
+    write_csv(test, ["text", *LABELS], [[r["text"], *one_hot(r)] for r in make_rows(37, 6)])
+    base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", "--fp16=False", "--num_train_epochs=2"]
+    base += ["--learning_rate=1e-4"]
+    found = []
+    for number, extra in enumerate(CASES):
+        found.append({})
+        for name, (_, rows, accumulated, tokens) in SHAPES.items():
+            output = folder / str(number) / name.replace(" ", "")
+            found[-1][name] = output, [
+                *base, f"--output_dir={output}", *extra, "--logging_steps=1", "--validation_fraction=0", "--max_grad_norm=0",
+                f"--per_device_train_batch_size={rows}", f"--gradient_accumulation_steps={accumulated}",
+                f"--max_tokens_per_batch={tokens}",
+            ]  # fmt: skip
+    base += [f"--validation_file={test}", f"--test_file={test}", "--per_device_eval_batch_size=8"]
+    one, two = ([*base, f"--output_dir={folder / name}"] for name in ("one", "two"))
+    found.append({"one": (folder / "one", [*one, "--per_device_train_batch_size=16"])})
+    found[-1]["two"] = folder / "two", [*two, "--per_device_train_batch_size=8"]
+    in_two = [run[name][1] for run in found for name in ("2 processes x 8", "two") if name in run]
+    launch_two_processes("run_multilabel", in_two, folder)
+    return found
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=map(" ".join, CASES))
+def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(runs, case):
     found = {}
-    for name, (processes, rows, accumulated, tokens) in SHAPES.items():
-        output = tmp_path / name.replace(" ", "")
-        arguments = [
-            f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", *extra, "--fp16=False",
-            f"--per_device_train_batch_size={rows}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
-            "--validation_fraction=0", "--num_train_epochs=2", "--learning_rate=1e-4", "--max_grad_norm=0",
-            f"--max_tokens_per_batch={tokens}",
-        ]  # fmt: skip
-        if processes == 1:
+    for name, (output, arguments) in runs[case].items():
+        if SHAPES[name][0] == 1:
             run_multilabel.main(arguments)
-        else:
-            launch("torchrun", "--nproc_per_node", str(processes), "run_multilabel.py", *arguments)
         found[name] = steps(output)
     assert found["1 x 16"].shape == (10, 2)
     for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
@@ -114,18 +132,11 @@ def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(tmp_path, tiny_mod
         np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)
 
 
-def test_two_processes_give_the_metrics_and_predictions_of_one(tmp_path, tiny_model):
-    train, test = write_masked_rows(tmp_path / "train.csv"), tmp_path / "test.csv"
-    write_csv(test, ["text", *LABELS], [[r["text"], *one_hot(r)] for r in make_rows(37, 6)])
-    arguments = [
-        f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--validation_file={test}", f"--test_file={test}",
-        "--fp16=False", "--num_train_epochs=2", "--learning_rate=1e-4", "--per_device_eval_batch_size=8",
-    ]  # fmt: skip
-    one = run_multilabel.main([*arguments, f"--output_dir={tmp_path / 'one'}", "--per_device_train_batch_size=16"])
-    two = [f"--output_dir={tmp_path / 'two'}", "--per_device_train_batch_size=8"]
-    launch("torchrun", "--nproc_per_node", "2", "run_multilabel.py", *arguments, *two)
-    results = json.loads((tmp_path / "two" / "all_results.json").read_text())
+def test_two_processes_give_the_metrics_and_predictions_of_one(runs):
+    one, two = runs[-1]["one"], runs[-1]["two"][0]
+    metrics = run_multilabel.main(one[1])
+    results = json.loads((two / "all_results.json").read_text())
     for name in ("eval_loss", "predict_loss", "eval_roc_auc_macro", "predict_average_precision_macro", "predict_f1_macro"):
-        assert results[name] == pytest.approx(one[name], abs=1e-6), name
-    first, second = (np.genfromtxt(tmp_path / n / "predictions.csv", delimiter=",", skip_header=1)[:, :5] for n in ("one", "two"))
+        assert results[name] == pytest.approx(metrics[name], abs=1e-6), name
+    first, second = (np.genfromtxt(path / "predictions.csv", delimiter=",", skip_header=1)[:, :5] for path in (one[0], two))
     np.testing.assert_allclose(first, second, atol=1e-6)
