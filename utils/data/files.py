@@ -47,6 +47,13 @@ def file_of(dataset: Dataset) -> str:
     return dataset[0][PLACE].rsplit(", ", 1)[0]
 
 
+def with_places(dataset: Dataset, unit: str, first: int = 1) -> Dataset:
+    """Return `dataset` with the hidden column of places: its own, or the rows counted as "train.parquet, row 17"."""
+    if PLACE in dataset.column_names:
+        return dataset
+    return dataset.add_column(PLACE, [f"{unit} {number}" for number in range(first, first + len(dataset))])
+
+
 def matching(pattern: str) -> list[str]:
     """Return the files of one name, a comma-separated list or a glob. Raises a `UserError` if a glob matches none."""
     paths = []
@@ -156,8 +163,9 @@ def _read_delimited(path: str, text: str) -> Dataset:
     repeated = [name for name in header if header.count(name) > 1]
     if repeated:
         raise UserError(f"{path}, line 1: the column name {repeated[0]!r} occurs {header.count(repeated[0])} times")
-    table = {name: pa.array(values, pa.string()) for name, values in zip(header, cells, strict=True)}
-    return _with_places(table, (f"{path}, line {line}" for line, _ in rows))
+    places = [f"{path}, line {line}" for line, _ in rows]
+    table = {name: pa.array(values, pa.string()) for name, values in zip([*header, PLACE], [*cells, places], strict=True)}
+    return Dataset(pa.table(table))
 
 
 def _values_in_header(header: list[str], cells: list[tuple[str, ...]]) -> list[str]:
@@ -217,7 +225,7 @@ def _read_json(path: str, text: str) -> Dataset:
         raise UserError(
             f'{path}: found {type(rows).__name__} where the rows should be; expected a list of objects: [{{"text": …}}, …]'
         )
-    return _from_objects(path, [(f"row {row}", value) for row, value in enumerate(rows, start=1)])
+    return rows_to_dataset(rows, [f"{path}, row {row}" for row in range(1, len(rows) + 1)])
 
 
 def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -229,29 +237,49 @@ def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_json_lines(path: str, text: str) -> Dataset:
-    rows = []
+    rows, places = [], []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
+            places.append(f"{path}, line {number}")
             try:
-                rows.append((f"line {number}", json.loads(line, object_pairs_hook=_as_object)))
+                rows.append(json.loads(line, object_pairs_hook=_as_object))
             except (ValueError, RecursionError) as error:
                 too_deep = isinstance(error, RecursionError)
                 told = "lists or objects lie too deep in each other" if too_deep else getattr(error, "msg", error)
-                raise UserError(f"{path}, line {number}: not valid JSON: {told}") from error
-    return _from_objects(path, rows)
+                raise UserError(f"{places[-1]}: not valid JSON: {told}") from error
+    return rows_to_dataset(rows, places)
 
 
-def _from_objects(path: str, rows: list[tuple[str, Any]]) -> Dataset:
-    """Build a dataset of JSON objects; a key that a row lacks is missing there."""
-    for place, row in rows:
+def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Dataset:
+    """Build a dataset from rows. A key that a row lacks is a missing value there.
+
+    With it, a script reads whatever Python can read:
+
+        def read_sqlite(path: str) -> Dataset:
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                database.row_factory = sqlite3.Row
+                rows = [dict(row) for row in database.execute("SELECT id, text, label FROM tickets")]
+            return rows_to_dataset(rows, [f"{path}, id {row['id']}" for row in rows])
+
+        splits = load_splits(args.data, read_sqlite)
+
+    Args:
+        rows: one dict per row, from column names to values.
+        places: where each row stands, for error messages: the source, a comma, the row. Without places, rows are counted
+            from 1, and `load_splits` names the file.
+
+    Raises:
+        UserError: a row that is not a dict, or a column of mixed types.
+    """
+    where = places or [f"row {number}" for number in range(1, len(rows) + 1)]
+    for place, row in zip(where, rows, strict=True):
         if not isinstance(row, dict):
-            raise UserError(f'{path}, {place}: found {type(row).__name__}, expected an object such as {{"text": …}}')
-    names = list(dict.fromkeys(name for _, row in rows for name in row))
+            raise UserError(f'{place}: found {type(row).__name__}, expected an object such as {{"text": …}}')
     table = {}
-    for name in names:
+    for name in dict.fromkeys(name for row in rows for name in row):
         if "\0" in name:  # Arrow would cut it there
-            raise UserError(f"{path}: the key {name!r} holds a NUL character; name it otherwise")
-        values = [row.get(name) for _, row in rows]
+            raise UserError(f"{where[0].rsplit(', ', 1)[0]}: the key {name!r} holds a NUL character; name it otherwise")
+        values = [row.get(name) for row in rows]
         try:
             table[name] = _to_arrow(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -263,10 +291,11 @@ def _from_objects(path: str, rows: list[tuple[str, Any]]) -> Dataset:
                 expected = "the parts of a list or object need one type in all rows"
             else:
                 expected = f"earlier rows hold {KINDS.get(known, known)}: one column needs one type"
-            raise UserError(
-                f"{path}, {rows[odd][0]}, column {name!r}: found {json.dumps(values[odd])[:80]}, but {expected}"
-            ) from None
-    return _with_places(table, (f"{path}, {place}" for place, _ in rows))
+            found = json.dumps(values[odd], default=str)[:80]
+            raise UserError(f"{where[odd]}, column {name!r}: found {found}, but {expected}") from None
+    if places:
+        table[PLACE] = pa.array(places, pa.string())
+    return Dataset(pa.table(table))
 
 
 def _to_arrow(values: list) -> pa.Array:
@@ -308,11 +337,7 @@ def _read_parquet(path: str, content: bytes) -> Dataset:
         dataset = Dataset(table)
     except ValueError as error:
         raise UserError(f"{path}: a column is of a type that cannot be read: {' '.join(str(error).split())}") from error
-    return dataset.add_column(PLACE, [f"{path}, row {row}" for row in range(1, len(dataset) + 1)])
-
-
-def _with_places(table: dict[str, pa.Array], places: Iterator[str]) -> Dataset:
-    return Dataset(pa.table({**table, PLACE: pa.array(places, pa.string())}))
+    return with_places(dataset, f"{path}, row")
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, TextArguments, UserError
-from utils.data.files import PLACE, columns, file_of, matching, read_files
+from utils.data.files import PLACE, columns, file_of, matching, read_files, with_places
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,12 @@ TEST_NAMES = ("test", "test_matched")
 ROWS_WORTH_KEEPING = 5000
 
 
-def load_splits(args: DataArguments) -> dict[str, Dataset]:
+def load_splits(args: DataArguments, read: Callable[[str], Dataset] = read_files) -> dict[str, Dataset]:
     """Return the given splits, a subset of train, validation and test, each with the hidden column `PLACE`.
+
+    Args:
+        read: turns what --train_file, --validation_file or --test_file names into a dataset; see `rows_to_dataset` for one
+            of your own.
 
     Raises:
         UserError: no data, or a file that is missing, empty, unreadable or malformed; names the file and the line.
@@ -39,13 +43,15 @@ def load_splits(args: DataArguments) -> dict[str, Dataset]:
     if args.dataset_name:
         return _load_named(args)
     files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
-    splits = {name: read_files(pattern) for name, pattern in files.items() if pattern}
+    splits = {name: with_places(read(file), f"{file}, row") for name, file in files.items() if file}
     if not splits:
         raise UserError(
             "no data: give --train_file, --test_file or --dataset_name, or --smoke_test (no options at all run the sample; its "
             "file in configs/ may be followed by options)"
         )
     for name, split in splits.items():
+        if not len(split):
+            raise UserError(f"{files[name]} has no rows")
         logger.info("%s: %s rows from %s; columns: %s", name, f"{len(split):,}", files[name], ", ".join(columns(split)))
     return splits
 
@@ -118,8 +124,7 @@ def _load_named(args: DataArguments) -> dict[str, Dataset]:
     for name, candidates in found.items():
         source = next((candidate for candidate in candidates if candidate in loaded), None)
         if source and source not in removed:
-            places = [f"{args.dataset_name}[{source}], index {row}" for row in range(len(loaded[source]))]
-            splits[name] = loaded[source].add_column(PLACE, places)
+            splits[name] = with_places(loaded[source], f"{args.dataset_name}[{source}], index", first=0)
             logger.info("%s: %s rows; columns: %s", name, f"{len(splits[name]):,}", ", ".join(columns(splits[name])))
     if not splits:
         raise UserError(f"{args.dataset_name} has no train, validation or test split; its splits: {', '.join(loaded)}")
