@@ -300,14 +300,14 @@ CASES: dict[str, Case] = {
         error=r"train\.csv has no column 'nope'; its columns: .*; see --label_column_name",
         scripts=(CLASSIFICATION, CHOICE),
     ),
-    "no label at all": Case(**one_label([None] * 6), error="and all other rows: no label in column 'label'"),
+    "no label at all": Case(**one_label([None] * 6), error="column 'label': no row has a label"),
     "one label for all": Case(**one_label(["a"] * 6), error="every row has the label 'a'; expected at least two labels"),
     "class ids with a hole": Case(
         **one_label([0, 1, 5, 0, 1, 5]), error="leave out 2, so class ids would not fit a head of 3 logits"
     ),
     "numbers where classes are asked for": Case(
         **{**one_label([0.0, 1.0, 2.5] * 2), "options": ("--train_file=train.jsonl", "--problem_type=multi")},
-        error=r"line 3, column 'label': found the number 2\.5; --problem_type multi makes a head with one logit a class",
+        error=r"line 3, column 'label': found the number 2\.5; --problem_type multi makes a head with one logit per class",
     ),
     "three labels for one logit": Case(
         **{**one_label(["a", "b", "c"] * 2), "options": ("--train_file=train.jsonl", "--binary_form=one_logit")},
@@ -331,7 +331,7 @@ CASES: dict[str, Case] = {
         **one_label([1.5, 2.5, float("inf"), 0.5]), error="line 3, column 'label': found inf, expected a name, an id"
     ),
     "number too large for float32": Case(
-        **one_label([1.5, 2.5, 1e39, 0.5]), error="line 3, column 'label': found 1e\\+39, too large a number for float32"
+        **one_label([1.5, 2.5, 1e39, 0.5]), error="line 3, column 'label': found 1e\\+39, which is too large for float32"
     ),
     "objects as labels": Case(
         **one_label([{"v": 0}, {"v": 1}] * 3), error=r"line 1, column 'label': found \{'v': 0\}, expected a name"

@@ -232,6 +232,16 @@ def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, se
     return train.select(np.sort(kept)), train.select(np.sort(held_out))
 
 
+def known_rows(name: str, split: Dataset, unknown: np.ndarray, label: str = "a label") -> Dataset:
+    """Return a training or validation split without its `unknown` rows [rows], which can neither be learned nor scored."""
+    if unknown.all():
+        raise UserError(f"{file_of(split)}: no row of the {name} data has {label}")
+    if not unknown.any():
+        return split
+    logger.info("%s: %s rows without %s are set aside", name, f"{unknown.sum():,}", label)
+    return split.select(np.flatnonzero(~unknown))
+
+
 def describe_data(split: Dataset) -> str:
     """Return the number of rows and a hash of their content, so that a resumed run can tell whether its data changed."""
     table = split.select_columns(sorted(columns(split))).with_format("arrow")[:].replace_schema_metadata(None).combine_chunks()
