@@ -381,7 +381,7 @@ CASES: dict[str, Case] = {
     ),
     "empty candidate": Case(**choices(lambda row: row | {"choices": ["a", "", "b"]}), error="line 4, .*candidate 2 is empty"),
     "right candidate twice": Case(
-        **choices(lambda row: row | {"choices": ["a", "a", "b"], "label": 0}), error="line 4, .*'a' stands in the row 2 times"
+        **choices(lambda row: row | {"choices": ["a", "a", "b"], "label": 0}), error="line 4, .*'a' occurs 2 times"
     ),
     "fewer candidates in a row": Case(**choices(lambda row: row | {"choices": ["a", "b"], "label": 0}), error=None),
     "more candidates in a row": Case(**choices(lambda row: row | {"choices": [*"abcdef"], "label": 5}), error=None),

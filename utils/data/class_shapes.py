@@ -103,9 +103,9 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         if args.binary_form or args.problem_type:
             asked = f"--binary_form {args.binary_form}" if args.binary_form else f"--problem_type {args.problem_type}"
             problem = (
-                f"found the number {cells[fractions[0]]}; {asked} makes a head with one logit per class, whose cross-entropy takes "
-                f"class ids [rows]; for float targets [rows, 1] use --binary_form one_logit (from 0 to 1) or --problem_type "
-                f"regression"
+                f"found the number {cells[fractions[0]]}; {asked} makes a head with one logit per class, whose cross-entropy "
+                f"takes class ids [rows]; for float targets [rows, 1] use --binary_form one_logit (from 0 to 1) or "
+                f"--problem_type regression"
             )
             raise cell_error(dataset, fractions[0], column, problem)
         return ClassFormat("regression", "number", column, [column])
