@@ -16,9 +16,9 @@ from conftest import FILLER, ROOT, WORDS, launch, make_choice_rows, make_rows, w
 import run_classification
 import run_multilabel
 import run_multiple_choice
-from utils import search as search_module
 from utils.arguments import UserError
 from utils.search.space import Parameter, check_combinations, choice_combinations, read_space
+from utils.search.study import SharedStudy
 
 FORMS = ["two_logits", "one_logit", "one_hot"]
 
@@ -130,7 +130,7 @@ def test_loss_objective_is_minimized_and_a_tie_goes_to_the_lower_loss(binary_dat
     for value, loss in ((0.5, 0.1), (0.9, 0.4), (0.9, 0.3), (0.9, 0.3)):
         trial = optuna.trial.create_trial(value=value, user_attrs={"loss": loss})
         study.add_trial(trial)
-    assert [trial.number for trial in search_module.SharedStudy(study, None, None).best()] == [2, 3, 1, 0]
+    assert [trial.number for trial in SharedStudy(study, None, None).best()] == [2, 3, 1, 0]
 
 
 def test_impossible_combinations_are_all_named_before_a_model_is_loaded(binary_data, tmp_path, monkeypatch):
@@ -309,7 +309,7 @@ def test_of_many_combinations_every_pair_is_checked():
         if values["b"] == 3 and values["d"] == 5:
             raise UserError("no")
 
-    with pytest.raises(UserError, match="cannot be trained; b=3, d=5: no$"):
+    with pytest.raises(UserError, match="combinations that cannot be trained; b=3, d=5: no$"):
         check_combinations(space, check)
 
 
@@ -317,7 +317,7 @@ def test_where_nothing_is_valid_every_reason_is_named():
     def check(values):
         raise UserError("B" if values["a"] == 2 else "A")
 
-    with pytest.raises(UserError, match="cannot be trained; a=0: A | a=1: A | a=2: B$".replace("|", r"\|")):
+    with pytest.raises(UserError, match="combinations that cannot be trained; a=0: A | a=1: A | a=2: B$".replace("|", r"\|")):
         check_combinations([Parameter("a", "choice", (0, 1, 2)), Parameter("b", "choice", (0, 1))], check)
 
 
