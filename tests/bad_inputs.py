@@ -144,10 +144,10 @@ CASES: dict[str, Case] = {
     "empty JSON lines": Case(**train(lambda *_: b"", "train.jsonl"), error=r"train\.jsonl is empty"),
     "header only": Case(**train(lambda header, _: as_csv(header, [])), error=r"train\.csv has a header but no rows"),
     "gz cut short": Case(
-        **train(lambda h, r: gzip.compress(as_csv(h, r))[:-9], "train.csv.gz"), error="gz is cut short or damaged"
+        **train(lambda h, r: gzip.compress(as_csv(h, r))[:-9], "train.csv.gz"), error="gz is truncated or damaged"
     ),
     "gz that is none": Case(**train(as_csv, "train.csv.gz"), error=r"cannot read .*train\.csv\.gz"),
-    "gz under the ending .csv": Case(**train(lambda h, r: gzip.compress(as_csv(h, r))), error="is compressed by gzip: give it"),
+    "gz under the ending .csv": Case(**train(lambda h, r: gzip.compress(as_csv(h, r))), error="is compressed with gzip: give it"),
     "Excel under the ending .csv": Case(**train(lambda *_: b"PK\x03\x04\x14\x00"), error="is a zip archive or an Excel workbook"),
     "Parquet cut short": Case(**train(lambda h, r: as_parquet(h, r)[:-20], "train.parquet"), error="is not a Parquet file"),
     "Parquet under the ending .csv": Case(**train(as_parquet), error="is a Parquet file: give it the ending .parquet"),
@@ -220,12 +220,12 @@ CASES: dict[str, Case] = {
     "JSON of one number": Case(
         **train(lambda *_: b"7", "train.json"), error="found int where the rows should be; expected a list of objects"
     ),
-    "JSON too deep": Case(**train(lambda *_: b"[" * 100_000, "train.json"), error="lie too deep in each other"),
+    "JSON too deep": Case(**train(lambda *_: b"[" * 100_000, "train.json"), error="lists or objects are nested too deeply"),
     "number beyond 64 bits": Case(
         **train(
             lambda h, r: as_jsonl([*h, "n"], [[*row, 10 ** (25 if n == 3 else 1)] for n, row in enumerate(r)]), "train.jsonl"
         ),
-        error="line 4, column 'n': found 1000.*, but whole numbers have 64 bits at most: write it as text",
+        error="line 4, column 'n': found 1000.*, but whole numbers have at most 64 bits: write it as text",
     ),
     "type that changes after row 10,000": Case(
         lambda *_: {
@@ -242,7 +242,7 @@ CASES: dict[str, Case] = {
         scripts=(CLASSIFICATION,),
     ),
     "NUL in a JSON key": Case(
-        **train(lambda h, r: as_jsonl([*h, "a\0b"], [[*row, 1] for row in r]), "train.jsonl"), error="holds a NUL character"
+        **train(lambda h, r: as_jsonl([*h, "a\0b"], [[*row, 1] for row in r]), "train.jsonl"), error="contains a NUL character"
     ),
     "JSON key twice": Case(
         **train(lambda h, r: as_jsonl(h, r) + b'{"text": "a", "text": "b"}\n', "train.jsonl"),
@@ -254,7 +254,7 @@ CASES: dict[str, Case] = {
     ),
     "Parquet column of maps": Case(
         **train(lambda h, r: parquet_of(h, r, m=pa.array([[("k", 1)]] * 6, pa.map_(pa.string(), pa.int64()))), "train.parquet"),
-        error="a column is of a type that cannot be read: .*map",
+        error="a column has a type that cannot be read: .*map",
     ),
     "Parquet texts as bytes": Case(**train(lambda h, r: parquet_of(h, r, pa.binary()), "train.parquet"), error=None),
     "Parquet texts as views": Case(**train(lambda h, r: parquet_of(h, r, pa.string_view()), "train.parquet"), error=None),
@@ -300,14 +300,14 @@ CASES: dict[str, Case] = {
         error=r"train\.csv has no column 'nope'; its columns: .*; see --label_column_name",
         scripts=(CLASSIFICATION, CHOICE),
     ),
-    "no label at all": Case(**one_label([None] * 6), error="and all other rows: no label in column 'label'"),
+    "no label at all": Case(**one_label([None] * 6), error="column 'label': no row has a label"),
     "one label for all": Case(**one_label(["a"] * 6), error="every row has the label 'a'; expected at least two labels"),
     "class ids with a hole": Case(
         **one_label([0, 1, 5, 0, 1, 5]), error="leave out 2, so class ids would not fit a head of 3 logits"
     ),
     "numbers where classes are asked for": Case(
         **{**one_label([0.0, 1.0, 2.5] * 2), "options": ("--train_file=train.jsonl", "--problem_type=multi")},
-        error=r"line 3, column 'label': found the number 2\.5; --problem_type multi makes a head with one logit a class",
+        error=r"line 3, column 'label': found the number 2\.5; --problem_type multi makes a head with one logit per class",
     ),
     "three labels for one logit": Case(
         **{**one_label(["a", "b", "c"] * 2), "options": ("--train_file=train.jsonl", "--binary_form=one_logit")},
@@ -331,7 +331,7 @@ CASES: dict[str, Case] = {
         **one_label([1.5, 2.5, float("inf"), 0.5]), error="line 3, column 'label': found inf, expected a name, an id"
     ),
     "number too large for float32": Case(
-        **one_label([1.5, 2.5, 1e39, 0.5]), error="line 3, column 'label': found 1e\\+39, too large a number for float32"
+        **one_label([1.5, 2.5, 1e39, 0.5]), error="line 3, column 'label': found 1e\\+39, which is too large for float32"
     ),
     "objects as labels": Case(
         **one_label([{"v": 0}, {"v": 1}] * 3), error=r"line 1, column 'label': found \{'v': 0\}, expected a name"
@@ -381,7 +381,7 @@ CASES: dict[str, Case] = {
     ),
     "empty candidate": Case(**choices(lambda row: row | {"choices": ["a", "", "b"]}), error="line 4, .*candidate 2 is empty"),
     "right candidate twice": Case(
-        **choices(lambda row: row | {"choices": ["a", "a", "b"], "label": 0}), error="line 4, .*'a' stands in the row 2 times"
+        **choices(lambda row: row | {"choices": ["a", "a", "b"], "label": 0}), error="line 4, .*'a' occurs 2 times"
     ),
     "fewer candidates in a row": Case(**choices(lambda row: row | {"choices": ["a", "b"], "label": 0}), error=None),
     "more candidates in a row": Case(**choices(lambda row: row | {"choices": [*"abcdef"], "label": 5}), error=None),

@@ -213,8 +213,8 @@ MISTAKES = {
     "blank last candidate": (row(choices=["a", "b", " "]), r"line 3, column 'choices': candidate 3 is empty"),
     "an odd kind": (row(label=1.5), r"line 3, column 'label': found 1.5, expected a position from 0 to 3"),
     "equal candidates": (row(choices=["a", "b", "b"]), r"line 3, column 'label': .*'b' .* 2 times \(candidates 2 and 3\)"),
-    "one candidate": (row(choices=["a"], label=0), r"line 3, column choices: found 1 candidate \('a'\), expected at least two"),
-    "no candidate": (row(choices=[], label=0), r"line 3, column choices: found 0 candidates, expected at least two"),
+    "one candidate": (row(choices=["a"], label=0), r"line 3, column 'choices': found 1 candidate \('a'\), expected at least two"),
+    "no candidate": (row(choices=[], label=0), r"line 3, column 'choices': found 0 candidates, expected at least two"),
     "no context": (row(context=""), r"line 3, column 'context': the text is missing"),
 }
 
@@ -322,13 +322,13 @@ def test_labels_told_in_sentences(tmp_path):
     rows = [{"text": "give it back", "label": "refund"}, {"text": "lovely", "label": "praise"}, {"text": "hm", "label": 3.0}]
     rows[2]["label"] = "3"
     found, split = recognize(tmp_path, rows, label_descriptions=str(path))
-    assert "told in a sentence" in str(found)
+    assert "sentences that describe the labels of column 'label'" in str(found)
     assert split["labels"][:] == [0, 1, 2] and split[0]["candidates"][1] == "The customer is happy."
     with pytest.raises(ValueError, match="line 2, column 'label': found 'delivery', expected one of .* refund, praise, 3, no"):
         recognize(tmp_path, [rows[0], {"text": "late", "label": "delivery"}], label_descriptions=str(path))
     wrong = {
-        "a": "expected a line a label",
-        "a: x": "expected a line a label",
+        "a": "expected one line per label",
+        "a: x": "expected one line per label",
         "a: x\nb: x": "the same sentence",
         "a: [": "not valid",
     }

@@ -1,7 +1,9 @@
 """Files of every format are read as they are; what is wrong with one is said with its file and line."""
 
+import contextlib
 import gzip
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import write_csv, write_jsonl
+from datasets import Dataset
 from transformers import AutoTokenizer
+from utils.training.sampling import EpochSampler
 
 import run_classification
-from utils.arguments import TextArguments, UserError
-from utils.data.files import PLACE, columns, read_files
-from utils.data.loading import find_text_columns, split_validation
-from utils.training.sampling import EpochSampler
+from utils.arguments import DataArguments, TextArguments, UserError
+from utils.data.files import PLACE, columns, file_of, read_files, rows_to_dataset
+from utils.data.loading import find_text_columns, load_splits, split_validation
 
 ROWS = [{"text": "a", "n": "007"}, {"text": "NA", "n": "null"}, {"text": ' "q", \n x ', "n": "ü🙂"}]
 CELLS = [[row["text"], row["n"]] for row in ROWS]
@@ -82,7 +85,7 @@ def test_a_lone_quotation_mark_in_tsv(tmp_path, first):
         ("a.csv", b"text,text\na,1\n", "a.csv, line 1: the column name 'text' occurs 2 times"),
         ("a.csv", b'text,label\na,1\n"b,2\nc,3\n', "a.csv, line 3: .* is a quotation mark left open"),
         ("a.csv", "text,label\na,1\né,2\n".encode("latin-1"), "a.csv, line 3: byte 0xe9 is not UTF-8"),
-        ("a.csv.gz", gzip.compress(b"text,label\na,1\n")[:-9], "a.csv.gz is cut short or damaged"),
+        ("a.csv.gz", gzip.compress(b"text,label\na,1\n")[:-9], "a.csv.gz is truncated or damaged"),
         ("a.csv.gz", b"text,label\na,1\n", "cannot read .*a.csv.gz"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "a.jsonl, line 2: not valid JSON"),
         ("a.jsonl", b'{"x": 1}\n{"x": "b"}\n', "a.jsonl, line 2, column 'x': found \"b\", but earlier rows hold numbers"),
@@ -110,8 +113,48 @@ def test_files_that_are_not_there(tmp_path):
     with pytest.raises(UserError, match="no file matches"):
         read_files(str(tmp_path / "nope*.csv"))
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(UserError, match=r"folder.csv is a folder: name a file in it, or several by a pattern such as"):
+    with pytest.raises(UserError, match=r"folder.csv is a folder: name a file in it, or several with a pattern such as"):
         read_files(str(tmp_path / "folder.csv"))
+
+
+def read_sqlite(path):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.row_factory = sqlite3.Row
+        rows = [dict(row) for row in database.execute("SELECT id, text, label FROM tickets")]
+    return rows_to_dataset(rows, [f"{path}, id {row['id']}" for row in rows])
+
+
+def test_a_reader_of_ones_own(tmp_path):
+    path = str(tmp_path / "tickets, old.db")
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE tickets (id, text, label)")
+        database.executemany("INSERT INTO tickets VALUES (?, ?, ?)", [(7, "a", 0), (9, "007", None), (12, None, 1)])
+    splits = load_splits(DataArguments(train_file=path), read=read_sqlite)
+    assert splits["train"].to_dict() == {
+        "id": [7, 9, 12],
+        "text": ["a", "007", None],
+        "label": [0, None, 1],
+        PLACE: [f"{path}, id 7", f"{path}, id 9", f"{path}, id 12"],
+    }
+    assert file_of(splits["train"]) == path
+    with pytest.raises(UserError, match=r"old.db, id 12, column 'text': the text is missing"):
+        find_text_columns(splits, TextArguments(), [])
+
+
+def test_rows_without_a_place_are_counted():
+    rows = [{"text": "a", "n": 1}, {"text": "b"}]
+    for dataset in (rows_to_dataset(rows), Dataset.from_list(rows)):
+        split = load_splits(DataArguments(test_file="rows.db"), lambda path, dataset=dataset: dataset)["test"]
+        assert split.to_list() == [
+            {"text": "a", "n": 1, PLACE: "rows.db, row 1"},
+            {"text": "b", "n": None, PLACE: "rows.db, row 2"},
+        ]
+    with pytest.raises(UserError, match=r"^row 2, column 'n': found \"b'x'\", but earlier rows hold numbers"):
+        rows_to_dataset([{"n": 1}, {"n": b"x"}])
+    with pytest.raises(UserError, match="^row 1: found tuple, expected an object"):
+        rows_to_dataset([("a", 1)])
+    with pytest.raises(UserError, match="rows.db has no rows"):
+        load_splits(DataArguments(train_file="rows.db"), lambda path: rows_to_dataset([]))
 
 
 def test_text_columns(tmp_path):

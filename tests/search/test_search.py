@@ -310,7 +310,7 @@ def test_of_many_combinations_every_pair_is_checked():
         if values["b"] == 3 and values["d"] == 5:
             raise UserError("no")
 
-    with pytest.raises(UserError, match="cannot be trained; b=3, d=5: no$"):
+    with pytest.raises(UserError, match="combinations that cannot be trained; b=3, d=5: no$"):
         check_combinations(space, check)
 
 
@@ -318,7 +318,7 @@ def test_where_nothing_is_valid_every_reason_is_named():
     def check(values):
         raise UserError("B" if values["a"] == 2 else "A")
 
-    with pytest.raises(UserError, match="cannot be trained; a=0: A | a=1: A | a=2: B$".replace("|", r"\|")):
+    with pytest.raises(UserError, match="combinations that cannot be trained; a=0: A | a=1: A | a=2: B$".replace("|", r"\|")):
         check_combinations([Parameter("a", "choice", (0, 1, 2)), Parameter("b", "choice", (0, 1))], check)
 
 

@@ -11,13 +11,13 @@ from conftest import launch, make_choice_rows, make_rows, write_jsonl
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertModel
+from utils.training.throughput import Throughput, cut_batch
 
 import run_classification
 import run_multilabel
 import run_multiple_choice
 import utils.data.loading
 import utils.training.cpu
-from utils.training.throughput import Throughput, cut_batch
 
 SCRIPTS = {"multilabel": run_multilabel, "classification": run_classification, "multiple_choice": run_multiple_choice}
 

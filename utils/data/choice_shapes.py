@@ -1,4 +1,4 @@
-"""Recognise the shape of multiple-choice data, and name the script that other shapes belong to."""
+"""Recognise the shape of multiple-choice data. Name the right script for data of another shape."""
 
 import logging
 import re
@@ -13,10 +13,10 @@ from datasets import ClassLabel, Dataset
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.choices import ChoiceFormat, find_answer_kind
 from utils.data.classes import written_labels
-from utils.data.files import PLACE, columns, file_of
+from utils.data.files import column_error, columns, file_of, first_of, one_line
 from utils.data.label_shapes import CHOICE_COLUMN, LABEL_NAMES, is_cell_column
 from utils.data.labels import UNKNOWN, natural_order
-from utils.data.loading import find_text_columns, require_columns, split_validation
+from utils.data.loading import find_text_columns, known_rows, require_columns, require_texts, split_validation
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +31,14 @@ ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
 
 
 def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
-    """Return the splits with a nested column such as `question: {stem, choices}` as `question_stem` and `question_choices`.
+    """Return the splits with nested columns taken apart: `question: {stem}` becomes the column `question_stem`.
 
     (`Dataset.flatten` of datasets 5.2 loses the new columns when rows are iterated.)
     """
     result = {}
     for split_name, split in splits.items():
         while nested := [name for name in columns(split) if isinstance(split.features[name], dict)]:
-            values = split[nested[0]][:]
-            parts = split.features[nested[0]]
+            values, parts = split[nested[0]][:], split.features[nested[0]]
             split = split.remove_columns(nested[0])
             for part in parts:
                 split = split.add_column(f"{nested[0]}_{part}", [value and value.get(part) for value in values])
@@ -48,13 +47,13 @@ def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
 
 
 def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceFormat | None) -> ChoiceFormat:
-    """Return where the parts of a row stand: as the options name them, as the saved model was trained, or as found.
+    """Find the parts of a row: the columns that the options name, those the saved model was trained on, or the usual ones.
 
     `args` has context_column_name, question_column_name, choice_column_names, label_column_name, label_descriptions and
     allow_equal_candidates.
 
     Raises:
-        UserError: no candidates or no text, or the shape of another script's data.
+        UserError: there are no candidates or no text, or the data has the shape of another script's.
     """
     if args.label_descriptions or (saved and saved.descriptions and "train" not in splits):
         return _find_described(splits, args, saved)
@@ -62,19 +61,18 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     every = list(dict.fromkeys(name for split in splits.values() for name in columns(split)))
     choices = _named(first, args.choice_column_names, "--choice_column_names") or _find_candidates(first, every, saved)
     context, question = _find_context(first, args, choices, saved)
-    taken = {context, question, *choices}
-    usual = [name for name in ANSWER_NAMES if name in every and name not in taken]
-    if saved and saved.answer in every:
-        usual = [saved.answer]
+    if args.label_column_name or (saved and saved.answer in every):
+        answer = args.label_column_name or saved.answer
     elif saved and set(splits) == {"test"}:
-        usual = []
-    answer = args.label_column_name or next(iter(usual), None)
+        answer = None  # no other column is taken for the answers of this model
+    else:
+        answer = first_of(ANSWER_NAMES, set(every) - {context, question, *choices})
     found = ChoiceFormat(context, question, choices, answer)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
         if len(choices) == 1:
             require_columns(split, choices, "--choice_column_names")
-        _require_texts(split, context, args.check_data)
+        require_texts(split, context, may_be_missing=args.check_data)
         if name != "test":
             require_columns(split, [answer or "label"], "--label_column_name")
     if "train" in splits:
@@ -82,7 +80,7 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     known = next((split for split in splits.values() if found.labelled(split)), None)
     if known is None:
         if set(splits) != {"test"}:
-            raise UserError(f"{first[0][PLACE]} and all other rows: no answer in column {answer!r}")
+            raise column_error(first, answer, "no row has an answer")
         return replace(found, answer=None)
     return replace(found, answer_kind=find_answer_kind(known, found, saved.answer_kind if saved else None))
 
@@ -90,16 +88,16 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
 def _find_context(
     dataset: Dataset, args: DataArguments, choices: list[str], saved: ChoiceFormat | None
 ) -> tuple[str, str | None]:
-    """Return the columns of the context and of the question, which is None where there is one text only."""
+    """Return the columns of the context and of the question. If there is only one text, the question is None."""
     free = [name for name in columns(dataset) if name not in choices]
     context = _one(dataset, args.context_column_name, "--context_column_name")
     question = _one(dataset, args.question_column_name, "--question_column_name")
     unnamed = args.context_column_name is None and args.question_column_name is None
     if unnamed and saved and {saved.context, saved.question} <= {*free, None}:
         return saved.context, saved.question
-    context = context or next((name for name in CONTEXT_NAMES if name in free and name != question), None)
+    context = context or first_of((name for name in CONTEXT_NAMES if name != question), free)
     if args.question_column_name is None:
-        question = next((name for name in QUESTION_NAMES if name in free and name != context), None)
+        question = first_of((name for name in QUESTION_NAMES if name != context), free)
     context, question = (context, question) if context else (question, None)
     if context is None:
         raise UserError(
@@ -112,13 +110,12 @@ def _find_context(
 
 
 def _named(dataset: Dataset, option: str | None, name: str) -> list[str]:
-    """Return the columns of an option; of a nested one, `question` or `question.stem`, the part that holds the texts."""
+    """Return the columns that an option names. Of a nested one, `question` or `question.stem`, take the part with texts."""
     wanted = [part.strip() for part in option.split(",")] if option else []
-    available = columns(dataset)
     found = []
     for column in wanted:
         nested = [column.replace(".", "_")] + [f"{column}{part}" for part in ("_text", "_stem", "_choices_text", "_choices")]
-        found.append(next((candidate for candidate in (column, *nested) if candidate in available), column))
+        found.append(first_of((column, *nested), columns(dataset)) or column)
     require_columns(dataset, found, name)
     return found
 
@@ -126,12 +123,12 @@ def _named(dataset: Dataset, option: str | None, name: str) -> list[str]:
 def _one(dataset: Dataset, option: str | None, name: str) -> str | None:
     found = _named(dataset, option, name)
     if len(found) > 1:
-        raise UserError(f"{name} {option}: expected one column; a second text is named with --question_column_name")
+        raise UserError(f"{name} {option}: expected one column; name a second text with --question_column_name")
     return found[0] if found else None
 
 
 def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | None) -> list[str]:
-    """Return the column of lists, or the numbered columns of all splits (`every`), that hold the candidates."""
+    """Return the columns of the candidates: one column of lists, or numbered columns, which any split may have (`every`)."""
     stems: dict[str, list[str]] = {}
     for name in every:
         if match := CHOICE_COLUMN.match(name) or LETTER.match(name):
@@ -142,61 +139,53 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
     if saved and saved.choices and set(saved.choices) <= set(available):
         more = next((names for names in stems.values() if set(saved.choices) <= set(names)), saved.choices)
         return natural_order(set(more)) if len(more) > len(saved.choices) else saved.choices
-    lists = [name for name in CHOICE_LISTS if name in available]
-    if lists:
-        return lists[:1]
+    column = first_of(CHOICE_LISTS, available)
+    if column:
+        return [column]
     numbered = max(stems.values(), key=len, default=[])
     if len(numbered) > 1:
         return natural_order(set(numbered))
     cells = [name for name in available if is_cell_column(dataset, name) and name not in ("id", "index", "idx", *ANSWER_NAMES)]
     if len(cells) > 1:
         raise UserError(
-            f"no candidates among {shorten(available)}, but {len(cells)} columns of 0 and 1: any number of labels a text; use "
+            f"no candidates among {shorten(available)}, but {len(cells)} columns of 0 and 1: any number of labels per text; use "
             f"run_multilabel.py --label_column_names {','.join(cells[:20])}"
         )
-    message = (
-        f"no candidates among {', '.join(available)}: if each row has candidates of its own, name the column of lists, or one "
-        f"column a candidate joined by commas, with --choice_column_names"
-    )
-    label = next((name for name in (*LABEL_NAMES, *ANSWER_NAMES) if name in available), None)
+    advice = ""
+    label = first_of((*LABEL_NAMES, *ANSWER_NAMES), available)
     if label and isinstance(dataset[0][label], list):
-        message += f"; a text and any number of labels: use run_multilabel.py --label_column_names {label}"
+        advice = f"; for a text and any number of labels, use run_multilabel.py --label_column_names {label}"
     elif label:
-        message += (
-            f"; a text and a label from a fixed set is sequence classification: use run_classification.py "
-            f"--label_column_name {label} (or tell each label in a sentence: --label_descriptions)"
+        advice = (
+            f"; a text and a label from a fixed set is sequence classification: use run_classification.py --label_column_name "
+            f"{label} (or describe each label in a sentence: --label_descriptions)"
         )
-    raise UserError(message)
-
-
-def _require_texts(split: Dataset, column: str, may_be_missing: bool) -> None:
-    for row, value in enumerate(split[column][:]):
-        if (not value and value != 0 and not may_be_missing) or isinstance(value, (list, dict)):
-            found = "the text is missing; fill or drop the row" if not value else f"found {str(value)[:60]}, expected a text"
-            raise UserError(f"{split[row][PLACE]}, column {column!r}: {found}")
+    raise UserError(
+        f"no candidates among {', '.join(available)}: if each row has candidates of its own, name the column of lists, or one "
+        f"column per candidate, joined by commas, with --choice_column_names{advice}"
+    )
 
 
 def _refuse_fixed_candidates(train: Dataset, found: ChoiceFormat) -> None:
-    """Raise a `UserError` naming run_classification.py if every row has the same candidates."""
+    """Raise a `UserError` that names run_classification.py if every row has the same candidates."""
     candidates, _ = found.candidates(train)
-    kinds = {tuple(sorted(row)) for row in candidates}
-    if len(kinds) == 1 and len(candidates) > 1:
-        texts = ",".join(filter(None, (found.context, found.question)))
-        raise UserError(
-            f"{file_of(train)}"
-            f": every row has the same {len(candidates[0])} candidates ({shorten(candidates[0])}): a text and one label from a "
-            f"fixed set is sequence classification, which reads each text once instead of {len(candidates[0])} times; use "
-            f"run_classification.py --text_column_names {texts} --label_column_name {found.answer} "
-            f"(to tell the labels in sentences instead: --label_descriptions)"
-        )
+    if len(candidates) == 1 or len({tuple(sorted(row)) for row in candidates}) > 1:
+        return
+    count, texts = len(candidates[0]), ",".join(filter(None, (found.context, found.question)))
+    raise UserError(
+        f"{file_of(train)}: every row has the same {count} candidates ({shorten(candidates[0])}): a text and one label from a "
+        f"fixed set is sequence classification, which reads each text once instead of {count} times; use run_classification.py "
+        f"--text_column_names {texts} --label_column_name {found.answer} (or describe the labels in sentences: "
+        f"--label_descriptions)"
+    )
 
 
 def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceFormat | None) -> ChoiceFormat:
-    """Return the format of single-label data whose labels are told in sentences."""
+    """Return the format of single-label data whose labels are described in sentences."""
     first = next(iter(splits.values()))
     descriptions = read_descriptions(args.label_descriptions) if args.label_descriptions else saved.descriptions
     usual = (*([saved.answer] if saved else []), *LABEL_NAMES, *ANSWER_NAMES)
-    label = args.label_column_name or next((name for name in usual if name in columns(first)), None)
+    label = args.label_column_name or first_of(usual, columns(first))
     if label is None and set(splits) != {"test"}:
         raise UserError(f"no label column among {', '.join(columns(first))}: name it with --label_column_name")
     if args.context_column_name or not (saved and saved.descriptions):
@@ -204,39 +193,38 @@ def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: Choi
         texts = find_text_columns(splits, text_args, [label] if label else [])
     else:
         texts = [saved.context, *([saved.question] if saved.question else [])]
-        for split in splits.values():
-            require_columns(split, texts, "--context_column_name")
-    context, question = (*texts, args.question_column_name)[:2]
     for name, split in splits.items():
+        require_columns(split, texts, "--context_column_name")
         if label and name != "test":
             require_columns(split, [label], "--label_column_name")
+    context, question = (*texts, args.question_column_name)[:2]
     return ChoiceFormat(context, question, [], label, "key", descriptions)
 
 
 def read_descriptions(path: str) -> list[list[str]]:
-    """Return [label, sentence] pairs from a YAML or JSON file, in its order; labels are what is written there.
+    """Return [label, sentence] pairs from a YAML or JSON file, in the order of the file. Labels are read as text.
 
     Raises:
         UserError: the file cannot be read, or does not map at least two labels to different sentences.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # `yes` and `007` stay texts
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # `yes` and `007` stay text
     except OSError as error:
         raise UserError(f"cannot read --label_descriptions {path}: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--label_descriptions {path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+        raise UserError(f"--label_descriptions {path} is not valid YAML or JSON: {one_line(error)}") from error
     if not isinstance(content, dict) or len(content) < 2 or not all(isinstance(v, str) and v.strip() for v in content.values()):
-        raise UserError(f"--label_descriptions {path}: expected a line a label, such as `refund: The customer wants money`")
+        raise UserError(f"--label_descriptions {path}: expected one line per label, such as `refund: The customer wants money`")
     if len(set(content.values())) < len(content):
         raise UserError(f"--label_descriptions {path}: two labels have the same sentence")
     return [[label, text] for label, text in content.items()]
 
 
 def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
-    """Return the splits with the columns context, question ("" for none), candidates, and labels, the right position.
+    """Return the splits with the columns context, question ("" for none), candidates, and labels (the right position).
 
-    A test split may have no labels. Rows of training and validation data whose answer is unknown are set aside. Splits
-    validation data off the training data where it is wanted and there is none.
+    A test split may have no labels. Training and validation rows whose answer is unknown are set aside. Validation data is
+    split off the training data if it is wanted and not given.
     """
     logger.info("%s", found)
     result = {}
@@ -256,11 +244,8 @@ def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataAr
         split = split.remove_columns([column for column in split.column_names if column in (*parts, "labels")])
         for column, values in parts.items():
             split = split.add_column(column, values)
-        if labels is not None and name != "test" and (labels == UNKNOWN).any():
-            logger.info("%s: %s rows without a sure answer are set aside", name, f"{(labels == UNKNOWN).sum():,}")
-            split = split.select(np.flatnonzero(labels != UNKNOWN))
-            if not len(split):
-                raise UserError(f"{splits[name][0][PLACE]} and all other rows of the {name} data: no answer is known")
+        if name != "test":
+            split = known_rows(name, split, labels == UNKNOWN, "a sure answer")
         result[name] = split
         if name == "train" and args.validation_fraction and "validation" not in splits:
             result["train"], result["validation"] = split_validation(split, args, np.array(split["labels"]), seed)
@@ -275,6 +260,6 @@ def _shuffle(row: dict, index: int, seed: int) -> dict:
 
 
 def describe_targets(targets: np.ndarray, names: list[str]) -> dict[str, Any]:
-    """Return what `--check_data` says of the positions [rows] of right candidates, each under its name."""
+    """Return what `--check_data` reports about the positions [rows] of right candidates, each under its name."""
     counts = np.bincount(targets[targets != UNKNOWN], minlength=len(names)).tolist()
     return {"labels": dict(zip(names, counts, strict=True)), "rows_without_label": int((targets == UNKNOWN).sum())}

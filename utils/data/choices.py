@@ -1,4 +1,4 @@
-"""The rows of multiple choice: where context, question, candidates and answer stand, and how the answer is written."""
+"""Multiple choice: where the context, question, candidates and answer of a row are, and how the answer is written."""
 
 import json
 import logging
@@ -14,9 +14,8 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from utils.arguments import UserError
-from utils.data.classes import class_name, is_missing
-from utils.data.files import PLACE, columns
+from utils.data.classes import class_name, is_empty, is_missing
+from utils.data.files import cell_error, columns
 from utils.data.labels import UNKNOWN, as_list
 
 logger = logging.getLogger(__name__)
@@ -33,10 +32,10 @@ ANSWERS = {
 
 @dataclass(frozen=True)
 class ChoiceFormat:
-    """Where the parts of a row stand; those of nested data are named `question_stem`.
+    """Where the parts of a row are. Parts of nested data have names such as `question_stem`.
 
-    choices is one column of lists or several of texts; answer_kind is one of `ANSWERS`, None where no answer is known.
-    With `descriptions`, pairs [label, sentence], the candidates are the sentences, one for each label of the column `answer`.
+    choices is one column of lists, or several columns of texts. answer_kind is a key of `ANSWERS`, or None if no answer is
+    known. descriptions are pairs [label, sentence]: then the sentences are the candidates, and `answer` is a label column.
     """
 
     context: str
@@ -47,38 +46,31 @@ class ChoiceFormat:
     descriptions: list[list[str]] | None = None
 
     def candidates(self, dataset: Dataset) -> tuple[list[list[str]], list[list[str]]]:
-        """Return the candidates of each row, and their keys (A, B…) where the data has such, else empty lists.
+        """Return the candidates of each row, and their keys (A, B…), which are empty lists if the data has none.
 
         Raises:
-            UserError: a row without at least two candidates, or with an empty one; names file, row and column.
+            UserError: a row has an empty candidate, or fewer than two.
         """
         if self.descriptions:
             labels, sentences = (list(column) for column in zip(*self.descriptions, strict=True))
             return [sentences] * len(dataset), [labels] * len(dataset)
+        several = len(self.choices) > 1
         texts, keys = [], []
-        beside = re.sub("_text$", "_label", self.choices[0])  # of {text, label}
-        key_cells = dataset[beside][:] if beside != self.choices[0] and beside in columns(dataset) else [[]] * len(dataset)
-        for row, (cells, own_keys) in enumerate(zip(self._cells(dataset), key_cells, strict=True)):
-            while cells and (_is_absent(cells[-1]) if len(self.choices) > 1 else cells[-1] is None):  # fewer than others have
+        for row, (cells, own_keys) in enumerate(zip(self._cells(dataset), self._keys(dataset), strict=True)):
+            while cells and (is_empty(cells[-1]) if several else cells[-1] is None):  # the row has fewer candidates than others
                 cells = cells[:-1]
             if cells and all(isinstance(cell, dict) and "text" in cell for cell in cells):
                 own_keys = [str(cell["label"]) for cell in cells if "label" in cell]
                 cells = [cell["text"] for cell in cells]
             for position, cell in enumerate(cells):
-                if _is_absent(cell) or (isinstance(cell, str) and not cell.strip()):
-                    column = self.choices[position] if len(self.choices) > 1 else self.choices[0]
-                    raise UserError(
-                        f"{dataset[row][PLACE]}, column {column!r}: candidate {position + 1} is empty; fill or drop it"
-                    )
+                column = self.choices[position] if several else self.choices[0]
+                if is_empty(cell) or (isinstance(cell, str) and not cell.strip()):
+                    raise cell_error(dataset, row, column, f"candidate {position + 1} is empty; fill or drop it")
                 if isinstance(cell, (list, dict)):
-                    raise UserError(
-                        f"{dataset[row][PLACE]}, column {self.choices[0]!r}: found {str(cell)[:60]} as candidate, expected a text"
-                    )
+                    raise cell_error(dataset, row, column, f"found {str(cell)[:60]} as candidate, expected a text")
             if len(cells) < 2:
-                raise UserError(
-                    f"{dataset[row][PLACE]}, column {', '.join(self.choices)}: found {len(cells)} candidate"
-                    f"{f' ({cells[0]!r})' if cells else 's'}, expected at least two to choose from"
-                )
+                found = f"found 1 candidate ({cells[0]!r})" if cells else "found 0 candidates"
+                raise cell_error(dataset, row, ", ".join(self.choices), f"{found}, expected at least two to choose from")
             texts.append([str(cell) for cell in cells])
             keys.append([str(key) for key in own_keys] if isinstance(own_keys, list) and len(own_keys) == len(cells) else [])
         return texts, keys
@@ -87,26 +79,33 @@ class ChoiceFormat:
         if len(self.choices) > 1:
             present = [dataset[name][:] if name in columns(dataset) else [None] * len(dataset) for name in self.choices]
             return [list(cells) for cells in zip(*present, strict=True)]
+        column = self.choices[0]
         result = []
-        for row, value in enumerate(dataset[self.choices[0]][:]):
+        for row, value in enumerate(dataset[column][:]):
             items = _list_in(value) if isinstance(value, str) else value
             if not isinstance(items, list):
-                raise UserError(
-                    f"{dataset[row][PLACE]}, column {self.choices[0]!r}: found {str(value)[:60]!r}, expected a list of "
-                    f"candidates such as ['a', 'b']; for one column a candidate join their names: --choice_column_names a,b,c"
+                problem = (
+                    f"found {str(value)[:60]!r}, expected a list of candidates such as ['a', 'b']; if there is one column per "
+                    f"candidate, name them all: --choice_column_names a,b,c"
                 )
+                raise cell_error(dataset, row, column, problem)
             result.append(items)
         return result
 
+    def _keys(self, dataset: Dataset) -> list:
+        """Return the cells of the column of keys: of candidates {text, label}, the labels."""
+        beside = re.sub("_text$", "_label", self.choices[0])
+        return dataset[beside][:] if beside != self.choices[0] and beside in columns(dataset) else [[]] * len(dataset)
+
     def labelled(self, dataset: Dataset) -> bool:
-        """Whether `dataset` has the column of answers, and an answer in it."""
+        """Return whether `dataset` has the column of answers, with an answer in at least one row."""
         return self.answer in columns(dataset) and not all(is_missing(value) for value in dataset[self.answer][:])
 
     def targets(self, dataset: Dataset, allow_equal: bool) -> np.ndarray:
-        """Return the position [rows] of each row's right candidate, `UNKNOWN` where the answer is missing or -1.
+        """Return the position [rows] of each row's right candidate, or `UNKNOWN` if the answer is missing or -1.
 
         Raises:
-            UserError: an answer that fits no candidate, or (unless `allow_equal`, which makes it `UNKNOWN`) two equal ones.
+            UserError: an answer fits no candidate, or it fits two equal ones. With `allow_equal` the latter is `UNKNOWN`.
         """
         candidates, keys = self.candidates(dataset)
         result = np.full(len(dataset), int(UNKNOWN), np.int64)
@@ -114,18 +113,20 @@ class ChoiceFormat:
             position = read_answer(value, candidates[row], keys[row], self.answer_kind)
             if position is None:
                 continue
-            where = f"{dataset[row][PLACE]}, column {self.answer!r}"
             if math.isnan(position):
-                raise UserError(f"{where}: found {value!r}, expected {self._expected(candidates[row], keys[row])}")
-            equal = [i for i, text in enumerate(candidates[row]) if text.strip() == candidates[row][position].strip()]
+                expected = self._expected(candidates[row], keys[row])
+                raise cell_error(dataset, row, self.answer, f"found {value!r}, expected {expected}")
+            right = candidates[row][position]
+            equal = [i for i, text in enumerate(candidates[row]) if text.strip() == right.strip()]
             if len(equal) == 1:
                 result[row] = position
             elif not allow_equal:
-                raise UserError(
-                    f"{where}: the right candidate {candidates[row][position]!r} stands in the row {len(equal)} times "
-                    f"(candidates {' and '.join(str(i + 1) for i in equal)}); correct the row, or set such rows aside with "
+                problem = (
+                    f"the right candidate {right!r} occurs {len(equal)} times (candidates "
+                    f"{' and '.join(str(i + 1) for i in equal)}); correct the row, or set such rows aside with "
                     f"--allow_equal_candidates"
                 )
+                raise cell_error(dataset, row, self.answer, problem)
         return result
 
     def _expected(self, candidates: list[str], keys: list[str]) -> str:
@@ -142,11 +143,8 @@ class ChoiceFormat:
 
     def __str__(self):
         if self.descriptions:
-            column = f" of column {self.answer!r}" if self.answer else ""
-            return (
-                f"each of the {len(self.descriptions)} labels{column} is told in a sentence (--label_descriptions): multiple "
-                f"choice among these sentences"
-            )
+            labels = f"labels of column {self.answer!r}" if self.answer else "labels"
+            return f"multiple choice among {len(self.descriptions)} sentences that describe the {labels} (--label_descriptions)"
         parts = [f"context: {self.context}"]
         if self.question:
             parts.append(f"question: {self.question}, read before each candidate")
@@ -156,13 +154,9 @@ class ChoiceFormat:
         return "; ".join(parts)
 
 
-def _is_absent(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
 def _list_in(text: str) -> list | str:
-    """Return the list that is written in a cell, as JSON or Python writes it; anything else as it is."""
-    if re.search(r"""['"]\s+['"]""", text):  # a NumPy array as pandas prints it: Python would join its texts
+    """Return the list in a cell, in the notation of JSON or Python. Return any other text as it is."""
+    if re.search(r"""['"]\s+['"]""", text):  # a NumPy array as pandas prints it, whose texts Python would join
         return text
     try:
         return json.loads(text)
@@ -175,12 +169,12 @@ def _list_in(text: str) -> list | str:
 
 
 def read_answer(value: Any, candidates: list[str], keys: list[str], kind: str) -> int | float | None:
-    """Return the position of the right candidate, NaN if `value` fits none, None if it is missing (nothing, or -1)."""
+    """Return the position of the right candidate, NaN if `value` fits none, or None if it is missing (empty or -1)."""
     written, position = str(value).strip(), class_name(value).strip()
     if kind == "key":
         found = _places(_bare(written), map(_bare, keys)) or _places(position, keys)
     elif kind == "text":
-        found = _places(written, (text.strip() for text in candidates))[:1]  # of equal ones the first: see `targets`
+        found = _places(written, (text.strip() for text in candidates))[:1]  # the first of equal ones; see `targets`
     elif kind == "letter":
         found = _places(_bare(written), map(str.casefold, LETTERS[: len(candidates)]))
     else:
@@ -199,12 +193,12 @@ def _bare(key: str) -> str:
 
 
 def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None) -> str:
-    """Return how the answers of `dataset` are written: as a saved model knows them (`usual`), else as most can be read.
+    """Return how the answers are written: `usual`, as with the saved model, or else the way that reads the most of them.
 
-    A position from 0 goes before one from 1, which takes a file in which 0 never occurs and the number of candidates does.
+    Positions count from 0 unless 0 never occurs and the number of candidates does.
 
     Raises:
-        UserError: not one of them can be read.
+        UserError: none of the answers can be read.
     """
     candidates, keys = found.candidates(dataset)
     values = dataset[found.answer][:]
@@ -212,25 +206,24 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None) -
     for kind in ANSWERS:
         positions = [read_answer(*row, kind) for row in zip(values, candidates, keys, strict=True)]
         unreadable[kind] = sum(position is not None and math.isnan(position) for position in positions)
-    known = sum(not is_missing(value) for value in values)
-    if usual and 2 * unreadable[usual] <= known:
+    known = [row for row, value in enumerate(values) if not is_missing(value)]
+    if usual and 2 * unreadable[usual] <= len(known):
         return usual
     kinds = list(ANSWERS)
-    if not any(isinstance(value, str) for value in values):  # a number is a position, if it can be one
+    if not any(isinstance(value, str) for value in values):  # prefer to read numbers as positions
         kinds = ["key", "index", "number", "text"]
-    impossible = {"letter"} if any(keys) else {"key"}
-    if any(class_name(value) == "0" for value in values):
-        impossible.add("number")
+    from_zero = any(class_name(value) == "0" for value in values)
+    impossible = {"letter" if any(keys) else "key", "number" if from_zero else None}
     kind = min((kind for kind in kinds if kind not in impossible), key=lambda kind: unreadable[kind])
-    if unreadable[kind] == known:
-        row = next(row for row, value in enumerate(values) if not is_missing(value))
-        raise UserError(
-            f"{dataset[row][PLACE]}, column {found.answer!r}: found {values[row]!r}, expected the position of the right "
-            f"candidate (from 0 or from 1), its letter{', its key' if any(keys) else ''} or its text: "
-            f"{'; '.join(candidates[row])[:120]}"
+    if unreadable[kind] == len(known):
+        row = known[0]
+        problem = (
+            f"found {values[row]!r}, expected the position of the right candidate (from 0 or from 1), its letter"
+            f"{', its key' if any(keys) else ''} or its text: {'; '.join(candidates[row])[:120]}"
         )
-    if kind == "index" and not any(class_name(value) == "0" for value in values):
-        logger.info("0 never occurs among the answers in column %r; they are read as positions from 0", found.answer)
+        raise cell_error(dataset, row, found.answer, problem)
+    if kind == "index" and not from_zero:
+        logger.info("column %r: the answers are read as positions from 0, although 0 never occurs", found.answer)
     return kind
 
 

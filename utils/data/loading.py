@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import logging
 import math
 import os
@@ -20,36 +19,67 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, TextArguments, UserError
-from utils.data.files import PLACE, add_array, columns, file_of, matching, read_files
+from utils.data.files import PLACE, add_array, cell_error, columns, file_of, first_of, matching, one_line, read_files, with_places
 
 logger = logging.getLogger(__name__)
 
 TEXT_NAMES = ("text", "comment_text", "sentence", "comment", "content", "body", "review", "tweet", "message", "question")
 PAIR_NAMES = (("sentence1", "sentence2"), ("question1", "question2"), ("premise", "hypothesis"), ("question", "sentence"))
 PAIR_NAMES += (("text1", "text2"), ("text_a", "text_b"), ("sentence_1", "sentence_2"), ("text", "text_pair"))
-VALIDATION_NAMES = ("validation", "validation_matched", "valid", "val", "dev")
-TEST_NAMES = ("test", "test_matched")
+# What the splits of a dataset from the Hub may be called.
+SPLIT_NAMES = {"train": ("train",), "test": ("test", "test_matched")}
+SPLIT_NAMES |= {"validation": ("validation", "validation_matched", "valid", "val", "dev")}
 ROWS_WORTH_KEEPING = 5000
 
 
-def load_splits(args: DataArguments) -> dict[str, Dataset]:
-    """Return the given splits, a subset of train, validation and test, each with the hidden column `PLACE`.
+def load_splits(args: DataArguments, read: Callable[[str], Dataset] = read_files) -> dict[str, Dataset]:
+    """Load the train, validation and test data that the options name. Every row gets the hidden column `PLACE`.
+
+    Args:
+        read: turns the value of --train_file, --validation_file or --test_file into a dataset. To read something other than
+            files, write your own with `rows_to_dataset`.
 
     Raises:
-        UserError: no data, or a file that is missing, empty, unreadable or malformed; names the file and the line.
+        UserError: there is no data, or a file is missing, empty, unreadable or malformed.
     """
     if args.dataset_name:
         return _load_named(args)
     files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
-    splits = {name: read_files(pattern) for name, pattern in files.items() if pattern}
+    splits = {name: _checked(name, read(file), file, f"{file}, row") for name, file in files.items() if file}
     if not splits:
         raise UserError(
-            "no data: give --train_file, --test_file or --dataset_name, or --smoke_test (no options at all run the sample; its "
-            "file in configs/ may be followed by options)"
+            "no data: give --train_file, --test_file or --dataset_name, or try --smoke_test (without any options the sample "
+            "runs; to change its options, start from its file in configs/)"
         )
-    for name, split in splits.items():
-        logger.info("%s: %s rows from %s; columns: %s", name, f"{len(split):,}", files[name], ", ".join(columns(split)))
     return splits
+
+
+def _load_named(args: DataArguments) -> dict[str, Dataset]:
+    try:
+        if any(Path(args.dataset_name, name).is_file() for name in ("state.json", "dataset_dict.json")):
+            loaded = load_from_disk(args.dataset_name)  # a folder written by `save_to_disk`
+        else:
+            loaded = load_dataset(args.dataset_name, args.dataset_config_name)
+    except (DatasetNotFoundError, DatasetGenerationError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot load --dataset_name {args.dataset_name}: {one_line(error)}") from error
+    loaded = loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
+    splits, removed = {}, (args.remove_splits or "").split(",")
+    for name, candidates in SPLIT_NAMES.items():
+        source = first_of(candidates, loaded)
+        if source and source not in removed:
+            origin = f"{args.dataset_name}[{source}]"
+            splits[name] = _checked(name, loaded[source], origin, f"{origin}, index", first=0)
+    if not splits:
+        raise UserError(f"{args.dataset_name} has no train, validation or test split; its splits: {', '.join(loaded)}")
+    return splits
+
+
+def _checked(name: str, split: Dataset, origin: str, unit: str, first: int = 1) -> Dataset:
+    """Return a split with places, and log what it holds. A split without rows is a `UserError`."""
+    if not len(split):
+        raise UserError(f"{origin} has no rows")
+    logger.info("%s: %s rows from %s; columns: %s", name, f"{len(split):,}", origin, ", ".join(columns(split)))
+    return with_places(split, unit, first)
 
 
 def splits_to_use(splits: dict[str, Dataset], asked: list[str], args: DataArguments) -> dict[str, Dataset]:
@@ -106,30 +136,8 @@ def first_rows(splits: dict[str, Dataset], args: DataArguments, seed: int) -> di
     return {name: split.select(range(min(len(split), limits[name] or len(split)))) for name, split in splits.items()}
 
 
-def _load_named(args: DataArguments) -> dict[str, Dataset]:
-    try:
-        if any(Path(args.dataset_name, name).is_file() for name in ("state.json", "dataset_dict.json")):
-            loaded = load_from_disk(args.dataset_name)  # a folder written by `save_to_disk`
-        else:
-            loaded = load_dataset(args.dataset_name, args.dataset_config_name)
-    except (DatasetNotFoundError, DatasetGenerationError, OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"cannot load --dataset_name {args.dataset_name}: {' '.join(str(error).split())}") from error
-    loaded = loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
-    found = {"train": ("train",), "test": TEST_NAMES, "validation": VALIDATION_NAMES}
-    splits, removed = {}, (args.remove_splits or "").split(",")
-    for name, candidates in found.items():
-        source = next((candidate for candidate in candidates if candidate in loaded), None)
-        if source and source not in removed:
-            places = [f"{args.dataset_name}[{source}], index {row}" for row in range(len(loaded[source]))]
-            splits[name] = loaded[source].add_column(PLACE, places)
-            logger.info("%s: %s rows; columns: %s", name, f"{len(splits[name]):,}", ", ".join(columns(splits[name])))
-    if not splits:
-        raise UserError(f"{args.dataset_name} has no train, validation or test split; its splits: {', '.join(loaded)}")
-    return splits
-
-
 def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
-    """Raise a `UserError` that lists the columns there are if one of `names` is not among them."""
+    """Raise a `UserError` that lists the columns of `dataset` if one of `names` is missing."""
     for name in names:
         if name not in columns(dataset):
             raise UserError(
@@ -137,13 +145,22 @@ def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
             )
 
 
+def require_texts(split: Dataset, column: str, may_be_missing: bool) -> None:
+    """Raise a `UserError` for the first row of `column` that holds no text."""
+    for row, value in enumerate(split[column][:]):
+        if value in (None, "") and not may_be_missing:
+            raise cell_error(split, row, column, "the text is missing; fill or drop the row")
+        if isinstance(value, (list, dict)):
+            raise cell_error(split, row, column, f"found {str(value)[:60]}, expected a text")
+
+
 def find_text_columns(
     splits: dict[str, Dataset], args: TextArguments, taken: list[str], saved: list[str] | None = None
 ) -> list[str]:
-    """Return the one or two text columns: those named, those `saved` with the model, or the likeliest not `taken`.
+    """Return the one or two text columns: the named ones, those `saved` with the model, or the most likely ones not `taken`.
 
     Raises:
-        UserError: a named column that some split lacks, no text column at all, or a row without text.
+        UserError: a split lacks a named column, no column holds texts, or a row has no text.
     """
     first = next(iter(splits.values()))
     if args.text_column_names:
@@ -151,40 +168,40 @@ def find_text_columns(
         if len(names) > 2 and args.text_column_delimiter is None:
             raise UserError(
                 f"--text_column_names {args.text_column_names}: expected one column, or two for a pair; to join several into one "
-                f"text add --text_column_delimiter ' '"
+                f"text, add --text_column_delimiter ' '"
             )
     elif saved and (len(saved) > 1 or set(saved) <= set(columns(first))):
         names = saved
         logger.info("text columns: %s (as the model was trained; --text_column_names to change)", ", ".join(names))
     else:
-        free = [name for name in columns(first) if name not in taken and _is_text(first, name)]
-        named = [name for name in TEXT_NAMES if name in free]
-        pairs = [pair for pair in PAIR_NAMES if set(pair) <= set(free)]
-        if not free:
-            raise UserError(
-                f"no column of texts among {', '.join(columns(first))}: name one with --text_column_names (numbers are then "
-                f"read as they are written)"
-            )
-        sample = first.select(range(min(100, len(first))))
-        likeliest = named[:1] or [max(free, key=lambda name: sum(len(value or "") for value in sample[name]))]
-        names = list(pairs[0]) if pairs else likeliest
-        kind = "pair of text columns" if pairs else "text column"
-        logger.info("%s: %s (found; --text_column_names to change)", kind, ", ".join(names))
-    if set(names) & set(taken):
-        raise UserError(f"--text_column_names {','.join(names)}: {(set(names) & set(taken)).pop()!r} is a label column")
+        names = _guess_text_columns(first, taken)
+    for name in names:
+        if name in taken:
+            raise UserError(f"--text_column_names {','.join(names)}: {name!r} is a label column")
     for split in splits.values():
         require_columns(split, names, "--text_column_names")
         for name in names:
-            for row, value in enumerate(split[name][:]):
-                if (value is None or value == "") and not args.check_data:  # which counts them
-                    raise UserError(f"{split[row][PLACE]}, column {name!r}: the text is missing; fill or drop the row")
-                if isinstance(value, (list, dict)):
-                    raise UserError(f"{split[row][PLACE]}, column {name!r}: found {str(value)[:60]}, expected a text")
+            require_texts(split, name, may_be_missing=args.check_data)  # the report counts missing texts
     return names
 
 
-def _is_text(dataset: Dataset, name: str) -> bool:
-    return getattr(dataset.features[name], "dtype", None) in ("string", "large_string")
+def _guess_text_columns(dataset: Dataset, taken: list[str]) -> list[str]:
+    """Return a usual pair of text columns, else one with a usual name, else the column with the longest texts."""
+    texts = [n for n in columns(dataset) if getattr(dataset.features[n], "dtype", None) in ("string", "large_string")]
+    free = [name for name in texts if name not in taken]
+    if not free:
+        raise UserError(
+            f"no column of texts among {', '.join(columns(dataset))}: name one with --text_column_names (numbers in it are read "
+            f"as text)"
+        )
+    for pair in PAIR_NAMES:
+        if set(pair) <= set(free):
+            logger.info("pair of text columns: %s (found; --text_column_names to change)", ", ".join(pair))
+            return list(pair)
+    sample = dataset.select(range(min(100, len(dataset))))
+    name = first_of(TEXT_NAMES, free) or max(free, key=lambda name: sum(len(value or "") for value in sample[name]))
+    logger.info("text column: %s (found; --text_column_names to change)", name)
+    return [name]
 
 
 def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list]:
@@ -203,39 +220,37 @@ def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list
 
 
 def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, seed: int) -> tuple[Dataset, Dataset]:
-    """Split validation rows off the training set, each of the `strata` ([rows] of any kind) in proportion."""
+    """Split validation rows off the training data, each of the `strata` [rows] in proportion. Return what is left, and these."""
     if len(train) < 2:
         raise UserError("the training data has one row with a label: too few to split validation data off; see --validation_file")
     kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be divided: such rows share one
+    codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be split: put all such rows into one
     size = max(round(len(train) * args.validation_fraction), 1)
-    stratify = codes if min(size, len(train) - size) >= len(kinds) and (np.bincount(codes + 1)[:1] != 1).all() else None
-    kept, held_out = train_test_split(np.arange(len(train)), test_size=size, random_state=seed, stratify=stratify)
+    possible = min(size, len(train) - size) >= len(kinds) and (codes == -1).sum() != 1
+    kept, held_out = train_test_split(
+        np.arange(len(train)), test_size=size, random_state=seed, stratify=codes if possible else None
+    )
     logger.info("validation: %d rows split off the training data (--validation_fraction %g)", size, args.validation_fraction)
     return train.select(np.sort(kept)), train.select(np.sort(held_out))
 
 
-class _HashingFile(io.RawIOBase):
-    """A file to write into, of which only the hash remains."""
-
-    def __init__(self):
-        self.digest = hashlib.sha256()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, content) -> int:
-        self.digest.update(content)
-        return len(content)
+def known_rows(name: str, split: Dataset, unknown: np.ndarray, label: str = "a label") -> Dataset:
+    """Return a training or validation split without its `unknown` rows [rows], which can neither be learned nor scored."""
+    if unknown.all():
+        raise UserError(f"{file_of(split)}: no row of the {name} data has {label}")
+    if not unknown.any():
+        return split
+    logger.info("%s: %s rows without %s are set aside", name, f"{unknown.sum():,}", label)
+    return split.select(np.flatnonzero(~unknown))
 
 
 def describe_data(split: Dataset) -> str:
-    """Return the number of rows and a hash of their content, by which a run that goes on knows its data."""
-    file = _HashingFile()
+    """Return the number of rows and a hash of their content, so that a resumed run can tell whether its data changed."""
     table = split.select_columns(sorted(columns(split))).with_format("arrow")[:].replace_schema_metadata(None).combine_chunks()
-    with pa.ipc.new_stream(pa.PythonFile(file, mode="w"), table.schema) as stream:
-        stream.write_table(table)
-    return f"{len(split):,} rows {file.digest.hexdigest()[:8]}"
+    digest = hashlib.sha256(table.schema.serialize())
+    for batch in table.to_batches(max_chunksize=10_000):
+        digest.update(batch.serialize())
+    return f"{len(split):,} rows {digest.hexdigest()[:8]}"
 
 
 def read_row_columns(splits: dict[str, Dataset], names: tuple[str, ...]) -> dict[str, Dataset]:
@@ -252,7 +267,7 @@ def read_row_columns(splits: dict[str, Dataset], names: tuple[str, ...]) -> dict
             values = [_as_number(value) for value in split[name][:]]
             if None in values:
                 row = values.index(None)
-                raise UserError(f"{split[row][PLACE]}, column {name!r}: found {split[row][name]!r}, expected a number")
+                raise cell_error(split, row, name, f"found {split[row][name]!r}, expected a number")
             split = add_array(split.remove_columns(name), name, np.array(values, np.float32))
         result[split_name] = split
     return result

@@ -1,4 +1,4 @@
-"""What --check_data says: a look at the data before any training, on the terminal and in `data_report.json`."""
+"""What --check_data reports: a look at the data before any training, in the terminal and in `data_report.json`."""
 
 import json
 import logging
@@ -30,73 +30,78 @@ def report_data(
     limit: int | None,
     weigh: Callable[[np.ndarray], torch.Tensor] | None = None,
 ) -> None:
-    """Print the report, and write it.
+    """Print the report, and write it to `output_dir`.
 
     Args:
-        splits: with the targets as column `labels`, where they are known.
-        describe: returns what is to be said of the targets of a split, their numbers of rows under `labels`.
-        encode: the script's, to count tokens; None where no tokenizer is named: then words are counted.
-        limit: tokens that the model reads.
-        weigh: returns the weight of each of these labels that the option for balanced weights would give.
+        splits: with the targets in the column `labels`, if they are known.
+        describe: returns what to report about the targets of a split, with the rows of each label under `labels`.
+        encode: the script's, to count tokens. None without a tokenizer: words are counted instead.
+        limit: how many tokens the model reads.
+        weigh: returns the balanced weight of each label.
 
     Raises:
-        UserError: rows without a text, after the report.
+        UserError: a row has no text. The report is written first.
     """
     report: dict[str, Any] = {}
     missing: list[str] = []
     texts = {}
     for name, split in splits.items():
         rows = list(zip(*(split[column][:] for column in text_columns), strict=True))
-        needed = 1 if text_columns[-1] == "candidates" else len(text_columns)  # of multiple choice the question may be missing
+        needed = 1 if text_columns[-1] == "candidates" else len(text_columns)  # a multiple-choice row may lack a question
         gaps = {row for row, parts in enumerate(rows) if any(part in (None, "") for part in parts[:needed])}
-        blank = [row for row, parts in enumerate(rows) if row not in gaps and not str(parts[0]).strip()]
         missing += [split[row][PLACE] for row in sorted(gaps)[:1]]
         texts[name] = [tuple(map(str, parts)) for parts in rows]
         entry = report[name] = {
             "rows": len(split),
             "texts_missing": len(gaps),
-            "texts_of_spaces_only": len(blank),
+            "texts_of_spaces_only": sum(not str(parts[0]).strip() for row, parts in enumerate(rows) if row not in gaps),
             "duplicate_texts": len(split) - len(set(texts[name])),
         }
         for other, others in list(texts.items())[:-1]:
             entry[f"texts_also_in_{other}"] = sum(map(set(others).__contains__, texts[name]))
         filled = split.select([row for row in range(len(split)) if row not in gaps])
-        entry |= describe_lengths(name, filled, text_columns, args, encode, limit) if len(filled) else {}
+        if len(filled):
+            entry |= describe_lengths(name, filled, text_columns, args, encode, limit)
         if "candidates" in split.column_names:
             entry["candidates"] = {str(n): rows for n, rows in sorted(Counter(map(len, split["candidates"][:])).items())}
         if "labels" in split.column_names:
             targets = read_array(split, "labels")
-            by_text: dict[tuple, set] = {}
-            for text, row in zip(texts[name], targets.tolist(), strict=True):
-                by_text.setdefault(text, set()).add(str(row))
-            entry["texts_with_contradicting_labels"] = sum(len(rows) > 1 for rows in by_text.values())
-            entry |= describe(targets)
-            counts = list(entry.get("labels", {}).values())
-            if counts and min(counts) > 0:
-                entry["imbalance"] = round(max(counts) / min(counts), 2)
-            if weigh and counts and name == "train":
-                entry["balanced_weights"] = dict(
-                    zip(entry["labels"], (round(weight, 4) for weight in weigh(targets).tolist()), strict=True)
-                )
+            entry |= describe_labels(texts[name], targets, describe)
+            if weigh and name == "train" and entry.get("labels"):
+                weights = [round(weight, 4) for weight in weigh(targets).tolist()]
+                entry["balanced_weights"] = dict(zip(entry["labels"], weights, strict=True))
         print_entry(name, entry)
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
-    with whole_file(Path(output_dir, "data_report.json")) as file:
+    path = Path(output_dir, "data_report.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
         json.dump(report, file, indent=2, ensure_ascii=False)
-    logger.info("\nwrote %s", Path(output_dir, "data_report.json"))
+    logger.info("\nwrote %s", path)
     if missing:
         count = sum(entry["texts_missing"] for entry in report.values())
         raise UserError(f"{missing[0]}: the text is missing (rows without text: {count:,}); fill or drop them before training")
 
 
+def describe_labels(texts: list[tuple], targets: np.ndarray, describe: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:
+    """Return what to report about the targets of a split: contradictions, the script's description, and the imbalance."""
+    labels_of: dict[tuple, set] = {}
+    for text, target in zip(texts, targets.tolist(), strict=True):
+        labels_of.setdefault(text, set()).add(str(target))
+    found = {"texts_with_contradicting_labels": sum(len(labels) > 1 for labels in labels_of.values()), **describe(targets)}
+    counts = found.get("labels", {}).values()
+    if counts and min(counts) > 0:
+        found["imbalance"] = round(max(counts) / min(counts), 2)
+    return found
+
+
 def describe_lengths(
     name: str, split: Dataset, text_columns: list[str], args: DataArguments, encode: Callable[..., dict] | None, limit: int | None
 ) -> dict[str, float]:
-    """Return the distribution of the lengths of texts, in tokens, or in words where nothing can tell tokens."""
+    """Return the distribution of text lengths, in tokens, or in words without a tokenizer."""
     if encode:
         unit, lengths = "tokens", encode_split(name, split, encode, args)["length"][:]
     else:
-        unit = "words"
-        lengths = [sum(len(str(part).split()) for part in row) for row in zip(*(split[c][:] for c in text_columns), strict=True)]
+        rows = zip(*(split[column][:] for column in text_columns), strict=True)
+        unit, lengths = "words", [sum(len(str(part).split()) for part in row) for row in rows]
     found = {
         f"{unit}_median": float(np.median(lengths)),
         f"{unit}_95th_percentile": round(float(np.percentile(lengths, 95)), 1),
@@ -106,7 +111,7 @@ def describe_lengths(
 
 
 def print_entry(name: str, entry: dict[str, Any]) -> None:
-    """Print what is said of a split, labels and numbers of candidates as tables."""
+    """Print the report on a split, with labels and numbers of candidates as tables."""
     logger.info("\n%s", name)
     for key, value in entry.items():
         if not isinstance(value, dict):
@@ -118,7 +123,6 @@ def print_entry(name: str, entry: dict[str, Any]) -> None:
         for label, count in entry["labels"].items():
             weight = f"{weights[label]:17.3f}" if label in weights else ""
             logger.info("  %s  %7s  %5.1f %%%s", label.ljust(width), f"{count:,}", 100 * count / entry["rows"], weight)
-    for count, rows in entry.get("candidates", {}).items():
-        logger.info("  %-34s %7s  %5.1f %%", f"rows of {count} candidates", f"{rows:,}", 100 * rows / entry["rows"])
-    for size, rows in entry.get("labels_per_row", {}).items():
-        logger.info("  %-34s %7s  %5.1f %%", f"rows of {size} labels", f"{rows:,}", 100 * rows / entry["rows"])
+    for key, what in (("candidates", "candidates"), ("labels_per_row", "labels")):
+        for count, rows in entry.get(key, {}).items():
+            logger.info("  %-34s %7s  %5.1f %%", f"rows of {count} {what}", f"{rows:,}", 100 * rows / entry["rows"])

@@ -1,4 +1,4 @@
-"""`evaluate.Metric` subclasses over scikit-learn: no script is fetched, so they work offline."""
+"""Metrics of scikit-learn as `evaluate.Metric` subclasses. They work offline, because no metric script is downloaded."""
 
 import datasets
 import evaluate
@@ -20,7 +20,7 @@ from utils.data.labels import UNKNOWN
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities in float64: in float32 all logits above 17 become the same 1.0, and ties spoil a ranking."""
+    """Return probabilities in float64. In float32 all logits above 17 become 1.0, and ties distort a ranking."""
     return special.expit(np.asarray(logits, np.float64))
 
 
@@ -30,10 +30,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 class ArrayMetric(evaluate.Metric):
-    """`evaluate.Metric` whose `compute` works on the arrays it is given; evaluate would first write them to Arrow, row by row."""
+    """`evaluate.Metric` whose `compute` uses arrays directly. evaluate itself would write them to Arrow first, row by row."""
+
+    predicted, true = datasets.Sequence(datasets.Value("float64")), datasets.Value("int64")  # the types of a row
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=self.__doc__,
+            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
+            inputs_description=self.__doc__,
+            features=datasets.Features({"predictions": self.predicted, "references": self.true}),
+        )
 
     def compute(self, **arguments):
-        """Return the scores of what `_compute` takes."""
+        """Return the scores of the arguments of `_compute`."""
         return self._compute(**arguments) if "predictions" in arguments else super().compute(**arguments)
 
 
@@ -42,23 +52,16 @@ class MultilabelMetrics(ArrayMetric):
 
     `compute(predictions, references, label_names, thresholds, per_label=False)`:
         predictions: probabilities [rows, labels].
-        references: targets [rows, labels]; 0.5 and above counts as positive, `UNKNOWN` cells count nowhere.
+        references: targets [rows, labels]. 0.5 and above is positive; `UNKNOWN` cells are ignored.
         label_names: names of the columns.
-        thresholds: decision thresholds [labels]; a probability at or above its threshold is a positive decision.
-        per_label: whether to add each label's scores under `<label>_<score>`.
+        thresholds: decision thresholds [labels]. A probability at or above its threshold is a positive decision.
+        per_label: whether to add each label's scores as `<label>_<score>`.
 
-    A label without positives or without negatives is left out of the macro means; `labels_left_out` counts them. A mean
+    A label without positives or without negatives is left out of the macro means, and counted in `labels_left_out`. A mean
     over nothing is left out of the result.
     """
 
-    def _info(self):
-        row = datasets.Sequence(datasets.Value("float64"))
-        return evaluate.MetricInfo(
-            description="Multi-label classification scores of scikit-learn, with unknown cells masked.",
-            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
-            inputs_description="predictions: probabilities [rows, labels]; references: targets [rows, labels]",
-            features=datasets.Features({"predictions": row, "references": row}),
-        )
+    true = ArrayMetric.predicted
 
     def _compute(self, predictions, references, label_names, thresholds, per_label=False):
         probabilities, targets = np.array(predictions), np.array(references)
@@ -98,7 +101,7 @@ class MultilabelMetrics(ArrayMetric):
 
 
 def ranking_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return one label's scores that do not depend on decisions, both arguments [rows]; none if one class is missing."""
+    """Return one label's scores that need no decisions, given arrays [rows]. There are none if all rows are of one class."""
     if not 0 < truth.sum() < len(truth):
         return {}
     roc_auc, average_precision = roc_auc_score(truth, probabilities), average_precision_score(truth, probabilities)
@@ -110,28 +113,18 @@ def mean(values: list[float]) -> float | None:
 
 
 class ClassificationMetrics(ArrayMetric):
-    """Scores of one class a row.
+    """Scores of one class per row.
 
     `compute(predictions, references, label_names, decided, per_label=False)`:
-        predictions: probabilities [rows, classes]; a row need not sum to 1.
-        references, decided: class ids [rows], the true and the decided ones.
+        predictions: probabilities [rows, classes]. A row need not sum to 1.
+        references, decided: class ids [rows], the true ones and the decided ones.
         label_names: names of the classes.
-        per_label: whether to add each class's scores under `<label>_<score>`.
+        per_label: whether to add each class's scores as `<label>_<score>`.
 
     Of two classes the second is the positive one: `f1`, `roc_auc` and `average_precision` are its scores. `roc_auc_macro` is
-    the mean of each class against the rest, over the classes that occur. `expected_calibration_error` has 15 bins of equal
+    the mean of each class against the rest, over the classes that occur. `expected_calibration_error` uses 15 bins of equal
     width over the probability of the decided class (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
     """
-
-    def _info(self):
-        return evaluate.MetricInfo(
-            description="Classification scores of scikit-learn, and the expected calibration error.",
-            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
-            inputs_description="predictions: probabilities [rows, classes]; references: class ids [rows]",
-            features=datasets.Features(
-                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
-            ),
-        )
 
     def _compute(self, predictions, references, label_names, decided, per_label=False):
         probabilities, truth, decided = np.array(predictions), np.array(references), np.array(decided)
@@ -158,32 +151,20 @@ class ClassificationMetrics(ArrayMetric):
                 result["roc_auc"] = areas[1]
                 result["average_precision"] = average_precision_score(truth, probabilities[:, 1])
         if per_label:
+            scores = {"precision": precision, "recall": recall, "f1": f1, "support": support}
             for c, name in enumerate(label_names):
-                own = {
-                    "precision": precision[c],
-                    "recall": recall[c],
-                    "f1": f1[c],
-                    "support": support[c],
-                    "roc_auc": areas.get(c),
-                }
-                result = {f"{name}_{key}": value for key, value in own.items() if value is not None} | result
+                own = {key: values[c] for key, values in scores.items()} | ({"roc_auc": areas[c]} if c in areas else {})
+                result = {f"{name}_{key}": value for key, value in own.items()} | result
         return {name: float(value) for name, value in result.items()}
 
 
 class RegressionMetrics(ArrayMetric):
-    """Scores of predicted numbers [rows] against true ones [rows]; without correlations where the true ones are constant.
+    """Scores of predicted numbers [rows] against true ones [rows].
 
-    The correlation with constant predictions is NaN.
+    There are no correlations if all true numbers are equal. If all predicted numbers are equal, the correlations are NaN.
     """
 
-    def _info(self):
-        number = datasets.Value("float64")
-        return evaluate.MetricInfo(
-            description="Pearson and Spearman correlation of SciPy, mean squared error and R2 of scikit-learn.",
-            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
-            inputs_description="predictions, references: numbers [rows]",
-            features=datasets.Features({"predictions": number, "references": number}),
-        )
+    predicted = true = datasets.Value("float64")
 
     def _compute(self, predictions, references):
         predicted, truth = np.array(predictions), np.array(references)
@@ -197,27 +178,17 @@ class RegressionMetrics(ArrayMetric):
 
 
 class MultipleChoiceMetrics(ArrayMetric):
-    """Scores of one right candidate a row.
+    """Scores of one right candidate per row.
 
     `compute(predictions, references, details=False)`:
-        predictions: probabilities [rows, candidates], NaN where a row has fewer.
+        predictions: probabilities [rows, candidates], NaN if a row has fewer.
         references: position of the right candidate [rows].
         details: whether to add the accuracy by number of candidates and by position of the right one.
 
-    A number of accuracy means little without `accuracy_of_chance`, the mean of 1 / candidates, and
-    `accuracy_of_most_frequent_position`, always taking the position that is most often right in these very rows.
+    Compare the accuracy with `accuracy_of_chance`, the mean of 1 / candidates, and with
+    `accuracy_of_most_frequent_position`, which always takes the position that is most often right in these very rows.
     `mean_reciprocal_rank` counts a tie as lost.
     """
-
-    def _info(self):
-        return evaluate.MetricInfo(
-            description="Accuracy, mean reciprocal rank, and what chance would give.",
-            citation="https://jmlr.org/papers/v12/pedregosa11a.html",
-            inputs_description="predictions: probabilities [rows, candidates]; references: positions [rows]",
-            features=datasets.Features(
-                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
-            ),
-        )
 
     def _compute(self, predictions, references, details=False):
         probabilities, truth = np.array(predictions, np.float64), np.array(references)
@@ -229,7 +200,7 @@ class MultipleChoiceMetrics(ArrayMetric):
         by_count = {count: correct[counts == count].mean() for count in np.unique(counts)}
         result = {
             "accuracy": correct.mean(),
-            # with one relevant candidate a row this is the mean reciprocal rank
+            # with one relevant candidate per row, this is the mean reciprocal rank
             "mean_reciprocal_rank": label_ranking_average_precision_score(truth[:, None] == positions, ranked),
             "accuracy_macro_by_candidates": mean(list(by_count.values())),
             "accuracy_of_chance": (1 / counts).mean(),
@@ -248,7 +219,7 @@ class MultipleChoiceMetrics(ArrayMetric):
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
-    """Return the mean gap between confidence and accuracy, both [rows], over bins of equal width weighted by their rows."""
+    """Return the mean gap between `confidence` and `correct` [rows] over bins of equal width, weighted by their rows."""
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [abs(confidence[index == b].sum() - correct[index == b].sum()) for b in range(bins)]
     return sum(gaps) / len(confidence)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 RESAMPLES = 30
 MANY_ROWS = 100_000
-WEIGHT_OF_COMMON = 2  # positives
+WEIGHT_OF_COMMON = 2  # the common threshold counts as much as so many positives
 
 
 def settle_threshold(args: Any, splits: dict[str, Dataset], default: str | None = None) -> None:
@@ -35,7 +35,7 @@ def settle_threshold(args: Any, splits: dict[str, Dataset], default: str | None 
 
 
 def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -> np.ndarray:
-    """Return thresholds [labels] without tuning: the number that `mode` is, else those `saved` with the model, else 0.5."""
+    """Return thresholds [labels] without tuning: `mode` if it is a number, else those `saved` with the model, else 0.5."""
     fixed = parse_threshold(mode, (*TUNED, "tuned")) if mode else None
     if fixed is None and saved is not None:
         return np.array(saved)
@@ -78,22 +78,22 @@ def choose_threshold(
 
 
 def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: float | None = None) -> float:
-    """Return the threshold for the highest F1, guarded against the chance of a small sample; `truth`, `probabilities`: [rows].
+    """Return a robust threshold for the highest F1, given `truth` and `probabilities`, both [rows].
 
-    The best threshold of one sample jumps from row to row; the mean, in log-odds, of those of `RESAMPLES` bootstrap samples
-    does not (bagging: Breiman 1996, https://doi.org/10.1007/BF00058655). It is drawn towards `common`, the threshold of all
-    labels together, as if `WEIGHT_OF_COMMON` more positives spoke for that, which tells for rare labels only. Without
-    positives it is `common`, 0.5 if there is none.
+    The best threshold of a single sample is noisy. So this is the mean, in log-odds, over `RESAMPLES` bootstrap samples
+    (bagging: Breiman 1996, https://doi.org/10.1007/BF00058655). It is then pulled towards `common`, the threshold of all
+    labels together, as if `WEIGHT_OF_COMMON` more positives had voted for that, which matters only for rare labels.
+    Without positives it is `common`, or 0.5 if there is none.
     """
     values, row_value = np.unique(probabilities, return_inverse=True)
     positives, rows = int(truth.sum()), len(truth)
-    order = np.lexsort((truth, probabilities))  # the samples must not depend on the order of the rows
+    order = np.lexsort((truth, probabilities))  # so that the samples do not depend on the order of the rows
     row_value, truth = row_value[order], truth[order]
     draw, found = np.random.default_rng(0), []
-    samples = RESAMPLES if rows <= MANY_ROWS else RESAMPLES // 6  # chance matters less there, and time more
+    samples = RESAMPLES if rows <= MANY_ROWS else RESAMPLES // 6  # with many rows, chance matters less and time more
     for _ in range(samples if positives else 0):
         counts = draw.multinomial(rows, np.full(rows, 1 / rows))
-        drawn = np.bincount(row_value, counts, len(values))  # how many rows of the sample have each value
+        drawn = np.bincount(row_value, counts, len(values))  # rows of the sample with each probability
         right = np.bincount(row_value, counts * truth, len(values))[::-1].cumsum()[::-1]  # true positives at each threshold
         if right[0]:
             seen = np.flatnonzero(drawn)

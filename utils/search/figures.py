@@ -1,4 +1,4 @@
-"""What a hyperparameter search prints and writes: a line a trial, the best of them, search.json, figures."""
+"""What a hyperparameter search prints and writes: a line per trial, a table of the best, search.json, and figures."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ MOST_SHOWN = 10
 
 
 def print_trial(shared: SharedStudy, trial: "FrozenTrial", objective: str, trials: int, order: list[str]) -> None:
-    """Print the line of a trial that has ended; `trials` are asked for, `order` is that of the values."""
+    """Print the line of a trial that has ended. `trials` is how many were asked for, `order` the order of its values."""
     best = shared.best()
     if "error" in trial.user_attrs:
         ended = f"failed: {trial.user_attrs['error']}"
@@ -26,7 +26,7 @@ def print_trial(shared: SharedStudy, trial: "FrozenTrial", objective: str, trial
     else:
         ended = f"{objective} {trial.value:.4f}"
         if "same_as" in trial.user_attrs:
-            ended += f", the values of trial {trial.user_attrs['same_as']} again"
+            ended += f", same values as trial {trial.user_attrs['same_as']}"
     if best:
         ended += f" (best {best[0].value:.4f}, trial {best[0].number})"
     values = ", ".join(f"{name} {show(trial.params[name])}" for name in order if name in trial.params)
@@ -34,7 +34,7 @@ def print_trial(shared: SharedStudy, trial: "FrozenTrial", objective: str, trial
 
 
 def print_best(shared: SharedStudy, objective: str, order: list[str]) -> None:
-    """Print the table of the best trials and what became of the others."""
+    """Print how the trials ended, and a table of the best."""
     best, ended = shared.best(), shared.finished()
     measures = dict.fromkeys([objective, "loss"])
     rows = [["trial", *measures, "seconds", *order]]
@@ -80,12 +80,12 @@ def describe(trial: "FrozenTrial") -> dict[str, Any]:
 
 
 def draw_figures(shared: SharedStudy, objective: str, output_dir: str) -> None:
-    """Draw the course of the search, the importance of each option, and all trials in parallel coordinates."""
+    """Draw the history of the search, all trials in parallel coordinates, and the importance of each option."""
     completed = len(shared.best())
     try:
         import matplotlib
     except ImportError:
-        logger.info("no figures of the search: matplotlib is not installed")
+        logger.info("no figures of the search, because matplotlib is not installed")
         return
     from optuna import visualization
 
@@ -95,7 +95,7 @@ def draw_figures(shared: SharedStudy, objective: str, output_dir: str) -> None:
         figures["parallel_coordinates"] = visualization.matplotlib.plot_parallel_coordinate
         figures["importances"] = visualization.matplotlib.plot_param_importances
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls them experimental, and equal scores equal
+        warnings.simplefilter("ignore")  # the plots are experimental, or all scores are equal
         for name, plot in figures.items() if completed else ():
             figure = plot(shared.study, target_name=objective).figure
             figure.savefig(Path(output_dir, f"search_{name}.png"), dpi=150, bbox_inches="tight")

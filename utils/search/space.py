@@ -1,10 +1,10 @@
-"""What a hyperparameter search varies, and the check that every combination of it can be trained."""
+"""The search space of a hyperparameter search, and a check that all its combinations can be trained."""
 
 import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations, product
 from pathlib import Path
@@ -14,6 +14,7 @@ import yaml
 
 from utils.arguments import DataArguments, SearchArguments, UserError
 from utils.command_line import unknown_option
+from utils.data.files import one_line
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -21,20 +22,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KINDS = ("log", "linear", "int", "choice")
-MOST_COMBINATIONS = 500  # beyond, every pair of values is checked instead of every combination
+MOST_COMBINATIONS = 500  # if there are more, every pair of values is checked instead of every combination
 EVERY = "every combination: "
-# A trial with another value of these would be judged on other rows, or by another measure, than the others.
+# If these varied, trials would be scored on different rows or by different measures, and could not be compared.
 FIXED = {field.name for arguments in (DataArguments, SearchArguments) for field in fields(arguments)}
 FIXED -= {"max_seq_length", "pad_to_max_length", "max_train_samples"}
 FIXED |= {"do_train", "do_eval", "do_predict", "output_dir", "resume_from_checkpoint", "seed", "metric_for_best_model"}
 FIXED |= {"greater_is_better", "task_name", "problem_type", "label_column_name", "label_column_names", "label_delimiter"}
-# These change the scale of the loss.
+# If these vary, losses cannot be compared: they change the scale of the loss.
 LOSS_OPTIONS = {"loss", "class_weights", "pos_weight", "label_smoothing_factor", "binary_form"}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One option to vary: `values` are [low, high], both included, of a log, linear or int `kind`, or the list of a choice."""
+    """One option to vary.
+
+    kind is "log", "linear" or "int", with the values [low, high], both included; or "choice", with a list of values.
+    """
 
     name: str
     kind: str
@@ -47,8 +51,12 @@ class Parameter:
             return trial.suggest_int(self.name, *self.values)
         return trial.suggest_float(self.name, *self.values, log=self.kind == "log")
 
+    def listed(self) -> Sequence:
+        """Return every value of a choice, or of an int range."""
+        return range(self.values[0], self.values[1] + 1) if self.kind == "int" else self.values
+
     def holding(self, value: Any) -> dict[str, Any]:
-        """Return {name: value} if this holds a value, as text or as such, or else {}."""
+        """Return {name: value} if this parameter can take `value`, or {} if not. A choice also matches its values as text."""
         if self.kind == "choice":
             return next(({self.name: own} for own in self.values if str(own) == str(value)), {})
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -57,10 +65,10 @@ class Parameter:
 
 
 def read_space(own: dict[str, dict], given: str | None, options: Iterable[str]) -> list[Parameter]:
-    """Return what to vary: `given`, a file or its text, or else the script's `own`; `options` are the names there are.
+    """Return what to vary: the space `given` as a file or as text, or else the script's `own`.
 
     Raises:
-        UserError: an option that does not exist or must be the same in all trials, or values that are none.
+        UserError: a name is not among `options` or must be the same in all trials, or its values make no sense.
     """
     where, space = "SEARCH_SPACE", own
     if given is not None:
@@ -71,7 +79,7 @@ def read_space(own: dict[str, dict], given: str | None, options: Iterable[str]) 
         except OSError as error:
             raise UserError(f"--search_space: cannot read {given}: {error.strerror}") from error
         except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"--search_space is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+            raise UserError(f"--search_space is not valid YAML or JSON: {one_line(error)}") from error
     if not isinstance(space, dict) or not space:
         raise UserError(f"{where}: found {space!r}, expected lines such as `learning_rate: {{log: [1e-5, 1e-3]}}`")
     return [_read_parameter(str(name), entry, where, set(options)) for name, entry in space.items()]
@@ -89,7 +97,7 @@ def _read_parameter(name: str, entry: Any, where: str, options: set[str]) -> Par
             f"{{int: [low, high]}}, {{choice: [a, b, …]}}"
         )
     where = f"{where}: {name}: {kind}: {list(values)}"
-    if kind == "choice":  # YAML reads 1e-3, without a point, as text
+    if kind == "choice":  # YAML reads 1e-3 as text, because it has no point
         values = [float(v) if isinstance(v, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", v) else v for v in values]
         if not values or len(set(map(repr, values))) < len(values):
             raise UserError(f"{where}: expected different values")
@@ -97,7 +105,7 @@ def _read_parameter(name: str, entry: Any, where: str, options: set[str]) -> Par
             raise UserError(f"{where}: expected numbers, texts, true, false or null")
         return Parameter(name, kind, tuple(values))
     try:
-        low, high = map(float, values)  # YAML reads 1e-5, without a point, as text
+        low, high = map(float, values)  # YAML reads 1e-5 as text, because it has no point
     except (TypeError, ValueError):
         low = high = math.nan
     if not (low < high and math.isfinite(high - low)):
@@ -112,36 +120,38 @@ def _read_parameter(name: str, entry: Any, where: str, options: set[str]) -> Par
 
 
 def all_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
-    """Return every combination of a space without log and linear ranges, none of one with them or with very many."""
-    listed = [range(p.values[0], p.values[1] + 1) if p.kind == "int" else p.values for p in space]
-    if any(parameter.kind in ("log", "linear") for parameter in space) or math.prod(map(len, listed)) > MOST_COMBINATIONS:
+    """Return every combination of a space. Return none if it has log or linear ranges, or very many combinations."""
+    if any(parameter.kind in ("log", "linear") for parameter in space):
         return []
-    return [dict(zip([parameter.name for parameter in space], values, strict=True)) for values in product(*listed)]
+    too_many = math.prod(len(parameter.listed()) for parameter in space) > MOST_COMBINATIONS
+    return [] if too_many else list(_combine(space))
 
 
 def choice_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
-    """Return every combination of choices, ranges at their low end.
+    """Return every combination of choices, with ranges at their low end.
 
-    Of more than `MOST_COMBINATIONS` every pair of values is among them, the other options at their first value.
+    If there are more than `MOST_COMBINATIONS`, return every pair of values, with the other options at their first value.
     """
     first = {parameter.name: parameter.values[0] for parameter in space}
     choices = [parameter for parameter in space if parameter.kind == "choice"]
     groups = [choices]
     if math.prod(len(parameter.values) for parameter in choices) > MOST_COMBINATIONS:
         groups = list(combinations(choices, 2))
-        logger.info("search space: too many combinations to check them all; every pair of values is checked")
-    found = [
-        first | dict(zip([parameter.name for parameter in group], values, strict=True))
-        for group in groups
-        for values in product(*(parameter.values for parameter in group))
-    ]
+        logger.info("search space: there are too many combinations to check them all; every pair of values is checked")
+    found = [first | values for group in groups for values in _combine(group)]
     return list({repr(values): values for values in found}.values())
 
 
-def check_combinations(space: list[Parameter], check: Callable[[dict[str, Any]], None]) -> None:
-    """Raise one `UserError` that names every combination of values that `check` raises one for, and why.
+def _combine(parameters: Iterable[Parameter]) -> Iterator[dict[str, Any]]:
+    names = [parameter.name for parameter in parameters]
+    for values in product(*(parameter.listed() for parameter in parameters)):
+        yield dict(zip(names, values, strict=True))
 
-    Checked are the combinations of choices, and both ends of each range.
+
+def check_combinations(space: list[Parameter], check: Callable[[dict[str, Any]], None]) -> None:
+    """Raise one `UserError` for all combinations for which `check` raises one. It says which they are, and why.
+
+    This checks the combinations of choices, and both ends of each range.
     """
 
     def error_of(values: dict[str, Any]) -> str | None:
@@ -160,18 +170,17 @@ def check_combinations(space: list[Parameter], check: Callable[[dict[str, Any]],
             error = error_of(valid | {parameter.name: parameter.values[1]})
             reasons += [f"{parameter.name}={parameter.values[1]}: {error}"] if error else []
     if len(reasons) == 1 and reasons[0].startswith(EVERY):
-        raise UserError(reasons[0].removeprefix(EVERY))  # of the data, or of an option that is not varied
+        raise UserError(reasons[0].removeprefix(EVERY))  # the data is wrong, or an option that is not varied
     if reasons:
-        raise UserError(f"the search space holds what cannot be trained; {' | '.join(reasons)}")
+        raise UserError(f"the search space holds combinations that cannot be trained; {' | '.join(reasons)}")
 
 
 def _blame(choices: list[Parameter], tried: list[dict[str, Any]], errors: list[str | None]) -> list[str]:
-    """Return the fewest values together with which nothing in `tried` is valid, and the error that most of these gave."""
+    """Return the smallest sets of values that are never valid in `tried`, each with its most frequent error."""
     reasons, unexplained = [], {row for row, error in enumerate(errors) if error}
     for size in range(len(choices) + 1):
         for group in combinations(choices, size):
-            for values in product(*(parameter.values for parameter in group)):
-                named = dict(zip([parameter.name for parameter in group], values, strict=True))
+            for named in _combine(group):
                 rows = [row for row, other in enumerate(tried) if named.items() <= other.items()]
                 if not rows or not all(errors[row] for row in rows) or not unexplained & set(rows):
                     continue

@@ -1,4 +1,4 @@
-"""The study of a hyperparameter search: kept in memory, a database or a journal file; shared by processes; continued."""
+"""The study of a hyperparameter search. It lives in memory, a database or a journal file; processes can share and resume it."""
 
 import atexit
 import contextlib
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDY = "search"
-DEAD_AFTER = 600  # seconds without a sign of life from another machine
+DEAD_AFTER = 600  # seconds without a sign of life, after which a process on another machine counts as dead
 
 
 @dataclass
 class SharedStudy:
-    """A study, where it is kept, and the lock under which a process counts trials and begins one."""
+    """A study, its storage, and the lock that a process holds while it counts trials and begins one."""
 
     study: "Study"
     storage: "BaseStorage"
@@ -40,15 +40,15 @@ class SharedStudy:
         return self.study.get_trials(deepcopy=False)
 
     def finished(self) -> list["FrozenTrial"]:
-        """Return the trials that count: completed, pruned or failed. One that was interrupted (it has no error) does not."""
+        """Return the trials that count: completed, pruned or failed, but not interrupted."""
         return [trial for trial in self.trials() if trial.state.is_finished() and not was_interrupted(trial)]
 
     def running(self) -> list["FrozenTrial"]:
-        """Return the trials that a process is training now; a process that was killed leaves one that nobody trains."""
+        """Return the trials that a live process is training now. A killed process leaves one that nobody is training."""
         return [t for t in self.trials() if t.state.name == "RUNNING" and is_alive(t.user_attrs)]
 
     def enqueue(self, values: dict[str, Any]) -> None:
-        """Have a trial run with these values next, unless there is one already that was not interrupted."""
+        """Try these values next, unless a trial that was not interrupted has them already."""
         there = [t.params or t.system_attrs.get("fixed_params") for t in self.trials() if not was_interrupted(t)]
         if values not in there:
             self.study.enqueue_trial(values)
@@ -61,13 +61,13 @@ class SharedStudy:
                 self.study.tell(trial.number, state=TrialState.FAIL)
 
     def best(self) -> list["FrozenTrial"]:
-        """Return the completed trials, the best first; among equal ones that with the lower validation loss, then the earlier."""
+        """Return the completed trials, best first. Ties go to the lower validation loss, then to the earlier trial."""
         sign = -1 if self.study.direction.name == "MAXIMIZE" else 1
         completed = [trial for trial in self.trials() if trial.state.name == "COMPLETE"]
         return sorted(completed, key=lambda trial: (sign * trial.value, trial.user_attrs["loss"], trial.number))
 
     def claim_final_training(self) -> bool:
-        """Return whether this process is to train with the best values: the first that asks, unless that one was killed."""
+        """Return whether this process should train with the best values: the first to ask does, unless it was killed."""
         with self.lock:
             taken = self.study.user_attrs.get("final_training")
             if taken and taken["process"] != this_process() and is_alive(taken):
@@ -83,36 +83,31 @@ def open_study(
     options: dict[str, Any],
     settled: dict[str, Any],
 ) -> SharedStudy:
-    """Open the study, or begin it with a trial of the `settled` values, as far as the search space holds them.
+    """Open the study. A new one begins with a trial of the `settled` values that lie in the search space.
 
-    Of a space with no more combinations than trials every one is tried, once.
+    If there are no more combinations than trials, each combination is tried once.
 
     Raises:
         UserError: the storage cannot be used, or its study was begun with other options.
     """
     import optuna
 
-    storage_name, trials = search_args.search_storage, search_args.search_trials
-    lock = FileLock(_lock_path(storage_name))
-    varied = {parameter.name for parameter in space}
-    begun_with = {
-        name: Path(value).name if isinstance(value, str) and os.sep in value else value  # folders differ between machines
-        for name, value in options.items()
-        if value is not None and name not in varied and not name.startswith(HARMLESS)
-    }
-    begun_with["objective"] = objective["name"]
-    begun_with["search_space"] = {parameter.name: {parameter.kind: list(parameter.values)} for parameter in space}
-    begun_with |= {f"{name}_data": description for name, description in objective["data"].items()}
+    name = search_args.search_storage
+    lock = FileLock(_lock_path(name))
+    begun_with = _describe(space, objective, options)
     with lock:
-        storage = _open_storage(storage_name)
+        storage = _open_storage(name)
         study = optuna.create_study(direction=objective["direction"], study_name=STUDY, storage=storage, load_if_exists=True)
         earlier = study.user_attrs.setdefault("begun_with", begun_with)
-        differing = [name for name in sorted(earlier | begun_with) if earlier.get(name) != begun_with.get(name)]
-        if differing:
-            told = "; ".join(f"{name} was {earlier.get(name)}, is {begun_with.get(name)}" for name in differing)
+        changes = [
+            f"{option} was {earlier.get(option)}, is {begun_with.get(option)}"
+            for option in sorted(earlier | begun_with)
+            if earlier.get(option) != begun_with.get(option)
+        ]
+        if changes:
             raise UserError(
-                f"--search_storage {_without_password(storage_name)} holds a search begun with other options or data: {told}; "
-                f"take another storage"
+                f"--search_storage {_without_password(name)} holds a search begun with other options or data: "
+                f"{'; '.join(changes)}; use another storage"
             )
         study.set_user_attr("begun_with", begun_with)
         shared = SharedStudy(study, storage, lock)
@@ -121,12 +116,25 @@ def open_study(
         for parameter in space:
             inside |= parameter.holding(settled.get(parameter.name))
         every = all_combinations(space)
-        if every and len(every) <= trials:
-            for values in sorted(every, key=lambda values: values | inside != values):
+        if every and len(every) <= search_args.search_trials:
+            for values in sorted(every, key=lambda values: values | inside != values):  # the settled values first
                 shared.enqueue(values)
         elif not shared.finished() and not shared.running():
             shared.enqueue(inside)
     return shared
+
+
+def _describe(space: list[Parameter], objective: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return what must not change when a search is resumed: options that are not varied, objective, space and data."""
+    varied = {parameter.name for parameter in space}
+    begun_with = {
+        name: Path(value).name if isinstance(value, str) and os.sep in value else value  # folders differ between machines
+        for name, value in options.items()
+        if value is not None and name not in varied and not name.startswith(HARMLESS)
+    }
+    begun_with["objective"] = objective["name"]
+    begun_with["search_space"] = {parameter.name: {parameter.kind: list(parameter.values)} for parameter in space}
+    return begun_with | {f"{name}_data": description for name, description in objective["data"].items()}
 
 
 def _open_storage(name: str | None) -> "BaseStorage":
@@ -135,12 +143,12 @@ def _open_storage(name: str | None) -> "BaseStorage":
 
     if name is None:
         return optuna.storages.InMemoryStorage()
-    waiting = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {}  # for another process's transaction
+    options = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {}  # wait while another process writes
     try:
         if "://" in name:
-            return optuna.storages.RDBStorage(name, engine_kwargs=waiting)
+            return optuna.storages.RDBStorage(name, engine_kwargs=options)
         return optuna.storages.JournalStorage(JournalFileBackend(name))
-    except Exception as error:  # of SQLAlchemy, a database driver, alembic, the journal or the file system
+    except Exception as error:  # from SQLAlchemy, a database driver, alembic, the journal or the file system
         reason = " ".join(str(error).split("\n(Background")[0].split())
         raise UserError(
             f"--search_storage {_without_password(name)} cannot be used: {type(error).__name__}: {reason}; expected "
@@ -153,10 +161,10 @@ def _without_password(name: str) -> str:
 
 
 def _lock_path(storage_name: str | None) -> Path:
-    """Return the lock of a storage: beside its file, which several machines may share, or else on this machine.
+    """Return the lock file of a storage: next to its file, which machines may share, or else in this machine's temp folder.
 
     Raises:
-        UserError: the file is none of a study, or its folder cannot be written to.
+        UserError: the file does not hold a study, or its folder is not writable.
     """
     if storage_name is None:
         folder = tempfile.mkdtemp(prefix="search_")
@@ -169,7 +177,7 @@ def _lock_path(storage_name: str | None) -> Path:
         raise UserError(f"--search_storage {storage_name}: write sqlite:///{storage_name}, or a journal file: study.log")
     file = Path(storage_name.removeprefix("sqlite:///").split("?")[0])
     try:
-        if file.exists() and file.stat().st_size:  # nothing is written into a file that is something else
+        if file.exists() and file.stat().st_size:  # never write into a file that is something else
             with file.open("rb") as opened:
                 begins = opened.read(16)
             if not begins.startswith(b"SQLite format 3\0" if is_sqlite else b'{"op_code":'):
@@ -177,14 +185,14 @@ def _lock_path(storage_name: str | None) -> Path:
                 raise UserError(f"--search_storage {storage_name}: {file} is not {kind}; name a new file")
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.with_name(f"{file.name}.lock_of_search")
-        lock.touch()  # where it cannot, waiting for the lock would never end
+        lock.touch()  # if this fails, waiting for the lock would never end
     except OSError as error:
         raise UserError(f"--search_storage {storage_name}: cannot write into {file.parent}: {error.strerror}") from error
     return lock
 
 
 def this_process() -> list:
-    """Return what tells this process from all others: machine, number, and when it began (numbers are used again)."""
+    """Return what identifies this process: machine, process id, and start time, because ids are reused."""
     return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
 
 
@@ -193,9 +201,9 @@ def sign_of_life() -> dict[str, Any]:
 
 
 def is_alive(signs: dict[str, Any]) -> bool:
-    """Return whether the process that left these `sign_of_life` attributes is still there."""
+    """Return whether the process that left these `sign_of_life` attributes is still running."""
     if "process" not in signs:
-        return False  # killed between asking for a trial and the first sign, both under the lock
+        return False  # killed after asking for a trial and before its first sign, both under the lock
     host, number, began = signs["process"]
     if host != socket.gethostname():
         return time.time() - signs["alive"] < DEAD_AFTER
@@ -206,4 +214,5 @@ def is_alive(signs: dict[str, Any]) -> bool:
 
 
 def was_interrupted(trial: "FrozenTrial") -> bool:
+    """Return whether a trial ended without an error of its own."""
     return trial.state.name == "FAIL" and "error" not in trial.user_attrs

@@ -1,4 +1,4 @@
-"""Rare labels: weights of the loss, and the prior at which a new head starts; both from the training split alone."""
+"""Rare labels: weights for the loss, and the prior at which a new head starts. Both come from the training split only."""
 
 import numpy as np
 import torch
@@ -10,37 +10,42 @@ from utils.data.labels import UNKNOWN
 
 
 def positive_weights(text: str, targets: np.ndarray) -> torch.Tensor | None:
-    """Return `--pos_weight` as [labels], from the training targets [rows, labels]; None for weights of 1."""
+    """Return `--pos_weight` as [labels], given the training targets [rows, labels]. None means weights of 1."""
     choice = parse_weights(text, "--pos_weight")
     if choice == "none":
         return None
     if isinstance(choice, list):
-        if len(choice) not in (1, targets.shape[1]):
-            raise UserError(f"--pos_weight has {len(choice)} numbers; expected 1, or one for each of {targets.shape[1]} labels")
-        return torch.tensor(choice * (targets.shape[1] // len(choice)))
-    known = targets != UNKNOWN
-    positives = np.where(known, targets, 0.0).sum(axis=0)
-    ratio = np.where(positives > 0, (known.sum(axis=0) - positives) / np.maximum(positives, 1e-9), 1.0).clip(min=1e-3)
+        labels = targets.shape[1]
+        if len(choice) not in (1, labels):
+            raise UserError(f"--pos_weight has {len(choice)} numbers; expected 1, or one for each of {labels} labels")
+        return torch.tensor(choice * (labels // len(choice)))
+    positives, negatives = _count(targets)
+    ratio = np.where(positives > 0, negatives / np.maximum(positives, 1e-9), 1.0).clip(min=1e-3)
     return torch.tensor(np.sqrt(ratio) if choice == "sqrt" else ratio, dtype=torch.float32)
 
 
 def prior_log_odds(targets: np.ndarray, pos_weight: torch.Tensor | None) -> torch.Tensor:
-    """Return the bias [labels] at which a head that ignores its input has the smallest binary cross-entropy.
+    """Return the bias [labels] that minimises the binary cross-entropy of a head that ignores its input.
 
-    The log-odds of each label in the training targets [rows, labels], half a row added to either side, plus the log of
-    its weight. The idea is the prior of section 3.3 of Lin et al. 2017, https://arxiv.org/abs/1708.02002.
+    It is the log-odds of each label in the training targets [rows, labels], with half a row added to each side, plus the log
+    of the label's weight. The idea is the prior in section 3.3 of Lin et al. 2017, https://arxiv.org/abs/1708.02002.
     """
-    known = targets != UNKNOWN
-    positives = np.where(known, targets, 0.0).sum(axis=0)
-    log_odds = np.log((positives + 0.5) / (known.sum(axis=0) - positives + 0.5))
-    bias = torch.tensor(log_odds, dtype=torch.float32)
+    positives, negatives = _count(targets)
+    bias = torch.tensor(np.log((positives + 0.5) / (negatives + 0.5)), dtype=torch.float32)
     return bias if pos_weight is None else bias + pos_weight.log()
 
 
-def class_weights(text: str, shares: np.ndarray) -> torch.Tensor | None:
-    """Return `--class_weights` as [classes], from the training rows' shares [rows, classes]; None for weights of 1.
+def _count(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positive and the negative rows of each label [labels]; a fraction counts towards both."""
+    known = targets != UNKNOWN
+    positives = np.where(known, targets, 0.0).sum(axis=0)
+    return positives, known.sum(axis=0) - positives
 
-    balanced is scikit-learn's: rows / (classes x rows of the class).
+
+def class_weights(text: str, shares: np.ndarray) -> torch.Tensor | None:
+    """Return `--class_weights` as [classes], given the training rows' shares [rows, classes]. None means weights of 1.
+
+    "balanced" is defined as in scikit-learn: rows / (classes x rows of the class).
     """
     choice = parse_weights(text, "--class_weights")
     if choice == "none":
@@ -55,10 +60,10 @@ def class_weights(text: str, shares: np.ndarray) -> torch.Tensor | None:
 
 
 def class_prior(shares: np.ndarray, weights: torch.Tensor | None, form: ClassFormat) -> torch.Tensor:
-    """Return the bias at which a head that ignores its input has the smallest loss, from shares [rows, classes].
+    """Return the bias that minimises the loss of a head that ignores its input, given shares [rows, classes].
 
-    [classes] log-frequencies, or log-odds where the logits are independent questions; [1] log-odds of the second class for one
-    logit. Half a row is added to each class; `weights` [classes] count as rows.
+    These are log-frequencies [classes], or log-odds [classes] if the logits are independent questions. For one logit it
+    is the log-odds [1] of the second class. Half a row is added to each class, and `weights` [classes] multiply its rows.
     """
     counts = torch.tensor(shares.sum(axis=0) + 0.5, dtype=torch.float32) * (1.0 if weights is None else weights)
     if form.width == 1:
