@@ -131,15 +131,18 @@ class MultipleChoiceTrainer(FineTuningTrainer):
     """`FineTuningTrainer` with `choice_loss`, averaged over the rows, on batches of `collate`."""
 
     def model_outputs(self, model, inputs):
-        """Return the logits [rows, most candidates of a row], minus infinity where a row has fewer."""
-        logits, present = super().model_outputs(model, inputs)["logits"].float(), inputs["present"]
-        return {"logits": torch.full(present.shape, -torch.inf, device=logits.device).masked_scatter(present, logits)}
+        return {"logits": choice_logits(super().model_outputs(model, inputs)["logits"], inputs["present"])}
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = self.model_outputs(model, inputs)
         losses = choice_loss(outputs["logits"], inputs["labels"], self.args.label_smoothing_factor)
         loss = self.mean(losses, inputs, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+
+def choice_logits(logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Return logits [rows, most candidates of a row] of those of all candidates, minus infinity where one is not `present`."""
+    return torch.full(present.shape, -torch.inf, device=logits.device).masked_scatter(present, logits.float())
 
 
 def collate(features: list[dict], pad: DataCollatorWithPadding, most: int) -> dict[str, torch.Tensor]:

@@ -262,18 +262,15 @@ def test_prior_bias_starts_the_head_at_the_log_odds(tmp_path, tiny_model):
 
 
 def test_new_head_learns_faster_and_a_trained_one_does_not(trained, tiny_model, tmp_path):
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from utils.data.loading import load_splits
+    from utils.training.task import read_arguments
 
-    from utils.arguments import ModelArguments
-    from utils.training.models import load_model
-
-    for folder, saved, expected in ((tiny_model, None, {"classifier", "pooler"}), (trained[0], LABELS, set())):
-        config = AutoConfig.from_pretrained(folder, num_labels=4, id2label=dict(enumerate(LABELS)))
-        arguments = ModelArguments(model_name_or_path=str(folder))
-        model, head = load_model(AutoModelForSequenceClassification, arguments, config, saved, None)
-        training = run_multilabel.MultilabelTrainingArguments(output_dir=str(tmp_path), learning_rate=1e-3, eval_strategy="no")
-        optimizer = run_multilabel.MultilabelTrainer(model=model, args=training, head_parameters=head).create_optimizer()
-        names = {parameter: name for name, parameter in model.named_parameters()}
+    for folder, expected in ((tiny_model, {"classifier", "pooler"}), (trained[0], set())):
+        argv = [f"--model_name_or_path={folder}", f"--train_file={trained[2]['train']}", f"--output_dir={tmp_path}"]
+        argv += ["--learning_rate=1e-3", "--no_tune_cpu", "--max_train_samples=20"]
+        args = read_arguments(run_multilabel.KINDS, argv, "", run_multilabel.SAMPLE, [])
+        trainer = run_multilabel.build_trainer(run_multilabel.prepare(load_splits(args.data), args))
+        optimizer, names = trainer.create_optimizer(), {p: name for name, p in trainer.model.named_parameters()}
         rates = {names[parameter]: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
         assert len(rates) == len(names)
         for name, rate in rates.items():

@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import LABELS, ROOT, make_choice_rows, make_rows, write_jsonl
 from safetensors.torch import load_file
+from transformers import Trainer
 
 import run_classification
 import run_multilabel
@@ -188,7 +189,7 @@ def test_a_folder_of_the_user_is_not_cleared(tmp_path, tiny_model):
         "--eval_strategy=no",
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_multilabel.Trainer, "train", lambda *_, **__: (_ for _ in ()).throw(RunError("ended")))
+        patch.setattr(Trainer, "train", lambda *_, **__: (_ for _ in ()).throw(RunError("ended")))
         with pytest.raises(RunError, match="ended"):
             run_multilabel.main(base)
     assert {path.read_text() for path in (tmp_path / "o").iterdir()} == {"precious"}
@@ -336,13 +337,13 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(unfinished, mo
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_rows_of_its_step(setting, tmp_path, monkeypatch):
     script, base = setting
-    original = script.Trainer.training_step
+    original = Trainer.training_step
 
     def training_step(self, model, inputs, *args, **kwargs):
         loss = original(self, model, inputs, *args, **kwargs)
         return loss * np.nan if self.state.global_step == 5 else loss
 
-    monkeypatch.setattr(script.Trainer, "training_step", training_step)
+    monkeypatch.setattr(Trainer, "training_step", training_step)
     with pytest.raises(
         RunError, match="the loss is not finite: the training has diverged, at step 6 with .*train.jsonl rows"
     ) as told:
@@ -356,7 +357,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_rows_of_its_step(settin
 
 def test_a_gradient_that_is_not_finite_is_found_in_its_own_step(tmp_path, tiny_model, monkeypatch):
     train = write_jsonl(tmp_path / "a.jsonl", make_rows(32))
-    original = run_multilabel.Trainer.training_step
+    original = Trainer.training_step
 
     def training_step(self, model, inputs, *args, **kwargs):
         loss = original(self, model, inputs, *args, **kwargs)
@@ -364,7 +365,7 @@ def test_a_gradient_that_is_not_finite_is_found_in_its_own_step(tmp_path, tiny_m
             next(parameter for parameter in model.parameters() if parameter.grad is not None).grad.view(-1)[0] = torch.nan
         return loss
 
-    monkeypatch.setattr(run_multilabel.Trainer, "training_step", training_step)
+    monkeypatch.setattr(Trainer, "training_step", training_step)
     with pytest.raises(RunError, match="diverged, at step 2"):
         run_multilabel.main(
             [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path / 'o'}",
@@ -375,7 +376,7 @@ def test_a_gradient_that_is_not_finite_is_found_in_its_own_step(tmp_path, tiny_m
 def test_a_signal_within_python_saves_and_the_same_command_goes_on(setting, tmp_path, monkeypatch):
     script, base = setting
     script.main([*base, f"--output_dir={tmp_path / 'whole'}"])
-    original = script.Trainer.training_step
+    original = Trainer.training_step
     strike = {"at": set()}
 
     def training_step(self, *args, **kwargs):
@@ -384,7 +385,7 @@ def test_a_signal_within_python_saves_and_the_same_command_goes_on(setting, tmp_
             os.kill(os.getpid(), strike["signal"])
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(script.Trainer, "training_step", training_step)
+    monkeypatch.setattr(Trainer, "training_step", training_step)
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     for number, at, name in ((signal.SIGTERM, 1, "SIGTERM"), (signal.SIGINT, 3, "SIGINT"), (signal.SIGTERM, 10, "SIGTERM")):
         strike.update(signal=number, at={at})  # within the first epoch, at its end, in the last one

@@ -7,12 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import launch_two_processes, make_choice_rows, make_rows, write_jsonl
-from transformers import AutoConfig, AutoModelForMultipleChoice, AutoTokenizer
+from transformers import AutoConfig, AutoModelForMultipleChoice, AutoTokenizer, DataCollatorWithPadding
 
 import run_multiple_choice
 from run_multiple_choice import choice_logits, choice_loss, collate, encode
 from utils.data.labels import UNKNOWN
-from utils.training.models import padding_collator
 
 ABSENT = -torch.inf
 LOGITS = torch.tensor([[2.0, -1.0, 0.5, ABSENT], [0.3, 0.1, ABSENT, ABSENT], [-2.0, 1.0, 0.0, 3.0]])
@@ -68,16 +67,17 @@ def test_rows_of_three_and_four_candidates_have_the_logits_of_each_row_alone(tin
     model = AutoModelForMultipleChoice.from_config(config).eval()
     rows = [row for row in make_choice_rows(60, 3) if len(row["choices"]) in (3, 4)]
     three, four = (next(row for row in rows if len(row["choices"]) == count) for count in (3, 4))
-    pad = padding_collator(tokenizer, 1)
+    pad = DataCollatorWithPadding(tokenizer)
 
     def logits(rows):
         examples = {"context": [r["context"] for r in rows], "candidates": [r["choices"] for r in rows]}
-        examples["question"] = ["why"] * len(rows)
+        examples |= {"question": ["why"] * len(rows), "__place__": ["rows.jsonl, line 1"] * len(rows)}
         encoded = encode(examples, tokenizer, 64)
         inputs = ("input_ids", "attention_mask", "token_type_ids")
         features = [{k: encoded[k][i] for k in inputs if k in encoded} | {"labels": r["label"]} for i, r in enumerate(rows)]
         with torch.no_grad():
-            return choice_logits(model, collate(features, pad, 4))
+            batch = collate(features, pad, 4)
+            return choice_logits(model(**{n: t for n, t in batch.items() if n in inputs}).logits, batch["present"])
 
     for batch in ((three, four), (four, three)):
         together = logits(batch)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from conftest import launch_two_processes, make_rows, write_jsonl
 
 import run_classification
-from run_classification import classification_loss
+from run_classification import classification_loss, row_weights
+from utils.data.classes import ClassFormat
 from utils.data.labels import UNKNOWN
 from utils.training.imbalance import class_prior, class_weights
 
@@ -18,21 +19,21 @@ IDS = torch.tensor([0, 2, 1])
 WEIGHTS = torch.tensor([1.0, 2.0, 3.0])
 
 
-def mean(losses_and_weights):
-    losses, weights = losses_and_weights
-    return losses.sum() / weights.sum()
+def mean(logits, targets, kind="cross_entropy", weights=None, smoothing=0.0):
+    losses = classification_loss(logits, targets, kind, weights, smoothing)
+    return losses.sum() / row_weights(targets, weights).sum()
 
 
 def test_cross_entropy_is_that_of_torch():
-    torch.testing.assert_close(mean(classification_loss(LOGITS, IDS)), F.cross_entropy(LOGITS, IDS))
+    torch.testing.assert_close(mean(LOGITS, IDS), F.cross_entropy(LOGITS, IDS))
     torch.testing.assert_close(
-        mean(classification_loss(LOGITS, IDS, weights=WEIGHTS, smoothing=0.2)),
+        mean(LOGITS, IDS, weights=WEIGHTS, smoothing=0.2),
         F.cross_entropy(LOGITS, IDS, weight=WEIGHTS, label_smoothing=0.2),
     )
     shares = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
-    torch.testing.assert_close(mean(classification_loss(LOGITS, shares)), F.cross_entropy(LOGITS, shares))
+    torch.testing.assert_close(mean(LOGITS, shares), F.cross_entropy(LOGITS, shares))
     masked = torch.tensor([0, UNKNOWN, 1]).long()
-    torch.testing.assert_close(mean(classification_loss(LOGITS, masked)), F.cross_entropy(LOGITS, masked))
+    torch.testing.assert_close(mean(LOGITS, masked), F.cross_entropy(LOGITS, masked))
 
 
 def test_the_three_binary_forms():
@@ -40,24 +41,21 @@ def test_the_three_binary_forms():
     rows = torch.cat([1 - targets, targets], dim=1)
     expected = F.binary_cross_entropy_with_logits(logits[:, :1], targets)
     for kind in ("cross_entropy", "bce"):
-        torch.testing.assert_close(mean(classification_loss(logits[:, :1], targets, kind)), expected)
-    torch.testing.assert_close(mean(classification_loss(logits, rows, "bce")), F.binary_cross_entropy_with_logits(logits, rows))
-    torch.testing.assert_close(
-        mean(classification_loss(logits[:2], torch.tensor([0, 1]))), mean(classification_loss(logits[:2], rows[:2]))
-    )
+        torch.testing.assert_close(mean(logits[:, :1], targets, kind), expected)
+    torch.testing.assert_close(mean(logits, rows, "bce"), F.binary_cross_entropy_with_logits(logits, rows))
+    torch.testing.assert_close(mean(logits[:2], torch.tensor([0, 1])), mean(logits[:2], rows[:2]))
     rows[1] = torch.nan
     known = [0, 2]
-    torch.testing.assert_close(
-        mean(classification_loss(logits, rows, "bce")), F.binary_cross_entropy_with_logits(logits[known], rows[known])
-    )
+    torch.testing.assert_close(mean(logits, rows, "bce"), F.binary_cross_entropy_with_logits(logits[known], rows[known]))
 
 
 def test_focal_and_squared_error_by_hand():
     p = LOGITS.softmax(dim=1)[torch.arange(3), IDS]
-    torch.testing.assert_close(classification_loss(LOGITS, IDS, "focal")[0], -((1 - p) ** 2) * p.log())
-    losses, weights = classification_loss(LOGITS[:, :1], torch.tensor([1.0, torch.nan, 0.1]), "squared_error")
+    torch.testing.assert_close(classification_loss(LOGITS, IDS, "focal"), -((1 - p) ** 2) * p.log())
+    numbers = torch.tensor([1.0, torch.nan, 0.1])
+    losses = classification_loss(LOGITS[:, :1], numbers, "squared_error")
     torch.testing.assert_close(losses, torch.tensor([1.0, 0.0, 0.0]))
-    assert weights.tolist() == [1, 0, 1]
+    assert row_weights(numbers).tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "bce", "focal"])
@@ -66,10 +64,10 @@ def test_focal_and_squared_error_by_hand():
 def test_loss_is_float32_and_finite_in_every_precision(kind, dtype, targets):
     logits = torch.tensor([[60.0, -60.0], [60.0, -60.0], [1.0, 1.0]], dtype=dtype)[:, : 2 if targets.ndim == 1 else 1]
     logits.requires_grad_()
-    losses, weights = classification_loss(logits, targets, kind)
+    losses = classification_loss(logits, targets, kind)
     losses.sum().backward()
     assert losses.dtype == torch.float32 and torch.isfinite(losses).all() and torch.isfinite(logits.grad).all()
-    assert losses[2] == 0 and weights.tolist() == [1, 1, 0]
+    assert losses[2] == 0 and row_weights(targets).tolist() == [1, 1, 0]
 
 
 def test_weights_and_prior():
@@ -79,10 +77,14 @@ def test_weights_and_prior():
     torch.testing.assert_close(class_weights("1,3", shares), torch.tensor([1.0, 3.0]))
     assert class_weights("none", shares) is None
     frequencies = torch.tensor([6.5, 2.5]) / 9
-    torch.testing.assert_close(class_prior(shares, None, one_logit=False, independent=False), frequencies.log())
-    torch.testing.assert_close(class_prior(shares, None, one_logit=True, independent=False), torch.tensor([2.5 / 6.5]).log())
-    torch.testing.assert_close(class_prior(shares, None, one_logit=False, independent=True), frequencies.logit())
-    weighted = class_prior(shares, torch.tensor([1.0, 2.0]), one_logit=True, independent=False)
+    two, one, apart = (
+        ClassFormat("binary", form, "label", ["no", "yes"], independent=form == "one_hot")
+        for form in ("two_logits", "one_logit", "one_hot")
+    )
+    torch.testing.assert_close(class_prior(shares, None, two), frequencies.log())
+    torch.testing.assert_close(class_prior(shares, None, one), torch.tensor([2.5 / 6.5]).log())
+    torch.testing.assert_close(class_prior(shares, None, apart), frequencies.logit())
+    weighted = class_prior(shares, torch.tensor([1.0, 2.0]), one)
     torch.testing.assert_close(weighted, torch.tensor([5 / 6.5]).log())
 
 

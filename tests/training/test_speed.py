@@ -10,14 +10,16 @@ import torch
 from conftest import launch, make_choice_rows, make_rows, write_jsonl
 from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, BertModel
-from utils.training.throughput import Throughput, cut_batch
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertForSequenceClassification, BertModel, Trainer
 
 import run_classification
 import run_multilabel
 import run_multiple_choice
 import utils.data.loading
+import utils.results.report
 import utils.training.cpu
+from utils.training import task, trainer
+from utils.training.batches import Throughput, cut_batch
 
 SCRIPTS = {"multilabel": run_multilabel, "classification": run_classification, "multiple_choice": run_multiple_choice}
 
@@ -60,10 +62,11 @@ def test_dropout_noise_has_its_probability_and_its_mean():
 def test_tuned_layers_give_the_logits_and_gradients_of_torch(tiny_model, monkeypatch, dropout, tokens):
     plain, tuned = (AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=3) for _ in range(2))
     tuned.load_state_dict(plain.state_dict())
-    utils.training.cpu.tune(tuned)
+    inputs = batch(tokens=tokens)
+    utils.training.cpu.tune(tuned.eval(), lambda: tuned(**inputs).logits)
     assert [name for name, _ in tuned.named_parameters()] == [name for name, _ in plain.named_parameters()]
     assert isinstance(tuned.bert.encoder.layer[0].output.dropout, utils.training.cpu.Dropout)
-    inputs = batch(tokens=tokens)
+    assert tuned.bert.encoder.layer[-1].attention.self.first_token_only
     with torch.no_grad():
         expected = plain.eval()(**inputs).logits
         torch.testing.assert_close(tuned.eval()(**inputs).logits, expected, rtol=0, atol=1e-5)
@@ -95,10 +98,10 @@ def test_models_of_every_kind_give_the_same_logits_and_gradients_when_tuned(monk
     # two configs, because the attention is a field of it
     plain, tuned = (AutoModelForSequenceClassification.from_config(copy.deepcopy(config)) for _ in range(2))
     tuned.load_state_dict(plain.state_dict())
-    utils.training.cpu.tune(tuned)
-    assert plain.config._attn_implementation != utils.training.cpu.ATTENTION
     inputs = batch() if padded else {"input_ids": torch.randint(5, 90, (4, 12)), "attention_mask": torch.ones(4, 12).long()}
     inputs["input_ids"][:, 0] = 7
+    utils.training.cpu.tune(tuned.eval(), lambda: tuned(**inputs).logits)
+    assert plain.config._attn_implementation != utils.training.cpu.ATTENTION
     with torch.no_grad():
         torch.testing.assert_close(tuned.eval()(**inputs).logits, plain.eval()(**inputs).logits, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(utils.training.cpu, "dropout_noise", lambda shape, probability, dtype: torch.ones(shape, dtype=dtype))
@@ -113,6 +116,26 @@ def test_models_of_every_kind_give_the_same_logits_and_gradients_when_tuned(monk
     for (parameter, one), other in zip(plain.named_parameters(), tuned.parameters(), strict=True):
         if one.grad is not None:
             torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-4, msg=parameter)
+
+
+class MeanOfTokens(torch.nn.Module):
+    """A pooler that reads every token, in the place of BERT's."""
+
+    def forward(self, hidden):
+        return hidden.mean(dim=1)
+
+
+def test_what_would_change_the_logits_is_not_tuned(tiny_model):
+    model = BertForSequenceClassification.from_pretrained(tiny_model, num_labels=3)
+    model.bert.pooler = MeanOfTokens()
+    inputs = batch()
+    with torch.no_grad():
+        expected = model.eval()(**inputs).logits
+        utils.training.cpu.tune(model, lambda: model(**inputs).logits)
+        torch.testing.assert_close(model(**inputs).logits, expected, rtol=0, atol=1e-5)
+    last = model.bert.encoder.layer[-1].attention
+    assert not last.self.first_token_only and not last.output._forward_pre_hooks
+    assert isinstance(model.classifier, utils.training.cpu.Linear)  # the rest is tuned all the same
 
 
 def test_only_the_embeddings_of_seen_tokens_are_trained_and_all_are_saved(tiny_model):
@@ -172,8 +195,8 @@ def test_a_run_of_few_words_resumes_to_the_same_weights_and_not_with_other_words
 
 def test_attention_dropout_is_drawn_anew_and_seeded(tiny_model):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model, attention_probs_dropout_prob=0.3)
-    utils.training.cpu.tune(model)
     inputs, logits = batch(), []
+    utils.training.cpu.tune(model.eval(), lambda: model(**inputs).logits)
     for seed in (1, 2, 1):
         torch.manual_seed(seed)
         logits.append(model.train()(**inputs).logits)
@@ -198,6 +221,7 @@ def test_a_batch_is_cut_into_parts_that_hold_each_row_once():
 @pytest.mark.parametrize(("longest", "multiple"), [(24, 4), (23, 1)])  # a multiple may not go over the longest allowed
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_batches_are_of_few_widths_on_a_cpu(tmp_path, tiny_model, kind, monkeypatch, longest, multiple):
+    monkeypatch.setattr(utils.results.report, "describe_use", lambda *_: "")  # which tries the model on texts of any width
     widths, forward = [], BertModel.forward
     monkeypatch.setattr(BertModel, "forward", lambda self, ids, **kw: (widths.append(ids.shape), forward(self, ids, **kw))[1])
     arguments = [*options(tmp_path, kind, tiny_model), "--max_tokens_per_batch=200", f"--max_seq_length={longest}"]
@@ -252,13 +276,13 @@ def test_reported_rates_are_those_of_what_was_read(tmp_path, tiny_model, kind, m
 
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_the_last_evaluation_is_not_made_twice(tmp_path, tiny_model, kind, monkeypatch):
-    loop, prefixes = SCRIPTS[kind].Trainer.evaluation_loop, []
+    loop, prefixes = Trainer.evaluation_loop, []
 
     def counted(self, *args, metric_key_prefix="eval", **kwargs):
         prefixes.append(metric_key_prefix)
         return loop(self, *args, metric_key_prefix=metric_key_prefix, **kwargs)
 
-    monkeypatch.setattr(SCRIPTS[kind].Trainer, "evaluation_loop", counted)
+    monkeypatch.setattr(Trainer, "evaluation_loop", counted)
     arguments = options(tmp_path, kind, tiny_model)
     found = SCRIPTS[kind].main(arguments)
     assert prefixes == ["eval", "eval", "predict"]
@@ -294,8 +318,8 @@ def test_every_choice_for_the_cpu_can_be_turned_off(tmp_path, tiny_model, monkey
     def fail(*args):
         raise AssertionError("tuned all the same")
 
-    for name in ("tune", "keep_memory", "train_seen_tokens"):
-        monkeypatch.setattr(run_multilabel, name, fail)
+    for module, name in ((trainer, "tune"), (task, "keep_memory"), (trainer, "train_seen_tokens")):
+        monkeypatch.setattr(module, name, fail)
     run_multilabel.main([*options(tmp_path, "multilabel", tiny_model), "--no_tune_cpu", "--max_tokens_per_batch=0"])
 
 

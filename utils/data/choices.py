@@ -14,6 +14,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from utils.arguments import UserError
 from utils.data.classes import class_name, is_empty, is_missing
 from utils.data.files import cell_error, columns
 from utils.data.labels import UNKNOWN, as_list
