@@ -10,17 +10,31 @@ from utils.data.labels import UNKNOWN
 
 def positive_weights(text: str, targets: np.ndarray) -> torch.Tensor | None:
     """Return `--pos_weight` as [labels], given the training targets [rows, labels]. None means weights of 1."""
-    choice = parse_weights(text, "--pos_weight")
+    positives, negatives = _count(targets)
+    balanced = np.where(positives > 0, negatives / np.maximum(positives, 1e-9), 1.0).clip(min=1e-3)
+    return _read_weights(text, "--pos_weight", balanced, one_for_all=True)
+
+
+def class_weights(text: str, shares: np.ndarray) -> torch.Tensor | None:
+    """Return `--class_weights` as [classes], given the training rows' shares [rows, classes]. None means weights of 1.
+
+    "balanced" is defined as in scikit-learn: rows / (classes x rows of the class).
+    """
+    counts = shares.sum(axis=0)
+    balanced = np.where(counts > 0, counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1e-9)), 1.0)
+    return _read_weights(text, "--class_weights", balanced, one_for_all=False)
+
+
+def _read_weights(text: str, option: str, balanced: np.ndarray, one_for_all: bool) -> torch.Tensor | None:
+    choice, labels = parse_weights(text, option), len(balanced)
     if choice == "none":
         return None
     if isinstance(choice, list):
-        labels = targets.shape[1]
-        if len(choice) not in (1, labels):
-            raise UserError(f"--pos_weight has {len(choice)} numbers; expected 1, or one for each of {labels} labels")
+        if len(choice) != labels and not (one_for_all and len(choice) == 1):
+            expected = f"{'1, or ' if one_for_all else ''}one for each of {labels} labels"
+            raise UserError(f"{option} has {len(choice)} numbers; expected {expected}")
         return torch.tensor(choice * (labels // len(choice)))
-    positives, negatives = _count(targets)
-    ratio = np.where(positives > 0, negatives / np.maximum(positives, 1e-9), 1.0).clip(min=1e-3)
-    return torch.tensor(np.sqrt(ratio) if choice == "sqrt" else ratio, dtype=torch.float32)
+    return torch.tensor(np.sqrt(balanced) if choice == "sqrt" else balanced, dtype=torch.float32)
 
 
 def prior_log_odds(targets: np.ndarray, pos_weight: torch.Tensor | None) -> torch.Tensor:
@@ -39,23 +53,6 @@ def _count(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     known = targets != UNKNOWN
     positives = np.where(known, targets, 0.0).sum(axis=0)
     return positives, known.sum(axis=0) - positives
-
-
-def class_weights(text: str, shares: np.ndarray) -> torch.Tensor | None:
-    """Return `--class_weights` as [classes], given the training rows' shares [rows, classes]. None means weights of 1.
-
-    "balanced" is defined as in scikit-learn: rows / (classes x rows of the class).
-    """
-    choice = parse_weights(text, "--class_weights")
-    if choice == "none":
-        return None
-    if isinstance(choice, list):
-        if len(choice) != shares.shape[1]:
-            raise UserError(f"--class_weights has {len(choice)} numbers; expected one for each of {shares.shape[1]} labels")
-        return torch.tensor(choice)
-    counts = shares.sum(axis=0)
-    balanced = np.where(counts > 0, counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1e-9)), 1.0)
-    return torch.tensor(np.sqrt(balanced) if choice == "sqrt" else balanced, dtype=torch.float32)
 
 
 def class_prior(shares: np.ndarray, weights: torch.Tensor | None, one_logit: bool, independent: bool) -> torch.Tensor:
