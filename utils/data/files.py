@@ -70,9 +70,8 @@ def one_line(error: Exception) -> str:
 
 def with_places(dataset: Dataset, unit: str, first: int = 1) -> Dataset:
     """Return `dataset` with the hidden column of places. If it has none yet, number the rows: "train.parquet, row 17"."""
-    if PLACE in dataset.column_names:
-        return dataset
-    return dataset.add_column(PLACE, [f"{unit} {number}" for number in range(first, first + len(dataset))])
+    places = [f"{unit} {number}" for number in range(first, first + len(dataset))]
+    return dataset if PLACE in dataset.column_names else dataset.add_column(PLACE, places)
 
 
 def matching(pattern: str) -> list[str]:
@@ -293,13 +292,8 @@ def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Datase
 
         splits = load_splits(args.data, read=read_sqlite)
 
-    Args:
-        rows: one dict per row, from column name to value.
-        places: where each row came from, for error messages: the source, a comma, the row. If None, `load_splits` adds
-            places such as "tickets.db, row 17".
-
-    Raises:
-        UserError: a row is not a dict, or a column mixes types.
+    `places` say where each row came from, for error messages: the source, a comma, the row. If None, `load_splits` adds
+    places such as "tickets.db, row 17". A row that is not a dict, or a column that mixes types, is a `UserError`.
     """
     where = places or [f"row {number}" for number in range(1, len(rows) + 1)]
     for place, row in zip(where, rows, strict=True):
