@@ -118,8 +118,7 @@ from utils.results.thresholds import choose_threshold, known_thresholds, settle_
 from utils.runtime import run
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
-from utils.training.head import load_model
-from utils.training.imbalance import class_prior, class_weights
+from utils.training.head import class_prior, class_weights, load_model
 from utils.training.task import Task, read_arguments
 from utils.training.trainer import FineTuningTrainer
 

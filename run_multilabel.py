@@ -104,8 +104,7 @@ from utils.results.thresholds import choose_thresholds, known_thresholds, settle
 from utils.runtime import run
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
-from utils.training.head import load_model
-from utils.training.imbalance import positive_weights, prior_log_odds
+from utils.training.head import load_model, positive_weights, prior_log_odds
 from utils.training.task import Task, read_arguments
 from utils.training.trainer import FineTuningTrainer
 

@@ -141,6 +141,7 @@ CASES: dict[str, Case] = {
     "unknown ending": Case(**train(as_csv, "train.xlsx"), error=r"train\.xlsx: unknown format \.xlsx; expected \.csv"),
     "empty CSV": Case(**train(lambda *_: b""), error=r"train\.csv is empty"),
     "CSV of blank lines": Case(**train(lambda *_: b"\n\n \n"), error=r"train\.csv is empty"),
+    "byte order mark alone": Case(**train(lambda *_: b"\xef\xbb\xbf\n"), error=r"train\.csv is empty"),
     "empty JSON lines": Case(**train(lambda *_: b"", "train.jsonl"), error=r"train\.jsonl is empty"),
     "header only": Case(**train(lambda header, _: as_csv(header, [])), error=r"train\.csv has a header but no rows"),
     "gz cut short": Case(

@@ -371,7 +371,7 @@ def test_a_model_of_the_other_script_is_answered_with_its_name(tmp_path, tiny_mo
         run_classification.main(
             [*base, f"--train_file={one_label}", f"--output_dir={one}", f"--binary_form={form}", "--overwrite_output_dir"]
         )
-        with pytest.raises(ValueError, match="trained for one label a text: use run_classification.py"):
+        with pytest.raises(ValueError, match="was trained by run_classification.py, or for its task: use run_classification.py"):
             run_multilabel.main([f"--model_name_or_path={one}", f"--test_file={rows}", f"--output_dir={tmp_path / 'o'}"])
     with pytest.raises(ValueError, match="any number of labels a text: use run_multilabel.py"):
         run_classification.main([f"--model_name_or_path={several}", f"--test_file={rows}", f"--output_dir={tmp_path / 'o'}"])

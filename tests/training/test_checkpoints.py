@@ -205,7 +205,7 @@ def test_the_best_weights_so_far_are_a_piece_of_a_checkpoint(tmp_path, tiny_mode
     assert state["best_model_checkpoint"] == str(tmp_path / "o" / best)
     if best != newest.name:
         damage(newest, "no best")
-        told = f"of the best weights so far, in {best}, model.safetensors is missing (--resume_anyway goes on without them)"
+        told = f"of the best weights so far, in {best}, model.safetensors is missing (--resume_anyway continues without them)"
         assert checkpoints.find_damage(newest) == told
         (tmp_path / "o" / "args.yaml").unlink()
         run_multilabel.main([*base, f"--output_dir={tmp_path / 'o'}", "--resume_anyway", "--num_train_epochs=5"])
@@ -258,7 +258,7 @@ def test_what_has_changed_since_the_checkpoint_is_refused_by_name_or_accepted(
             rows = [{**row, "labels": ["broken" if label == "defect" else label for label in row["labels"]]} for row in rows]
         base = [*base, f"--train_file={write_jsonl(tmp_path / 'changed.jsonl', rows)}"]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with pytest.raises(ValueError, match=f"checkpoint-3 is of a run with other options or data: {told}.*--resume_anyway"):
+    with pytest.raises(ValueError, match=f"checkpoint-3 belongs to a run with other options or data: {told}.*--resume_anyway"):
         run_multilabel.main(base)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     run_multilabel.main([*base, "--resume_anyway"])
@@ -291,7 +291,7 @@ def test_a_finished_run_is_not_trained_over(unfinished, tmp_path, caplog):
     finished = (folder / "model.safetensors").read_bytes()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     for arguments in (base, [*base, "--seed=3"], [*base, "--resume_from_checkpoint=False"]):
-        with pytest.raises(ValueError, match=f"{folder} holds a finished run: name another one, train in its place"):
+        with pytest.raises(ValueError, match=f"{folder} holds a finished run: name another folder, replace it"):
             run_multilabel.main(arguments)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     predict = [f"--model_name_or_path={folder}", f"--output_dir={folder}", f"--test_file={tmp_path / 'train.jsonl'}"]
@@ -305,7 +305,7 @@ def test_a_finished_run_is_not_trained_over(unfinished, tmp_path, caplog):
 def test_overwriting_continues_an_interrupted_run_of_the_same_options_and_replaces_others(unfinished, caplog):
     base, folder = unfinished
     run_multilabel.main([*base, "--overwrite_output_dir", "--seed=3"])
-    assert "--seed was 42, is 3): it is replaced" in caplog.text
+    assert "--seed was 42, is 3), which is replaced" in caplog.text
     (folder / "args.yaml").unlink()
     run_multilabel.main([*base, "--overwrite_output_dir", "--seed=3"])
     assert "checkpoint-6, left by an unfinished run" in caplog.text

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForMultipleChoice, AutoTokenizer, 
 import run_multiple_choice
 from run_multiple_choice import choice_logits, choice_loss, collate, encode
 from utils.data.labels import UNKNOWN
+from utils.data.loading import add_length
 
 ABSENT = -torch.inf
 LOGITS = torch.tensor([[2.0, -1.0, 0.5, ABSENT], [0.3, 0.1, ABSENT, ABSENT], [-2.0, 1.0, 0.0, 3.0]])
@@ -151,8 +152,9 @@ def test_the_context_is_cut_and_never_the_candidate(tiny_model):
     context = " ".join(make_rows(1, 1)[0]["text"].split() * 20)
     fits = " ".join(context.split()[:17])  # exactly: 4 tokens of the longer candidate, and 3 special ones
     examples = {"context": [context, fits], "question": ["", ""], "candidates": [["the kettle", "a parcel on monday"]] * 2}
+    examples["__place__"] = ["rows.jsonl, line 1", "rows.jsonl, line 2"]
     encoded = encode(examples, tokenizer, 24)
     assert [len(ids) for ids in encoded["input_ids"][0]] == [24, 24] and encoded["cut"] == [True, False]
-    assert encoded["length"] == [24, 24]
+    assert add_length(examples, lambda rows: encode(rows, tokenizer, 24))["length"] == [24, 24]
     for ids, text in zip(encoded["input_ids"][0], examples["candidates"][0], strict=True):
         assert tokenizer.decode(ids, skip_special_tokens=False).endswith(f"[SEP] {text} [SEP]")

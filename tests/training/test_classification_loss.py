@@ -12,7 +12,7 @@ import run_classification
 from run_classification import classification_loss, row_weights
 from utils.data.classes import ClassFormat
 from utils.data.labels import UNKNOWN
-from utils.training.imbalance import class_prior, class_weights
+from utils.training.head import class_prior, class_weights
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.3], [-3.0, 4.0, 0.0], [0.1, 0.2, 0.3]])
 IDS = torch.tensor([0, 2, 1])

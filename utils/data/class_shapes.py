@@ -165,9 +165,7 @@ def _refuse_soft(dataset: Dataset, column: str, form: str, soft: list[float] | N
         raise column_error(dataset, column, f"found {soft}; {advice}")
 
 
-def _checked_form(
-    dataset: Dataset, column: str, args: DataArguments, labels: int, targets: str, default: str | None = None
-) -> str:
+def _checked_form(dataset: Dataset, column: str, args: DataArguments, labels: int, targets: str, default: str = "") -> str:
     """Return the form of the targets, or raise a `UserError` if the options ask for a head for another number of labels."""
     if labels != 2 and (args.binary_form or args.problem_type == "binary"):
         asked = f"--binary_form {args.binary_form}" if args.binary_form else "--problem_type binary"

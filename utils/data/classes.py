@@ -130,7 +130,7 @@ class ClassFormat:
         if self.regression:
             return f"label: column {self.column!r}, numbers: regression, one logit"
         target = {
-            "one_logit": "one logit, one target a row",
+            "one_logit": "one logit, one target per row",
             "one_hot": f"{len(self.names)} logits, rows of {len(self.names)} probabilities",
         }.get(self.form, f"{len(self.names)} logits, class ids")
         kind = "binary" if len(self.names) == 2 else "multi-class"

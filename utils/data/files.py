@@ -70,9 +70,8 @@ def one_line(error: Exception) -> str:
 
 def with_places(dataset: Dataset, unit: str, first: int = 1) -> Dataset:
     """Return `dataset` with the hidden column of places. If it has none yet, number the rows: "train.parquet, row 17"."""
-    if PLACE in dataset.column_names:
-        return dataset
-    return dataset.add_column(PLACE, [f"{unit} {number}" for number in range(first, first + len(dataset))])
+    places = [f"{unit} {number}" for number in range(first, first + len(dataset))]
+    return dataset if PLACE in dataset.column_names else dataset.add_column(PLACE, places)
 
 
 def matching(pattern: str) -> list[str]:
@@ -122,7 +121,7 @@ def _read_file(path: str) -> Dataset:
         raise UserError(f"{path} is truncated or damaged ({error}): download or compress it again") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if not content.strip():
+    if not content.removeprefix(b"\xef\xbb\xbf").strip():
         raise UserError(f"{path} is empty: expected rows with a text and its labels")
     if suffix == ".parquet":
         dataset = _read_parquet(path, content)
@@ -167,52 +166,60 @@ def _read_delimited(path: str, text: str) -> Dataset:
         delimiter = ","
     # Many TSV files do not quote: a quotation mark is part of the text. Read as quoting, it would swallow whole lines.
     try:
-        rows = list(_parse_delimited(path, text, delimiter, csv.QUOTE_MINIMAL))
-        unquoted = delimiter == "\t" and any("\t" in cell and "\n" in cell for _, row in rows for cell in row)
+        lines, widths, cells = _parse_delimited(path, text, delimiter, csv.QUOTE_MINIMAL)
+        unquoted = delimiter == "\t" and any("\t" in cell and "\n" in cell for cell in cells)
     except UserError:
         unquoted = delimiter == "\t"
         if not unquoted:
             raise
     if unquoted:
-        rows = list(_parse_delimited(path, text, delimiter, csv.QUOTE_NONE))
-    (_, header), *rows = rows
-    for line, row in rows:
-        if len(row) != len(header):
-            raise UserError(f"{path}, line {line}: found {len(row)} fields, expected {len(header)} as in the header")
-    cells = list(zip(*(row for _, row in rows), strict=True)) if rows else [()] * len(header)
-    _check_header(path, header, cells)
-    places = [f"{path}, line {line}" for line, _ in rows]
-    table = dict(zip([*header, PLACE], [*cells, places], strict=True))
-    return Dataset(pa.table({name: pa.array(values, pa.string()) for name, values in table.items()}))
+        lines, widths, cells = _parse_delimited(path, text, delimiter, csv.QUOTE_NONE)
+    width = widths[0]
+    for line, found in zip(lines, widths, strict=True):
+        if found != width:
+            raise UserError(f"{path}, line {line}: found {found} fields, expected {width} as in the header")
+    header, cells = cells[:width], cells[width:]
+    table = [(name, cells[position::width]) for position, name in enumerate(header)]
+    _check_header(path, table)
+    table.append((PLACE, [f"{path}, line {line}" for line in lines[1:]]))
+    return Dataset(pa.table({name: pa.array(values, pa.string()) for name, values in table}))
 
 
-def _parse_delimited(path: str, text: str, delimiter: str, quoting: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row as (the line it starts on, its cells)."""
+def _parse_delimited(path: str, text: str, delimiter: str, quoting: int) -> tuple[list[int], list[int], list[str]]:
+    """Return the line that each row starts on, its number of cells, and the cells of all rows in one list.
+
+    A list per row would keep Python's garbage collector busy for longer than the reading takes.
+    """
+    lines, widths, cells = [], [], []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     start = 1
     try:
         for row in reader:
             if row:
-                yield start, row
+                lines.append(start)
+                widths.append(len(row))
+                cells += row
             start = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}, line {start}: {error} in the row that starts here; is a quotation mark left open?") from error
+    return lines, widths, cells
 
 
-def _check_header(path: str, header: list[str], cells: list[tuple[str, ...]]) -> None:
+def _check_header(path: str, table: list[tuple[str, list[str]]]) -> None:
     """Raise a `UserError` if a name occurs twice, or if the header looks like a first row of values.
 
     A number looks like a value if all cells below it are numbers, and a text if it occurs below itself at least twice.
     Consecutive numbers are names: pandas writes such headers, and label ids look like this.
     """
+    header = [name for name, _ in table]
     numbers = [int(name) for name in header if name.isdecimal()]
     consecutive = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    for name, column in zip(header, cells, strict=True):
+    for name, cells in table:
         if _is_number(name) and not consecutive:
-            filled = [cell for cell in column if cell]
+            filled = [cell for cell in cells if cell]
             is_value = bool(filled) and all(map(_is_number, filled))
         else:
-            is_value = bool(name) and column.count(name) > 1
+            is_value = bool(name) and cells.count(name) > 1
         if is_value:
             raise UserError(
                 f"{path}, line 1: {name!r} looks like a value, not like the name of a column, because rows below hold similar "
@@ -285,13 +292,8 @@ def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Datase
 
         splits = load_splits(args.data, read=read_sqlite)
 
-    Args:
-        rows: one dict per row, from column name to value.
-        places: where each row came from, for error messages: the source, a comma, the row. If None, `load_splits` adds
-            places such as "tickets.db, row 17".
-
-    Raises:
-        UserError: a row is not a dict, or a column mixes types.
+    `places` say where each row came from, for error messages: the source, a comma, the row. If None, `load_splits` adds
+    places such as "tickets.db, row 17". A row that is not a dict, or a column that mixes types, is a `UserError`.
     """
     where = places or [f"row {number}" for number in range(1, len(rows) + 1)]
     for place, row in zip(where, rows, strict=True):

@@ -99,15 +99,12 @@ def open_study(
         storage = _open_storage(name)
         study = optuna.create_study(direction=objective["direction"], study_name=STUDY, storage=storage, load_if_exists=True)
         earlier = study.user_attrs.setdefault("begun_with", begun_with)
-        changes = [
-            f"{option} was {earlier.get(option)}, is {begun_with.get(option)}"
-            for option in sorted(earlier | begun_with)
-            if earlier.get(option) != begun_with.get(option)
-        ]
-        if changes:
+        differing = [option for option in sorted(earlier | begun_with) if earlier.get(option) != begun_with.get(option)]
+        if differing:
+            changes = "; ".join(f"{option} was {earlier.get(option)}, is {begun_with.get(option)}" for option in differing)
             raise UserError(
-                f"--search_storage {_without_password(name)} holds a search begun with other options or data: "
-                f"{'; '.join(changes)}; use another storage"
+                f"--search_storage {_without_password(name)} holds a search begun with other options or data: {changes}; use "
+                f"another storage"
             )
         study.set_user_attr("begun_with", begun_with)
         shared = SharedStudy(study, storage, lock)
