@@ -404,12 +404,14 @@ def test_a_signal_within_python_saves_and_the_same_command_goes_on(setting, tmp_
 
 def test_kills_at_random_moments_do_no_harm(tmp_path, model_with_dropout):
     train = write_jsonl(tmp_path / "a.jsonl", make_rows(120))
-    command = [sys.executable, "run_multilabel.py", f"--model_name_or_path={model_with_dropout}", f"--train_file={train}"]
-    command += ["--num_train_epochs=3", "--per_device_train_batch_size=8", *EVERY_STEP[:2], "--learning_rate=1e-3"]
-    subprocess.run([*command, f"--output_dir={tmp_path / 'whole'}"], cwd=ROOT, check=True, capture_output=True)
+    arguments = [f"--model_name_or_path={model_with_dropout}", f"--train_file={train}", *EVERY_STEP[:2], "--learning_rate=1e-3"]
+    arguments += ["--num_train_epochs=3", "--per_device_train_batch_size=8"]
+    run_multilabel.main([*arguments, f"--output_dir={tmp_path / 'whole'}"])
+    arguments += [f"--output_dir={tmp_path / 'o'}"]
     draw = np.random.default_rng(0)
     for _ in range(3):
-        process = subprocess.Popen([*command, f"--output_dir={tmp_path / 'o'}"], cwd=ROOT, stderr=subprocess.DEVNULL)
+        command = [sys.executable, "run_multilabel.py", *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         began = set((tmp_path / "o").glob("*checkpoint-*"))
         while process.poll() is None and set((tmp_path / "o").glob("*checkpoint-*")) == began:
             time.sleep(0.01)
@@ -417,6 +419,6 @@ def test_kills_at_random_moments_do_no_harm(tmp_path, model_with_dropout):
         process.kill()
         process.wait()
         assert not (tmp_path / "o" / "args.yaml").exists()
-    subprocess.run([*command, f"--output_dir={tmp_path / 'o'}"], cwd=ROOT, check=True, capture_output=True)
+    run_multilabel.main(arguments)
     assert (tmp_path / "o" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
     assert not list((tmp_path / "o").glob(".checkpoint-*"))

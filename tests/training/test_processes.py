@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LABELS, ROOT, launch, make_rows, write_jsonl
+from conftest import LABELS, ROOT, launch, launch_two_processes, make_rows, write_jsonl
 
 import run_classification
 import run_multilabel
@@ -40,12 +40,31 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+def arguments_of(folder: Path, model: str) -> list[str]:
+    """Return the arguments of a run of twelve steps with uneven numbers of rows."""
+    files = [f"--{name}_file={write_jsonl(folder / f'{name}.jsonl', make_rows(count, seed))}"
+             for name, count, seed in (("train", 47, 0), ("validation", 13, 1), ("test", 7, 2))]  # fmt: skip
+    return [f"--model_name_or_path={model}", *files, "--fp16=False", "--num_train_epochs=3", "--learning_rate=1e-3"]
+
+
 @pytest.fixture
 def base(tmp_path, tiny_model) -> list[str]:
-    """Arguments of a run of twelve steps with uneven numbers of rows."""
-    files = [f"--{name}_file={write_jsonl(tmp_path / f'{name}.jsonl', make_rows(count, seed))}"
-             for name, count, seed in (("train", 47, 0), ("validation", 13, 1), ("test", 7, 2))]  # fmt: skip
-    return [f"--model_name_or_path={tiny_model}", *files, "--fp16=False", "--num_train_epochs=3", "--learning_rate=1e-3"]
+    return arguments_of(tmp_path, tiny_model)
+
+
+EVERY_TWO_STEPS = ["--save_strategy=steps", "--save_steps=2", "--per_device_train_batch_size=4"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny_model) -> dict[str, Path]:
+    """The folders of two runs that nothing has interrupted, of those that the tests below do interrupt."""
+    folder = tmp_path_factory.mktemp("whole")
+    base = arguments_of(folder, tiny_model)
+    runs = {"saved by steps": EVERY_TWO_STEPS, "saved by epochs": ["--per_device_train_batch_size=4"]}
+    launch_two_processes(
+        "run_multilabel", [[*base, *more, f"--output_dir={folder / name}"] for name, more in runs.items()], folder
+    )
+    return {name: folder / name for name in runs}
 
 
 def torchrun(processes: int, arguments: list[str], what: str = "", rank: int = 1, *more: str, check: bool = True):
@@ -131,20 +150,18 @@ def test_an_error_of_one_rank_ends_all_and_is_told_once(base, tmp_path, what, to
     assert told in [line for line in cause.splitlines() if line.strip()][-2]  # the last line but torchrun's frame
 
 
-def test_a_killed_rank_is_started_again_and_the_weights_are_those_of_an_unkilled_run(base, tmp_path):
-    base = [*base, "--save_strategy=steps", "--save_steps=2", "--per_device_train_batch_size=4"]
-    torchrun(2, [*base, f"--output_dir={tmp_path / 'whole'}"])
-    arguments = [*base, f"--output_dir={tmp_path / 'killed'}"]
+def test_a_killed_rank_is_started_again_and_the_weights_are_those_of_an_unkilled_run(base, whole, tmp_path):
+    arguments = [*base, *EVERY_TWO_STEPS, f"--output_dir={tmp_path / 'killed'}"]
     result = torchrun(2, arguments, str(int(signal.SIGKILL)), 1, "--max-restarts", "2")
     assert (tmp_path / "killed" / "struck").exists()
     assert "checkpoint-4, left by an unfinished run" in result.stderr
-    whole, killed = (tmp_path / name / "model.safetensors" for name in ("whole", "killed"))
-    assert whole.read_bytes() == killed.read_bytes()
-    assert_equal(tmp_path / "killed", tmp_path / "whole")
+    expected, killed = whole["saved by steps"], tmp_path / "killed"
+    assert (killed / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+    assert_equal(killed, expected)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_one_rank_stops_all_after_the_same_step(base, tmp_path, number):
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(base, whole, tmp_path, number):
     base = [*base, "--per_device_train_batch_size=4"]
     result = torchrun(2, [*base, f"--output_dir={tmp_path / 'o'}"], str(int(number)), check=False)
     assert f"stopped by {number.name} after step 6 of 18; the same command goes on from" in result.stderr
@@ -155,6 +172,5 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(base, tmp_path, numb
     assert state["global_step"] == 6 and (tmp_path / "o" / "checkpoint-6" / "rng_state_1.pth").is_file()
     if number == signal.SIGTERM:
         torchrun(2, [*base, f"--output_dir={tmp_path / 'o'}"])
-        torchrun(2, [*base, f"--output_dir={tmp_path / 'whole'}"])
-        whole, stopped = (tmp_path / name / "model.safetensors" for name in ("whole", "o"))
-        assert whole.read_bytes() == stopped.read_bytes()
+        expected, stopped = (folder / "model.safetensors" for folder in (whole["saved by epochs"], tmp_path / "o"))
+        assert stopped.read_bytes() == expected.read_bytes()
