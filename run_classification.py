@@ -22,27 +22,16 @@ from typing import Literal
 
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import (
-    GLUE_METRICS,
-    Arguments,
-    FineTuningArguments,
-    ModelArguments,
-    SearchArguments,
-    TextArguments,
-    settle_glue_task,
-)
+from utils.arguments import Arguments, FineTuningArguments, GlueArguments, ModelArguments, SearchArguments
 from utils.command_line import check_command_line, parse_threshold, parse_weights
 
 SAMPLE = Path(__file__).parent / "configs" / "topics.yaml"
 
 
 @dataclass
-class ClassificationArguments(TextArguments):
+class ClassificationArguments(GlueArguments):
     """Columns and choices of this task."""
 
-    task_name: str | None = HfArg(
-        default=None, help="A GLUE task such as mrpc: loads it from the Hub unless files are given, and picks its metric."
-    )
     label_column_name: str | None = HfArg(
         default=None, aliases=["--label_column_names"], help="Column of the label, unknown where empty or -1. Unset: found."
     )
@@ -61,7 +50,6 @@ class ClassificationArguments(TextArguments):
     )
 
     def __post_init__(self):
-        settle_glue_task(self)
         super().__post_init__()
         if self.threshold is not None:
             parse_threshold(self.threshold, ("tuned",))
@@ -107,14 +95,14 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
-from utils.data.class_shapes import add_targets, find_classes, settle_form
-from utils.data.classes import ClassFormat, class_ids, describe_targets, saved_format, unknown_rows
+from utils.data.class_shapes import add_targets, find_classes
+from utils.data.classes import ClassFormat
 from utils.data.labels import UNKNOWN
 from utils.data.loading import load_splits
 from utils.results.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
 from utils.results.report import Results
 from utils.results.selection import settle_evaluation
-from utils.results.thresholds import choose_threshold, known_thresholds, settle_threshold
+from utils.results.thresholds import choose_threshold, settle_threshold
 from utils.runtime import run
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
@@ -217,7 +205,7 @@ class ClassificationTrainer(FineTuningTrainer):
 
 
 def encode(rows: dict[str, list], tokenizer, columns: list[str], max_length: int) -> dict[str, list]:
-    """Return what the model reads of some rows: the tokens of a text, or of two as a pair."""
+    """Return what the model reads of some rows: the tokens of a text, or of a pair of texts."""
     texts = [[str(text) for text in rows[name]] for name in columns]
     return tokenizer(*texts, truncation=True, max_length=max_length)
 
@@ -235,14 +223,14 @@ def predicted(logits: np.ndarray, form: ClassFormat) -> np.ndarray:
     return sigmoid(logits) if form.independent else softmax(logits)
 
 
-def most_probable(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+def most_probable(probabilities: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
     """Return the class [rows] of highest probability; of two classes the second, from `threshold` on."""
     if probabilities.shape[1] != 2:
         return probabilities.argmax(axis=1)
     return (probabilities[:, 1] / probabilities.sum(axis=1) >= threshold).astype(int)
 
 
-def decide(probabilities: np.ndarray, threshold: float, names: list[str]) -> list:
+def decide(probabilities: np.ndarray, threshold: np.ndarray, names: list[str]) -> list:
     """Return each row's class by name; the numbers themselves if `probabilities` are numbers [rows, 1]."""
     if probabilities.shape[1] == 1:
         return probabilities[:, 0].tolist()
@@ -250,7 +238,11 @@ def decide(probabilities: np.ndarray, threshold: float, names: list[str]) -> lis
 
 
 def scores(
-    probabilities: np.ndarray, targets: np.ndarray | None, names: list[str], threshold: float = 0.5, per_label: bool = False
+    probabilities: np.ndarray,
+    targets: np.ndarray | None,
+    names: list[str],
+    threshold: float | np.ndarray = 0.5,
+    per_label: bool = False,
 ) -> dict[str, float]:
     """Return the metrics of probabilities [rows, classes], or of numbers [rows, 1], against any form of targets.
 
@@ -258,38 +250,31 @@ def scores(
     """
     if targets is None:
         return {}
-    known = ~unknown_rows(targets)
     if probabilities.shape[1] == 1:
-        return RegressionMetrics(keep_in_memory=True).compute(predictions=probabilities[known, 0], references=targets[known])
+        return RegressionMetrics(keep_in_memory=True).compute(predictions=probabilities[:, 0], references=targets)
+    decided = most_probable(probabilities, threshold)
     return ClassificationMetrics(keep_in_memory=True).compute(
-        predictions=probabilities[known],
-        references=class_ids(targets)[known],
-        label_names=names,
-        decided=most_probable(probabilities, threshold)[known],
-        per_label=per_label,
+        predictions=probabilities, references=targets, label_names=names, decided=decided, per_label=per_label
     )
 
 
 def compute_metrics(output: EvalPrediction, task: Task) -> dict[str, float]:
     """Return the metrics of an evaluation during training."""
     probabilities, targets = predicted(output.predictions, task.format), output.label_ids
-    args, saved = task.args, task.saved_thresholds
-    threshold = choose_threshold(args.data.threshold, probabilities, targets, saved, args.training.metric_for_best_model)
+    metric = task.args.training.metric_for_best_model
+    threshold = choose_threshold(task.args.data.threshold, probabilities, targets, task.thresholds, metric)
     return scores(probabilities, targets, task.labels, threshold)
 
 
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
     task = Task(splits, args, __file__)
-    found = find_classes(task.splits, args.data, saved_format(task.config, task.training))
-    found = task.format = settle_form(found, args, task.training)
+    found = task.format = find_classes(task.splits, args, task.config)
     names, task.unknown = found.names, found.unknown
     task.labels = names
     task.find_texts([found.column])
     task.settle_rows(add_targets(task.splits, found, args.data, args.training.seed), ROW_COLUMNS)
-    settle_threshold(args.data, task.splits)
-    if args.training.metric_for_best_model == "own":
-        args.training.metric_for_best_model = "pearson" if found.regression else GLUE_METRICS.get(args.data.task_name, "accuracy")
+    task.thresholds = settle_threshold(args.data, task.splits, task.saved_thresholds, 1)
     truth = task.targets("validation")
     settle_evaluation(args.training, scores(shares_of(truth, found), truth, names), METRIC_DIRECTIONS)
     if task.config is None:  # --check_data without a model
@@ -332,9 +317,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             return main([best]) if best else {}
     task = prepare(splits, args)
     if args.data.check_data:
-        return task.report(
-            encode, partial(describe_targets, class_format=task.format), partial(balanced_weights, form=task.format)
-        )
+        return task.report(encode, task.format.describe, partial(balanced_weights, form=task.format))
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
     settle_checkpoint(task)
@@ -346,12 +329,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         results.train()
 
     # 8. Evaluate.
-    threshold = known_thresholds(args.data.threshold, task.saved_thresholds, 1).item()
+    threshold = task.thresholds
     if "validation" in task.splits:
         probabilities, targets = results.predict("validation")
-        threshold = choose_threshold(args.data.threshold, probabilities, targets, task.saved_thresholds)
+        threshold = choose_threshold(args.data.threshold, probabilities, targets, threshold)
         results.add_scores("validation", scores(probabilities, targets, task.labels, threshold, per_label=True))
-    results.save_model(np.array([threshold]) if len(task.labels) == 2 else None)
+    results.save_model(threshold if len(task.labels) == 2 else None)
 
     # 9. Predict and report.
     if "test" in task.splits:

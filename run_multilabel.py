@@ -94,13 +94,13 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
 from utils.data.label_shapes import add_targets, find_labels
-from utils.data.labels import UNKNOWN, describe_targets
+from utils.data.labels import UNKNOWN
 from utils.data.loading import load_splits
 from utils.results.metrics import MultilabelMetrics, sigmoid
 from utils.results.predictions import find_submission
 from utils.results.report import Results
 from utils.results.selection import settle_evaluation
-from utils.results.thresholds import choose_thresholds, known_thresholds, settle_threshold
+from utils.results.thresholds import choose_thresholds, settle_threshold
 from utils.runtime import run
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
@@ -190,9 +190,8 @@ def scores(
 
 def compute_metrics(output: EvalPrediction, task: Task) -> dict[str, float]:
     """Return the metrics of an evaluation during training."""
-    probabilities, targets, args = sigmoid(output.predictions), output.label_ids, task.args
-    chosen_by, saved = args.training.metric_for_best_model, task.saved_thresholds
-    thresholds = choose_thresholds(args.data.threshold, probabilities, targets, saved, chosen_by)
+    probabilities, targets, metric = sigmoid(output.predictions), output.label_ids, task.args.training.metric_for_best_model
+    thresholds = choose_thresholds(task.args.data.threshold, probabilities, targets, task.thresholds, metric)
     return scores(probabilities, targets, task.labels, thresholds)
 
 
@@ -203,7 +202,7 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     names = task.labels = task.format.names
     task.find_texts(task.format.columns)
     task.settle_rows(add_targets(task.splits, task.format, args.data, args.training.seed), ROW_COLUMNS)
-    settle_threshold(args.data, task.splits, "per_label")
+    task.thresholds = settle_threshold(args.data, task.splits, task.saved_thresholds, len(names), "per_label")
     task.submission = find_submission(args.data, task.splits, task.ids, task.id_column, names)
     truth = task.targets("validation")
     settle_evaluation(args.training, scores(truth, truth, names), METRIC_DIRECTIONS)
@@ -245,7 +244,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             return main([best]) if best else {}
     task = prepare(splits, args)
     if args.data.check_data:
-        return task.report(encode, partial(describe_targets, names=task.labels), partial(positive_weights, "balanced"))
+        return task.report(encode, task.format.describe, partial(positive_weights, "balanced"))
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
     settle_checkpoint(task)
@@ -257,10 +256,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         results.train()
 
     # 8. Evaluate.
-    thresholds = known_thresholds(args.data.threshold, task.saved_thresholds, len(task.labels))
+    thresholds = task.thresholds
     if "validation" in task.splits:
         probabilities, targets = results.predict("validation")
-        thresholds = choose_thresholds(args.data.threshold, probabilities, targets, task.saved_thresholds)
+        thresholds = choose_thresholds(args.data.threshold, probabilities, targets, thresholds)
         results.add_scores("validation", scores(probabilities, targets, task.labels, thresholds, per_label=True), thresholds)
     results.save_model(thresholds)
 

@@ -52,17 +52,6 @@ def require(name: str, value, condition: Callable[..., bool], expected: str) -> 
         raise UserError(f"--{name} {value}: expected {expected}")
 
 
-def settle_glue_task(args: Any) -> None:
-    """Settle what --task_name means for the other arguments: a dataset on the Hub unless files are given, numbers for stsb."""
-    if args.task_name is None:
-        return
-    require("task_name", args.task_name, GLUE_METRICS.__contains__, f"a GLUE task, one of {', '.join(GLUE_METRICS)}")
-    if not (args.dataset_name or args.train_file or args.validation_file or args.test_file):
-        args.dataset_name, args.dataset_config_name = "nyu-mll/glue", args.task_name
-    if args.task_name == "stsb":  # its scores may be whole numbers
-        args.problem_type = args.problem_type or "regression"
-
-
 @dataclass
 class ModelArguments:
     """Which model to start from."""
@@ -151,6 +140,24 @@ class TextArguments(DataArguments):
     text_column_delimiter: str | None = HfArg(
         default=None, help="Join the text columns into one text with this between them, instead of reading two as a pair."
     )
+
+
+@dataclass
+class GlueArguments(TextArguments):
+    """A task of GLUE by name, as in HF's run_glue.py."""
+
+    task_name: str | None = HfArg(
+        default=None, help="A GLUE task such as mrpc: loads it from the Hub unless files are given, and picks its metric."
+    )
+
+    def __post_init__(self):
+        if self.task_name is not None:
+            require("task_name", self.task_name, GLUE_METRICS.__contains__, f"a GLUE task, one of {', '.join(GLUE_METRICS)}")
+            if not (self.dataset_name or self.train_file or self.validation_file or self.test_file):
+                self.dataset_name, self.dataset_config_name = "nyu-mll/glue", self.task_name
+            if self.task_name == "stsb":  # its scores may be whole numbers
+                self.problem_type = self.problem_type or "regression"
+        super().__post_init__()
 
 
 @dataclass

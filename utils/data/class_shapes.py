@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 from datasets import ClassLabel, Dataset
+from transformers import PreTrainedConfig
 
-from utils.arguments import Arguments, DataArguments, UserError, shorten
-from utils.data.classes import ROUNDING, ClassFormat, class_ids, class_name, is_missing, read_number, read_row, unknown_rows
+from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
+from utils.data.classes import ROUNDING, ClassFormat, class_ids, class_name, is_missing, read_number, read_row,
+    saved_format, unknown_rows
 from utils.data.files import add_array, cell_error, column_error, columns, first_of
 from utils.data.label_shapes import LABEL_NAMES, is_cell_column, refuse_candidates
 from utils.data.labels import natural_order
@@ -17,12 +19,20 @@ from utils.data.loading import known_rows, require_columns, split_validation
 logger = logging.getLogger(__name__)
 
 
-def find_classes(splits: dict[str, Dataset], args: DataArguments, saved: ClassFormat | None) -> ClassFormat:
-    """Find out what the label column of the training data holds. Without training data, the saved model knows.
+def find_classes(splits: dict[str, Dataset], args: Arguments, config: PreTrainedConfig | None) -> ClassFormat:
+    """Find out what the label column of the training data holds. Without training data, the `config` of a saved model knows.
+
+    What follows from it for --loss, --binary_form and --metric_for_best_model is settled in `args`.
 
     Raises:
-        UserError: there is no label column, no head fits the targets, or the data has the shape of another script's.
+        UserError: there is no label column, no head fits the targets, the data has the shape of another script's, or an option
+            has no use for these labels.
     """
+    training = "train" in splits
+    return _settle_form(_find_format(splits, args.data, saved_format(config, training)), args, training)
+
+
+def _find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFormat | None) -> ClassFormat:
     source = next(iter(splits.values()))
     if "train" not in splits:
         if saved is None:
@@ -234,13 +244,10 @@ def add_targets(splits: dict[str, Dataset], class_format: ClassFormat, args: Dat
     return result
 
 
-def settle_form(found: ClassFormat, args: Arguments, training: bool) -> ClassFormat:
-    """Return the format with what --loss makes of it, and settle --loss and --binary_form by it.
-
-    Raises:
-        UserError: an option that these labels have no use for.
-    """
+def _settle_form(found: ClassFormat, args: Arguments, training: bool) -> ClassFormat:
     options = args.training
+    if options.metric_for_best_model == "own":
+        options.metric_for_best_model = "pearson" if found.regression else GLUE_METRICS.get(args.data.task_name, "accuracy")
     if training and options.loss == "bce" and found.form == "one_hot":
         found = replace(found, independent=True)
     elif found.independent:  # as the saved model was trained

@@ -126,6 +126,18 @@ class ClassFormat:
             raise cell_error(dataset, row, self.column, unknown_label(name, self.names))
         return [float(index == position) for index in range(len(self.names))]
 
+    def describe(self, targets: np.ndarray) -> dict[str, Any]:
+        """Return what `--check_data` reports about targets in any form."""
+        unknown = unknown_rows(targets)
+        if self.regression:
+            quartiles = np.quantile(targets[~unknown], [0, 0.25, 0.5, 0.75, 1]).tolist()
+            return {
+                "minimum_quartiles_maximum": [round(value, 3) for value in quartiles],
+                "rows_without_label": int(unknown.sum()),
+            }
+        counts = np.bincount(class_ids(targets)[~unknown], minlength=len(self.names)).tolist()
+        return {"labels": dict(zip(self.names, counts, strict=True)), "rows_without_label": int(unknown.sum())}
+
     def __str__(self):
         if self.regression:
             return f"label: column {self.column!r}, numbers: regression, one logit"
@@ -209,13 +221,3 @@ def class_ids(targets: np.ndarray) -> np.ndarray:
         return targets
     ids = targets[:, 0] >= 0.5 if targets.shape[1] == 1 else targets.argmax(axis=1)
     return np.where(unknown_rows(targets), UNKNOWN, ids).astype(np.int64)
-
-
-def describe_targets(targets: np.ndarray, class_format: ClassFormat) -> dict[str, Any]:
-    """Return what `--check_data` reports about targets in any form."""
-    unknown = unknown_rows(targets)
-    if class_format.regression:
-        quartiles = np.quantile(targets[~unknown], [0, 0.25, 0.5, 0.75, 1]).tolist()
-        return {"minimum_quartiles_maximum": [round(value, 3) for value in quartiles], "rows_without_label": int(unknown.sum())}
-    counts = np.bincount(class_ids(targets)[~unknown], minlength=len(class_format.names)).tolist()
-    return {"labels": dict(zip(class_format.names, counts, strict=True)), "rows_without_label": int(unknown.sum())}

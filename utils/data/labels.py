@@ -79,6 +79,19 @@ class LabelFormat:
             require_columns(dataset, self.columns, "--label_column_names")
         return any(value not in (None, "", [], "-1", "-1.0", -1) for name in present for value in dataset[name][:])
 
+    def describe(self, targets: np.ndarray) -> dict[str, Any]:
+        """Return what `--check_data` reports about targets [rows, labels]."""
+        known = targets != UNKNOWN
+        positive = known & (targets >= 0.5)
+        sizes = Counter(positive.sum(axis=1).tolist())
+        return {
+            "labels": {label: int(count) for label, count in zip(self.names, positive.sum(axis=0), strict=True)},
+            "rows_without_label": int((~positive.any(axis=1) & known.any(axis=1)).sum()),
+            "unknown_cells": int((~known).sum()),
+            "soft_cells": int((known & (targets > 0) & (targets < 1)).sum()),
+            "labels_per_row": {str(size): sizes[size] for size in sorted(sizes)},
+        }
+
     def __str__(self):
         shown = f"{self.kind} ({DELIMITERS.get(self.delimiter, self.delimiter)})" if self.delimiter else self.kind
         where = f"column {self.columns[0]!r}" if len(self.columns) == 1 else f"columns {shorten(self.columns)}"
@@ -153,20 +166,6 @@ def rarest_label(targets: np.ndarray) -> np.ndarray:
     positive = targets >= 0.5
     ranked = np.argsort(positive.sum(axis=0))
     return np.where(positive.any(axis=1), ranked[positive[:, ranked].argmax(axis=1)], -1)
-
-
-def describe_targets(targets: np.ndarray, names: list[str]) -> dict[str, Any]:
-    """Return what `--check_data` reports about targets [rows, labels]."""
-    known = targets != UNKNOWN
-    positive = known & (targets >= 0.5)
-    sizes = Counter(positive.sum(axis=1).tolist())
-    return {
-        "labels": {label: int(count) for label, count in zip(names, positive.sum(axis=0), strict=True)},
-        "rows_without_label": int((~positive.any(axis=1) & known.any(axis=1)).sum()),
-        "unknown_cells": int((~known).sum()),
-        "soft_cells": int((known & (targets > 0) & (targets < 1)).sum()),
-        "labels_per_row": {str(size): sizes[size] for size in sorted(sizes)},
-    }
 
 
 def saved_label_names(config: PreTrainedConfig | None, training: bool) -> list[str] | None:

@@ -16,6 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from utils.data.classes import class_ids, unknown_rows
 from utils.data.labels import UNKNOWN
 
 
@@ -117,7 +118,8 @@ class ClassificationMetrics(ArrayMetric):
 
     `compute(predictions, references, label_names, decided, per_label=False)`:
         predictions: probabilities [rows, classes]. A row need not sum to 1.
-        references, decided: class ids [rows], the true ones and the decided ones.
+        references: targets of any form of `ClassFormat.targets`. Rows whose target is unknown are left out.
+        decided: class ids [rows].
         label_names: names of the classes.
         per_label: whether to add each class's scores as `<label>_<score>`.
 
@@ -127,7 +129,8 @@ class ClassificationMetrics(ArrayMetric):
     """
 
     def _compute(self, predictions, references, label_names, decided, per_label=False):
-        probabilities, truth, decided = np.array(predictions), np.array(references), np.array(decided)
+        known = ~unknown_rows(np.array(references))
+        truth, probabilities, decided = (np.array(each)[known] for each in (class_ids(references), predictions, decided))
         classes = np.arange(len(label_names))
         normalized = probabilities / probabilities.sum(axis=1, keepdims=True)
         correct = truth == decided
@@ -167,7 +170,8 @@ class RegressionMetrics(ArrayMetric):
     predicted = true = datasets.Value("float64")
 
     def _compute(self, predictions, references):
-        predicted, truth = np.array(predictions), np.array(references)
+        known = ~unknown_rows(np.array(references))
+        predicted, truth = np.array(predictions)[known], np.array(references)[known]
         result = {"mse": mean_squared_error(truth, predicted)}
         if len(np.unique(truth)) > 1:
             result["r2"] = r2_score(truth, predicted)

@@ -19,11 +19,15 @@ MANY_ROWS = 100_000
 WEIGHT_OF_COMMON = 2  # the common threshold counts as much as so many positives
 
 
-def settle_threshold(args: Any, splits: dict[str, Dataset], default: str | None = None) -> None:
-    """Settle `args.threshold`: as given, or `default` where a model is trained and there is validation data to tune on.
+def settle_threshold(
+    args: Any, splits: dict[str, Dataset], saved: list[float] | None, labels: int, default: str | None = None
+) -> np.ndarray:
+    """Return the thresholds [labels] that are known without tuning: the number given, those `saved` with the model, or 0.5.
+
+    Where a model is trained and there is validation data to tune on, `args.threshold` becomes `default` unless it is given.
 
     Raises:
-        UserError: it is to be tuned, and there is no validation data.
+        UserError: thresholds are to be tuned, and there is no validation data.
     """
     if args.threshold in (*TUNED, "tuned") and "validation" not in splits:
         raise UserError(f"--threshold {args.threshold} is tuned on validation data, and there is none: give --validation_file")
@@ -32,14 +36,8 @@ def settle_threshold(args: Any, splits: dict[str, Dataset], default: str | None 
             args.threshold = default
         else:
             logger.info("no validation data to tune thresholds on: 0.5")
-
-
-def known_thresholds(mode: str | None, saved: list[float] | None, labels: int) -> np.ndarray:
-    """Return thresholds [labels] without tuning: `mode` if it is a number, else those `saved` with the model, else 0.5."""
-    fixed = parse_threshold(mode, (*TUNED, "tuned")) if mode else None
-    if fixed is None and saved is not None:
-        return np.array(saved)
-    return np.full(labels, fixed or 0.5)
+    fixed = parse_threshold(args.threshold, (*TUNED, "tuned")) if args.threshold else None
+    return np.array(saved) if fixed is None and saved is not None else np.full(labels, fixed or 0.5)
 
 
 def depends_on_threshold(metric: str) -> bool:
@@ -49,32 +47,32 @@ def depends_on_threshold(metric: str) -> bool:
 
 
 def choose_thresholds(
-    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, saved: list[float] | None = None, metric: str | None = None
+    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, known: np.ndarray | None = None, metric: str = "f1"
 ) -> np.ndarray:
-    """Return thresholds [labels]: tuned for F1 on these `probabilities` and `targets` if `mode` says so, or those known.
+    """Return thresholds [labels]: if `mode` says so, tuned for F1 on `probabilities` and `targets`; else those `known`.
 
-    Both arrays are [rows, labels]; `UNKNOWN` cells count nowhere. Nothing is tuned in vain, for a `metric` without decisions.
+    Both arrays are [rows, labels]. `UNKNOWN` cells are ignored. Nothing is tuned for a `metric` that judges no decisions.
     """
-    if mode not in TUNED or (metric and not depends_on_threshold(metric)):
-        return known_thresholds(mode, saved, targets.shape[1])
-    known, truth = targets != UNKNOWN, targets >= 0.5
-    common = best_f1_threshold(truth[known], probabilities[known])
+    if mode not in TUNED or not depends_on_threshold(metric):
+        return known
+    is_known, truth = targets != UNKNOWN, targets >= 0.5
+    common = best_f1_threshold(truth[is_known], probabilities[is_known])
     if mode == "single":
         return np.full(targets.shape[1], common)
-    columns = zip(truth.T, probabilities.T, known.T, strict=True)
+    columns = zip(truth.T, probabilities.T, is_known.T, strict=True)
     return np.array([best_f1_threshold(label[rows], column[rows], common) for label, column, rows in columns])
 
 
 def choose_threshold(
-    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, saved: list[float] | None = None, metric: str | None = None
-) -> float:
-    """Return the threshold between two classes: tuned for F1 of the second one, or that known; see `choose_thresholds`.
+    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, known: np.ndarray, metric: str = "f1"
+) -> np.ndarray:
+    """Return the threshold [1] between two classes: tuned for F1 of the second one, or the `known` one.
 
-    `probabilities` are [rows, 2], `targets` of any form of `ClassFormat.targets`.
+    `probabilities` are [rows, 2], `targets` any form of `ClassFormat.targets`; see `choose_thresholds`.
     """
-    if mode != "tuned" or (metric and not depends_on_threshold(metric)):
-        return known_thresholds(mode, saved, 1).item()
-    return best_f1_threshold(class_ids(targets) == 1, probabilities[:, 1] / probabilities.sum(axis=1))
+    if mode != "tuned" or not depends_on_threshold(metric):
+        return known
+    return np.array([best_f1_threshold(class_ids(targets) == 1, probabilities[:, 1] / probabilities.sum(axis=1))])
 
 
 def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: float | None = None) -> float:

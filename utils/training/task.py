@@ -79,6 +79,7 @@ class Task:
         row_columns: columns of numbers that the loss or the model reads.
         saved_labels, saved_thresholds: those of the model, if it was trained for some.
         id_column, ids: what identifies the test rows.
+        thresholds: from which probability each label is decided, as far as it is known without tuning.
         candidates: those of the test rows, in multiple choice.
         submission: Kaggle's file to write, if one is asked for.
         bias: where the output layer of a new head starts, [logits]; None leaves it.
@@ -105,6 +106,7 @@ class Task:
         self.labels: list[str] = []
         self.unknown: float = UNKNOWN
         self.row_columns: tuple[str, ...] = ()
+        self.thresholds = np.empty(0)
         self.candidates: list[list[str]] = []
         self.submission: Any = None
         self.trainer_options: dict[str, Any] = {}
