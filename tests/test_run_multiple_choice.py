@@ -203,7 +203,7 @@ def test_models_of_other_scripts_and_bare_encoders_do_not_predict(trained, tmp_p
     assert "thresholds" not in config and "refund" not in str(config) and not config.get("problem_type")
     run_multiple_choice.main([f"--model_name_or_path={tmp_path / 'c'}", *predict])
     for script in (run_classification, run_multilabel):
-        with pytest.raises(ValueError, match="trained for multiple choice: use run_multiple_choice.py"):
+        with pytest.raises(ValueError, match="was trained by run_multiple_choice.py"):
             script.main([f"--model_name_or_path={output}", *predict])
         with pytest.raises(ValueError, match="run_multiple_choice.py --choice_column_names choices"):
             script.main([f"--model_name_or_path={tiny_model}", f"--train_file={test}", f"--output_dir={tmp_path / 'p'}"])
