@@ -17,7 +17,7 @@ COMING = {"docs/adapting.md", "docs/new_script.md"}  # linked already
 TELL_OF_COPIES = {"adapting.md", "new_script.md"}  # whose options are not those of the scripts here
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = ("run_classification", "run_multilabel", "run_multiple_choice")
-PROGRAMS = {"python", "accelerate", "torchrun", "make", "pip", "cp", "cd", "git"}
+PROGRAMS = {"export", "python", "accelerate", "torchrun", "make", "pip", "cp", "cd", "git"}
 OURS = ("configs/", "data/", "benchmarks/")  # what a command names there is not the reader's to bring
 SMALL = ["--max_steps=2", "--max_train_samples=24", "--max_eval_samples=8", "--max_predict_samples=8"]
 OPTION = re.compile(r"(?<![\w-])--[a-z]\w*(?:-\w+)*")

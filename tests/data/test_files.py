@@ -13,12 +13,12 @@ import pytest
 from conftest import write_csv, write_jsonl
 from datasets import Dataset
 from transformers import AutoTokenizer
-from utils.training.sampling import EpochSampler
 
 import run_classification
 from utils.arguments import DataArguments, TextArguments, UserError
 from utils.data.files import PLACE, columns, file_of, read_files, rows_to_dataset
 from utils.data.loading import find_text_columns, load_splits, split_validation
+from utils.training.batches import EpochSampler
 
 ROWS = [{"text": "a", "n": "007"}, {"text": "NA", "n": "null"}, {"text": ' "q", \n x ', "n": "ü🙂"}]
 CELLS = [[row["text"], row["n"]] for row in ROWS]
