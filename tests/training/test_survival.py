@@ -133,7 +133,7 @@ def test_models_that_are_none(tmp_path, tiny_model, train, monkeypatch):
     monkeypatch.setattr(run_multilabel, "load_model", lambda *_: pytest.fail("a model is loaded"))
     few = changed(tiny_model, tmp_path / "few", vocab_size=20)
     with pytest.raises(
-        ValueError, match=r"the tokenizer of .*tiny0 does not fit .*few: it has given token \d+, the model knows 20"
+        ValueError, match=r"the tokenizer of .*tiny0 does not fit .*few: it gave token \d+, but the model knows tokens 0 to 19"
     ):
         run(few, train, tmp_path / "o", f"--tokenizer_name={tiny_model}")
     assert not (tmp_path / "o").exists()

@@ -83,6 +83,8 @@ class FineTuningTrainer(Trainer):
         self.add_callback(self.guard)
         self.evaluations: dict[int, EvalLoopOutput] = {}  # by step
         self.read_by_model = set(inspect.signature(model.forward).parameters) - {"labels"}
+        if "input_ids" not in self.read_by_model:  # the script's own `forward` may hand on *args and **kwargs
+            self.read_by_model |= set(tokenizer.model_input_names)
         self._check_row_columns(splits)
         self.example = self._example(splits)
         self.head_parameters = head.start(model, lambda: self.model_outputs(model, self.example))
@@ -198,7 +200,7 @@ class FineTuningTrainer(Trainer):
     def _set_signature_columns_if_needed(self):
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
-            self._signature_columns += ["labels", *self.row_columns]
+            self._signature_columns += ["labels", *self.row_columns, *self.read_by_model]
 
     def _get_train_sampler(self, train_dataset=None):
         return train_sampler(self.train_dataset, self.args, epoch=lambda: int(self.state.epoch or 0))
