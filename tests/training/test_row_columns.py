@@ -42,7 +42,8 @@ def test_a_row_column_reaches_the_loss_beside_its_own_row(tmp_path, tiny_model, 
     monkeypatch.setattr(script, "ROW_COLUMNS", ("weight",))
     monkeypatch.setattr(trainer, "compute_loss", remember)
     train = write_jsonl(tmp_path / "train.jsonl", [row | {"weight": number / 4} for number, row in enumerate(rows_of(kind))])
-    unweighted = write_jsonl(tmp_path / "test.jsonl", rows_of(kind))  # rows to predict need no weight
+    unlabelled = [{name: value for name, value in row.items() if name not in ("label", "labels")} for row in rows_of(kind)]
+    unweighted = write_jsonl(tmp_path / "test.jsonl", unlabelled)  # rows to predict need no weight
     options = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--num_train_epochs=1"]
     script.main([*options, f"--train_file={train}", f"--test_file={unweighted}", "--max_tokens_per_batch=80"])
     parts = [inputs for training, inputs in seen if training]
@@ -75,6 +76,10 @@ def test_a_cell_that_is_no_number_is_named_with_its_row(tmp_path, tiny_model, mo
     monkeypatch.setattr(run_classification, "ROW_COLUMNS", ("price",))
     with pytest.raises(UserError, match="has no column 'price'.*ROW_COLUMNS"):
         run_classification.main([f"--train_file={train}", *options])
+    rows[2][2] = 0
+    weighted = write_csv(tmp_path / "weighted.csv", ["text", "label", "price"], rows)
+    with pytest.raises(UserError, match="train.csv has no column 'price'"):  # the loss of labelled rows needs it
+        run_classification.main([f"--train_file={weighted}", f"--test_file={train}", *options])
 
 
 def test_a_model_says_which_script_trained_it_and_its_card_that_pipeline_was_tried(tmp_path, tiny_model):

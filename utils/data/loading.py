@@ -254,14 +254,14 @@ def describe_data(split: Dataset) -> str:
 
 
 def read_row_columns(splits: dict[str, Dataset], names: tuple[str, ...]) -> dict[str, Dataset]:
-    """Return the splits with the columns `names` as numbers. A split to predict may lack them.
+    """Return the splits with the columns `names` as numbers. A split without labels may lack them.
 
     Raises:
         UserError: a column is missing, or a cell in it is no number; names file, row and column.
     """
     result = {}
     for split_name, split in splits.items():
-        present = [name for name in names if split_name != "test" or name in columns(split)]
+        present = [name for name in names if "labels" in split.column_names or name in columns(split)]
         require_columns(split, present, "ROW_COLUMNS in the script")
         for name in present:
             values = [_as_number(value) for value in split[name][:]]
