@@ -1,11 +1,9 @@
-"""The study of a hyperparameter search. It lives in memory, a database or a journal file; processes can share and resume it."""
+"""The study of a hyperparameter search, in memory, a database or a journal file. Processes can share and resume it."""
 
-import atexit
 import contextlib
 import hashlib
 import os
 import re
-import shutil
 import socket
 import tempfile
 import time
@@ -17,6 +15,7 @@ import psutil
 from filelock import FileLock
 
 from utils.arguments import HARMLESS, SearchArguments, UserError
+from utils.data.files import one_line
 from utils.search.space import Parameter, all_combinations
 
 if TYPE_CHECKING:
@@ -25,16 +24,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDY = "search"
-DEAD_AFTER = 600  # seconds without a sign of life, after which a process on another machine counts as dead
+DEAD_AFTER = 600  # seconds without a sign of life after which a process on another machine counts as dead
 
 
 @dataclass
 class SharedStudy:
-    """A study, its storage, and the lock that a process holds while it counts trials and begins one."""
+    """A study, and the lock that a process holds while it counts trials and begins one."""
 
     study: "Study"
-    storage: "BaseStorage"
-    lock: FileLock
+    lock: contextlib.AbstractContextManager
 
     def trials(self) -> list["FrozenTrial"]:
         return self.study.get_trials(deepcopy=False)
@@ -44,16 +42,11 @@ class SharedStudy:
         return [trial for trial in self.trials() if trial.state.is_finished() and not was_interrupted(trial)]
 
     def running(self) -> list["FrozenTrial"]:
-        """Return the trials that a live process is training now. A killed process leaves one that nobody is training."""
-        return [t for t in self.trials() if t.state.name == "RUNNING" and is_alive(t.user_attrs)]
-
-    def enqueue(self, values: dict[str, Any]) -> None:
-        """Try these values next, unless a trial that was not interrupted has them already."""
-        there = [t.params or t.system_attrs.get("fixed_params") for t in self.trials() if not was_interrupted(t)]
-        if values not in there:
-            self.study.enqueue_trial(values)
+        """Return the trials that a live process is training."""
+        return [trial for trial in self.trials() if trial.state.name == "RUNNING" and is_alive(trial.user_attrs)]
 
     def mark_interrupted(self) -> None:
+        """Fail the trials of killed processes."""
         from optuna.trial import TrialState
 
         for trial in self.trials():
@@ -67,7 +60,7 @@ class SharedStudy:
         return sorted(completed, key=lambda trial: (sign * trial.value, trial.user_attrs["loss"], trial.number))
 
     def claim_final_training(self) -> bool:
-        """Return whether this process should train with the best values: the first to ask does, unless it was killed."""
+        """Return whether this process should train with the best values. Only the first to ask does, unless it was killed."""
         with self.lock:
             taken = self.study.user_attrs.get("final_training")
             if taken and taken["process"] != this_process() and is_alive(taken):
@@ -93,12 +86,13 @@ def open_study(
     import optuna
 
     name = search_args.search_storage
-    lock = FileLock(_lock_path(name))
+    lock = FileLock(_lock_path(name)) if name else contextlib.nullcontext()
     begun_with = _describe(space, objective, options)
     with lock:
-        storage = _open_storage(name)
-        study = optuna.create_study(direction=objective["direction"], study_name=STUDY, storage=storage, load_if_exists=True)
-        earlier = study.user_attrs.setdefault("begun_with", begun_with)
+        study = optuna.create_study(
+            direction=objective["direction"], study_name=STUDY, storage=_open_storage(name), load_if_exists=True
+        )
+        earlier = study.user_attrs.get("begun_with", begun_with)
         differing = [option for option in sorted(earlier | begun_with) if earlier.get(option) != begun_with.get(option)]
         if differing:
             changes = "; ".join(f"{option} was {earlier.get(option)}, is {begun_with.get(option)}" for option in differing)
@@ -107,22 +101,27 @@ def open_study(
                 f"another storage"
             )
         study.set_user_attr("begun_with", begun_with)
-        shared = SharedStudy(study, storage, lock)
+        shared = SharedStudy(study, lock)
         shared.mark_interrupted()
         inside = {}
         for parameter in space:
             inside |= parameter.holding(settled.get(parameter.name))
         every = all_combinations(space)
         if every and len(every) <= search_args.search_trials:
-            for values in sorted(every, key=lambda values: values | inside != values):  # the settled values first
-                shared.enqueue(values)
-        elif not shared.finished() and not shared.running():
-            shared.enqueue(inside)
+            first = sorted(every, key=lambda values: values | inside != values)  # the settled values first
+        else:
+            first = [] if shared.finished() or shared.running() else [inside]
+        there = [
+            trial.params or trial.system_attrs.get("fixed_params") for trial in shared.trials() if not was_interrupted(trial)
+        ]
+        for values in first:
+            if values not in there:
+                study.enqueue_trial(values)
     return shared
 
 
 def _describe(space: list[Parameter], objective: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return what must not change when a search is resumed: options that are not varied, objective, space and data."""
+    """Return what must stay the same when a search is resumed: options that are not varied, objective, space and data."""
     varied = {parameter.name for parameter in space}
     begun_with = {
         name: Path(value).name if isinstance(value, str) and os.sep in value else value  # folders differ between machines
@@ -140,13 +139,13 @@ def _open_storage(name: str | None) -> "BaseStorage":
 
     if name is None:
         return optuna.storages.InMemoryStorage()
-    options = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {}  # wait while another process writes
     try:
-        if "://" in name:
+        if "://" in name:  # SQLite waits 60 seconds while another process writes
+            options = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {}
             return optuna.storages.RDBStorage(name, engine_kwargs=options)
         return optuna.storages.JournalStorage(JournalFileBackend(name))
-    except Exception as error:  # from SQLAlchemy, a database driver, alembic, the journal or the file system
-        reason = " ".join(str(error).split("\n(Background")[0].split())
+    except Exception as error:  # of SQLAlchemy, a database driver, alembic, the journal or the file system
+        reason = one_line(error).split(" (Background")[0]
         raise UserError(
             f"--search_storage {_without_password(name)} cannot be used: {type(error).__name__}: {reason}; expected "
             f"sqlite:///study.db, the URL of another database, or a journal file such as study.log"
@@ -157,16 +156,12 @@ def _without_password(name: str) -> str:
     return re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", name)
 
 
-def _lock_path(storage_name: str | None) -> Path:
-    """Return the lock file of a storage: next to its file, which machines may share, or else in this machine's temp folder.
+def _lock_path(storage_name: str) -> Path:
+    """Return the lock file of a storage: beside its file, which machines may share, otherwise in this machine's temp folder.
 
     Raises:
         UserError: the file does not hold a study, or its folder is not writable.
     """
-    if storage_name is None:
-        folder = tempfile.mkdtemp(prefix="search_")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder, "lock")
     is_sqlite = storage_name.startswith("sqlite:///")
     if "://" in storage_name and not is_sqlite:
         return Path(tempfile.gettempdir(), f"search_{hashlib.sha256(storage_name.encode()).hexdigest()[:16]}.lock")
@@ -174,12 +169,10 @@ def _lock_path(storage_name: str | None) -> Path:
         raise UserError(f"--search_storage {storage_name}: write sqlite:///{storage_name}, or a journal file: study.log")
     file = Path(storage_name.removeprefix("sqlite:///").split("?")[0])
     try:
-        if file.exists() and file.stat().st_size:  # never write into a file that is something else
-            with file.open("rb") as opened:
-                begins = opened.read(16)
-            if not begins.startswith(b"SQLite format 3\0" if is_sqlite else b'{"op_code":'):
-                kind = "an SQLite database" if is_sqlite else "a journal file"
-                raise UserError(f"--search_storage {storage_name}: {file} is not {kind}; name a new file")
+        content = file.read_bytes() if file.exists() else b""
+        if content and not content.startswith(b"SQLite format 3\0" if is_sqlite else b'{"op_code":'):
+            kind = "an SQLite database" if is_sqlite else "a journal file"
+            raise UserError(f"--search_storage {storage_name}: {file} is not {kind}; name a new file")
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.with_name(f"{file.name}.lock_of_search")
         lock.touch()  # if this fails, waiting for the lock would never end
