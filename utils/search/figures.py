@@ -27,7 +27,8 @@ def print_trial(shared: SharedStudy, trial: "FrozenTrial", objective: str, trial
     if best:
         ended += f" (best {best[0].value:.4f}, trial {best[0].number})"
     values = ", ".join(f"{name} {show(trial.params[name])}" for name in order)
-    logger.info("[%d/%d] trial %d: %s, %.0f s: %s", len(shared.finished()), trials, trial.number, ended, seconds(trial), values)
+    seconds, finished = trial.duration.total_seconds(), len(shared.finished())
+    logger.info("[%d/%d] trial %d: %s, %.0f s: %s", finished, trials, trial.number, ended, seconds, values)
 
 
 def print_best(shared: SharedStudy, objective: str, order: list[str]) -> None:
@@ -44,8 +45,8 @@ def print_best(shared: SharedStudy, objective: str, order: list[str]) -> None:
     rows = [["trial", *dict.fromkeys([objective, "loss"]), "seconds", *order]]
     for trial in best[:MOST_SHOWN]:
         scores = {objective: trial.value, "loss": trial.user_attrs["loss"]}
-        values = [show(trial.params[name]) for name in order]
-        rows.append([str(trial.number), *(f"{score:.4f}" for score in scores.values()), f"{seconds(trial):.0f}", *values])
+        numbers = [str(trial.number), *(f"{score:.4f}" for score in scores.values()), f"{trial.duration.total_seconds():.0f}"]
+        rows.append(numbers + [show(trial.params[name]) for name in order])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         logger.info("  %s", "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
@@ -71,7 +72,7 @@ def describe(trial: "FrozenTrial") -> dict[str, Any]:
         "state": "interrupted" if was_interrupted(trial) else trial.state.name.lower(),
         "value": trial.value,
         "params": trial.params,
-        "seconds": round(seconds(trial), 1),
+        "seconds": round(trial.duration.total_seconds(), 1),
         "evaluations": {f"epoch {step / 100:g}": value for step, value in trial.intermediate_values.items()},
     }
     return entry | {name: trial.user_attrs[name] for name in ("loss", "error", "same_as") if name in trial.user_attrs}
@@ -97,10 +98,6 @@ def draw_figures(shared: SharedStudy, objective: str, output_dir: Path) -> None:
             figure = plot(shared.study, target_name=objective).figure
             figure.savefig(output_dir / f"search_{name}.png", dpi=150, bbox_inches="tight")
             matplotlib.pyplot.close(figure)
-
-
-def seconds(trial: "FrozenTrial") -> float:
-    return (trial.datetime_complete - trial.datetime_start).total_seconds()
 
 
 def count(number: int, noun: str) -> str:

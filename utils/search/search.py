@@ -42,10 +42,8 @@ def search(
     """Search hyperparameters. Return the file of the best arguments, or None where another process trains with them.
 
     Each trial calls the script's `prepare` and `build`, leaves nothing for the next one, and never sees the test data.
-    `own_space` is the script's `SEARCH_SPACE`, which --search_space replaces.
-
-    Raises:
-        UserError: optuna is missing, the search space or storage cannot be used, or no trial was completed.
+    `own_space` is the script's `SEARCH_SPACE`, which --search_space replaces. Raises a `UserError` if optuna is missing, if the
+    search space or the storage cannot be used, or if no trial was completed.
     """
     try:
         import optuna
@@ -91,7 +89,8 @@ def search(
     if there:
         logger.info("the storage holds %s, %d to go", count(there, "trial"), max(search_args.search_trials - there, 0))
     try:
-        run_trials(shared, space, objective["name"], args, check, build)
+        train = partial(train_trial, objective=objective["name"], args=args, check=check, build=build)
+        run_trials(shared, space, objective["name"], args, train)
     except KeyboardInterrupt:
         after = "the same command continues" if search_args.search_storage else "without --search_storage the trials are lost"
         logger.info("\ninterrupted after %s: %s", count(len(shared.finished()), "trial"), after)
@@ -128,8 +127,7 @@ def settled_values(args: Arguments, check: Check) -> dict[str, Any]:
 def check_space(space: list[Parameter], args: Arguments, check: Check) -> dict[str, Any]:
     """Check the search space. Return the objective: its name, its direction, and a description of the data.
 
-    Raises:
-        UserError: some combinations cannot be trained, or the objective is not the same in all trials.
+    Raises a `UserError` if some combinations cannot be trained, or if the objective would not be the same in all trials.
     """
     objective: dict[str, Any] = {}
 
@@ -158,18 +156,11 @@ def check_space(space: list[Parameter], args: Arguments, check: Check) -> dict[s
     return objective
 
 
-def run_trials(
-    shared: SharedStudy,
-    space: list[Parameter],
-    objective: str,
-    args: Arguments,
-    check: Check,
-    build: Callable[[Task], FineTuningTrainer],
-) -> None:
-    """Run trials until there are as many as asked for, with those of earlier runs and of other processes.
+def run_trials(shared: SharedStudy, space: list[Parameter], objective: str, args: Arguments, train: Callable) -> None:
+    """Run trials until there are as many as asked for, including those of earlier runs and of other processes.
 
-    Raises:
-        UserError: the first trial raised one, or the last `SAME_FAILURES` trials failed with the same error.
+    `train` returns the score and the loss of a trial with given values. Raises a `UserError` if the first trial raises one, or
+    if the last `SAME_FAILURES` trials failed with the same error.
     """
     import optuna
     from optuna.trial import TrialState
@@ -196,7 +187,7 @@ def run_trials(
                 trial.set_user_attr("same_as", same.number)
                 score, loss = same.value, same.user_attrs["loss"]
             else:
-                score, loss = train_trial(trial, values, objective, args, check, build)
+                score, loss = train(trial, values)
             trial.set_user_attr("loss", loss)
             state = TrialState.COMPLETE
         except optuna.TrialPruned:

@@ -64,8 +64,7 @@ class Parameter:
 def read_space(own: dict[str, dict], given: str | None, options: Iterable[str]) -> list[Parameter]:
     """Return what to vary: the space `given` as a file or as text, otherwise the script's `own`.
 
-    Raises:
-        UserError: a name is not among `options` or must not vary, or its values make no sense.
+    Raises a `UserError` if a name is not among `options` or must not vary, or if its values make no sense.
     """
     where, space = ("SEARCH_SPACE", own) if given is None else ("search_space", given)
     if given is not None:

@@ -17,6 +17,7 @@ from filelock import FileLock
 from utils.arguments import HARMLESS, SearchArguments, UserError
 from utils.data.files import one_line
 from utils.search.space import Parameter, all_combinations
+from utils.training.checkpoints import changes
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -62,10 +63,10 @@ class SharedStudy:
     def claim_final_training(self) -> bool:
         """Return whether this process should train with the best values. Only the first to ask does, unless it was killed."""
         with self.lock:
-            taken = self.study.user_attrs.get("final_training")
-            if taken and taken["process"] != this_process() and is_alive(taken):
+            taken, own = self.study.user_attrs.get("final_training"), sign_of_life()
+            if taken and taken["process"] != own["process"] and is_alive(taken):
                 return False
-            self.study.set_user_attr("final_training", sign_of_life())
+            self.study.set_user_attr("final_training", own)
             return True
 
 
@@ -78,10 +79,8 @@ def open_study(
 ) -> SharedStudy:
     """Open the study. A new one begins with a trial of the `settled` values that lie in the search space.
 
-    If there are no more combinations than trials, each combination is tried once.
-
-    Raises:
-        UserError: the storage cannot be used, or its study was begun with other options.
+    If there are no more combinations than trials, each combination is tried once. Raises a `UserError` if the storage cannot be
+    used, or if its study was begun with other options.
     """
     import optuna
 
@@ -93,11 +92,10 @@ def open_study(
             direction=objective["direction"], study_name=STUDY, storage=_open_storage(name), load_if_exists=True
         )
         earlier = study.user_attrs.get("begun_with", begun_with)
-        differing = [option for option in sorted(earlier | begun_with) if earlier.get(option) != begun_with.get(option)]
-        if differing:
-            changes = "; ".join(f"{option} was {earlier.get(option)}, is {begun_with.get(option)}" for option in differing)
+        changed = "; ".join(changes(earlier, begun_with))
+        if changed:
             raise UserError(
-                f"--search_storage {_without_password(name)} holds a search begun with other options or data: {changes}; use "
+                f"--search_storage {_without_password(name)} holds a search begun with other options or data: {changed}; use "
                 f"another storage"
             )
         study.set_user_attr("begun_with", begun_with)
@@ -111,11 +109,10 @@ def open_study(
             first = sorted(every, key=lambda values: values | inside != values)  # the settled values first
         else:
             first = [] if shared.finished() or shared.running() else [inside]
-        there = [
-            trial.params or trial.system_attrs.get("fixed_params") for trial in shared.trials() if not was_interrupted(trial)
-        ]
+        there = [trial for trial in shared.trials() if not was_interrupted(trial)]
+        tried = [trial.params or trial.system_attrs.get("fixed_params") for trial in there]
         for values in first:
-            if values not in there:
+            if values not in tried:
                 study.enqueue_trial(values)
     return shared
 
@@ -159,8 +156,7 @@ def _without_password(name: str) -> str:
 def _lock_path(storage_name: str) -> Path:
     """Return the lock file of a storage: beside its file, which machines may share, otherwise in this machine's temp folder.
 
-    Raises:
-        UserError: the file does not hold a study, or its folder is not writable.
+    Raises a `UserError` if the file holds something other than a study, or its folder is not writable.
     """
     is_sqlite = storage_name.startswith("sqlite:///")
     if "://" in storage_name and not is_sqlite:
@@ -181,19 +177,15 @@ def _lock_path(storage_name: str) -> Path:
     return lock
 
 
-def this_process() -> list:
-    """Return what identifies this process: machine, process id, and start time, because ids are reused."""
-    return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
-
-
 def sign_of_life() -> dict[str, Any]:
-    return {"process": this_process(), "alive": time.time()}
+    """Return what identifies this process, its start time too because ids are reused, and the time now."""
+    return {"process": [socket.gethostname(), os.getpid(), psutil.Process().create_time()], "alive": time.time()}
 
 
 def is_alive(signs: dict[str, Any]) -> bool:
-    """Return whether the process that left these `sign_of_life` attributes is still running."""
-    if "process" not in signs:
-        return False  # killed after asking for a trial and before its first sign, both under the lock
+    """Return whether the process that left this `sign_of_life` is still running."""
+    if "process" not in signs:  # killed after it began a trial and before its first sign, both under the lock
+        return False
     host, number, began = signs["process"]
     if host != socket.gethostname():
         return time.time() - signs["alive"] < DEAD_AFTER
