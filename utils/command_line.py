@@ -109,20 +109,20 @@ def one_line_errors() -> Iterator[None]:
         _end("error: another process of this run has ended: it was killed, or its machine was lost", 1)
 
 
-def _end(told: str | None, status: int, together: bool = False) -> None:
-    """End the program with the message `told`. Print the traceback too if --log_level debug asks for it or `told` is None.
+def _end(message: str | None, status: int, together: bool = False) -> None:
+    """End the program with `message` on stderr. Print the traceback too for --log_level debug, or if `message` is None.
 
     Of several processes only the first to fail prints. The others wait, so that it ends first, unless all end `together`.
     """
     if _first_to_fail():
-        if told is None or "--log_level debug" in " ".join(sys.argv).replace("=", " "):
+        if message is None or "--log_level debug" in " ".join(sys.argv).replace("=", " "):
             traceback.print_exc()
-        if told is not None:
-            told = " ".join(told.split())
-            print(told, file=sys.stderr, flush=True)
+        if message is not None:
+            message = " ".join(message.split())
+            print(message, file=sys.stderr, flush=True)
         if "TORCHELASTIC_ERROR_FILE" in os.environ:  # torchrun prints the content when it ends
-            reason = {"py_callstack": told or traceback.format_exc(), "timestamp": str(int(time.time()))}
-            report = {"message": {"message": told or "", "extraInfo": reason}}
+            reason = {"py_callstack": message or traceback.format_exc(), "timestamp": str(int(time.time()))}
+            report = {"message": {"message": message or "", "extraInfo": reason}}
             Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report), encoding="utf-8")
     elif connected() and not together:
         time.sleep(3)

@@ -193,10 +193,10 @@ def run_trials(shared: SharedStudy, space: list[Parameter], objective: str, args
         except optuna.TrialPruned:
             state = TrialState.PRUNED
         except Exception as error:  # a trial that fails must not end the search
-            told = f"{type(error).__name__}: {one_line(error)}"
-            if "contains NaN" in told:  # in scikit-learn's words
-                told = "the training diverged: the model gives NaN"
-            trial.set_user_attr("error", told[:1000])
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            if "contains NaN" in reason:  # in scikit-learn's words
+                reason = "the training diverged: the model gives NaN"
+            trial.set_user_attr("error", reason[:1000])
             state = TrialState.FAIL
             if first and isinstance(error, UserError):  # a mistake that all trials would share
                 study.tell(trial, state=state)
