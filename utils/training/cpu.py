@@ -99,13 +99,17 @@ def _compute_first_token_only(model: PreTrainedModel) -> Callable[[], None]:
     if own is None or model.config._attn_implementation != ATTENTION or model.config.is_decoder:
         return lambda: None
     own.first_token_only = True
-    hook = attention.output.register_forward_pre_hook(lambda module, inputs: tuple(tensor[:, :1] for tensor in inputs))
+    hook = attention.output.register_forward_pre_hook(_first_token)
 
     def undo() -> None:
         own.first_token_only = False
         hook.remove()
 
     return undo
+
+
+def _first_token(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:  # a lambda cannot be pickled
+    return tuple(tensor[:, :1] for tensor in inputs)
 
 
 def dropout_noise(shape: torch.Size, probability: float, dtype: torch.dtype) -> torch.Tensor:
