@@ -1,4 +1,4 @@
-"""The parser: a command line, or a YAML/JSON file plus overrides; what is wrong with an option is said in one line."""
+"""Reads the options, from the command line or from a YAML/JSON file that it overrides. Reports an error in one line."""
 
 import contextlib
 import difflib
@@ -25,7 +25,7 @@ from utils.arguments import RunError, Stopped, UserError
 
 TUNED = ("per_label", "single")
 
-# Options of HF's older examples, of transformers 4 and of habit, and what to write here.
+# Options that people know from HF's older examples, transformers 4 or elsewhere, and what to write instead.
 RENAMED_OPTIONS = {
     "evaluation_strategy": "write --eval_strategy",
     "warmup_ratio": "write --warmup_steps; a value below 1 is a share of all steps",
@@ -33,10 +33,10 @@ RENAMED_OPTIONS = {
     "no_cuda": "write --use_cpu",
     "use_mps_device": "leave it out, Apple's GPU is found",
     "logging_dir": "leave it out, set the variable TENSORBOARD_LOGGING_DIR",
-    "save_safetensors": "leave it out, weights are always saved so",
+    "save_safetensors": "leave it out, weights are always saved as safetensors",
     "fp16_opt_level": "leave it out, write --fp16 or --bf16",
     "half_precision_backend": "leave it out, write --fp16 or --bf16",
-    "use_fast_tokenizer": "leave it out, fast tokenizers are the rule",
+    "use_fast_tokenizer": "leave it out, fast tokenizers are the default",
     "use_auth_token": "write --token",
     "shuffle_seed": "write --data_seed",
     "batch_size": "write --per_device_train_batch_size",
@@ -56,7 +56,7 @@ RENAMED_OPTIONS = {
 
 
 class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Show each default, and the script's docstring with its line breaks."""
+    """Shows defaults, and the script's docstring with its line breaks."""
 
 
 class ArgumentParser(HfArgumentParser):
@@ -75,54 +75,54 @@ class ArgumentParser(HfArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-_checked: list[tuple] = []  # the arguments of the command line, once `check_command_line` has read them
+_checked: list[tuple] = []  # what `check_command_line` has parsed, for `parse_arguments`
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Make of a user's mistake one line on stderr and exit status 2, without traceback; of what ends a run, status 1.
+    """Report a user's mistake in one line on stderr with exit status 2, and what ends a valid run with status 1.
 
-    Of several processes the first that fails says why, and the others, who only miss it, nothing.
+    Of several processes only the first to fail says why. The others fail because they lose it.
     """
     try:
         yield
     except Stopped as stop:
-        if connected():  # all stop after the same step
+        if connected():  # all processes stop after the same step
             sys.modules["torch.distributed"].barrier()
         _end(str(stop), stop.status, together=True)
     except KeyboardInterrupt:
         _end("interrupted", 130)
-    except (UserError, ImportError, ConnectionError) as error:  # an option may need a package that is missing, or the Hub
+    except (UserError, ImportError, ConnectionError) as error:  # an option may need a missing package or the Hub
         _end(f"error: {error}", 2)
     except RunError as error:
         _end(f"error: {error}", 1)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             _end(f"error: cannot write {error.filename or 'a file'}: {error.strerror}", 1)
-        if "No space left on device" in str(error):  # of a library that writes by itself
+        if "No space left on device" in str(error):  # from a library that writes with its own code
             _end(f"error: the disk is full: {error}", 1)
         if not connected():
             raise
         if not re.search("Connection (closed|reset) by peer", str(error)):
             _end(None, 1)
-        time.sleep(2)  # torchrun takes the first that it sees end for the cause
-        _end("error: another process of this run has ended: it was killed, or its machine is lost", 1)
+        time.sleep(2)  # torchrun reports the first process that ends as the cause
+        _end("error: another process of this run has ended: it was killed, or its machine was lost", 1)
 
 
-def _end(told: str | None, status: int, together: bool = False) -> None:
-    """End the program, with one line on stderr; with the traceback where that is asked for, or `told` is None.
+def _end(message: str | None, status: int, together: bool = False) -> None:
+    """End the program with `message` on stderr. Print the traceback too for --log_level debug, or if `message` is None.
 
-    Of several processes the first to fail tells; the others leave it some time to end first, unless all end `together`.
+    Of several processes only the first to fail prints. The others wait, so that it ends first, unless all end `together`.
     """
     if _first_to_fail():
-        if told is None or "--log_level debug" in " ".join(sys.argv).replace("=", " "):
+        if message is None or "--log_level debug" in " ".join(sys.argv).replace("=", " "):
             traceback.print_exc()
-        if told is not None:
-            told = " ".join(told.split())
-            print(told, file=sys.stderr, flush=True)
-        if "TORCHELASTIC_ERROR_FILE" in os.environ:  # torchrun repeats at its end what it finds there
-            reason = {"py_callstack": told or traceback.format_exc(), "timestamp": str(int(time.time()))}
-            report = {"message": {"message": told or "", "extraInfo": reason}}
+        if message is not None:
+            message = " ".join(message.split())
+            print(message, file=sys.stderr, flush=True)
+        if "TORCHELASTIC_ERROR_FILE" in os.environ:  # torchrun prints the content when it ends
+            reason = {"py_callstack": message or traceback.format_exc(), "timestamp": str(int(time.time()))}
+            report = {"message": {"message": message or "", "extraInfo": reason}}
             Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report), encoding="utf-8")
     elif connected() and not together:
         time.sleep(3)
@@ -137,22 +137,22 @@ def _interrupted(number: int, frame: Any) -> None:
 
 
 def leave(status: int) -> None:
-    """End one of several processes; the ordinary way aborts now and then in gloo's destructors (pytorch issue 190489)."""
+    """End one of several processes. An ordinary exit sometimes aborts in gloo's destructors (pytorch issue 190489)."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def connected() -> bool:
-    """Return whether this process is connected with others."""
+    """Return whether this process is connected to others."""
     distributed = sys.modules.get("torch.distributed")
     return bool(distributed) and distributed.is_available() and distributed.is_initialized()
 
 
 def _first_to_fail() -> bool:
-    """Return whether no other process has failed before this one, as far as one can know."""
+    """Return whether no other process has failed before this one, as far as can be known."""
     if not connected():
-        return int(os.environ.get("LOCAL_RANK", 0)) == 0  # all read the same options
+        return int(os.environ.get("LOCAL_RANK", 0)) == 0  # all find the same mistake in the options
     try:
         return sys.modules["torch.distributed"].distributed_c10d._get_default_store().add("failed", 1) == 1
     except RuntimeError:  # the process that keeps the store has ended
@@ -160,12 +160,12 @@ def _first_to_fail() -> bool:
 
 
 def check_command_line(dataclass_types, description: str, sample: Path) -> None:
-    """Answer --help and mistakes in the options; what was read is what `parse_arguments` returns next."""
-    gc.freeze()  # else Python looks through all that was imported for garbage once more when it ends, which takes half a second
+    """Answer --help and report mistakes in the options. The next call of `parse_arguments` returns what was parsed here."""
+    gc.freeze()  # otherwise Python takes half a second at exit to search all imported objects for garbage
     with one_line_errors():
         _checked.append(parse_arguments(dataclass_types, None, description, sample))
-    signal.signal(signal.SIGINT, _interrupted)  # until `run`, which ends interruptions by itself
-    gc.disable()  # in the imports that follow it finds nothing, and takes a fifth of their time; `run` enables it
+    signal.signal(signal.SIGINT, _interrupted)  # until `run`, which handles interruptions
+    gc.disable()  # `run` enables it: it would find nothing in the imports that follow, and take a fifth of their time
 
 
 def parse_arguments(
@@ -179,17 +179,16 @@ def parse_arguments(
             .yaml, .yml or .json is read as a file of options; the rest overrides it.
         description: the script's docstring, for `--help`.
         sample: the options of the embedded sample, used where there are no arguments at all.
-        values: values that take the place of those given, None for an option that is to be unset.
+        values: replace the given values; None unsets an option.
 
-    Raises:
-        UserError: an unknown, renamed or ill-typed option, or a file of options that cannot be read.
+    Raises a `UserError` for an option that is unknown, renamed or of the wrong type, or a file that cannot be read.
     """
     if _checked and argv is None and values is None:
         return _checked.pop()
     argv = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
     if not argv:
         if not sample.is_file():
-            raise UserError(f"nothing to do: the sample {sample.name} is not here; give --train_file, or --smoke_test")
+            raise UserError(f"nothing to do: the sample {sample.name} is missing; give --train_file, or --smoke_test")
         argv = [str(sample)]
     parser = ArgumentParser(
         dataclass_types,
@@ -216,7 +215,7 @@ def parse_arguments(
 
 
 def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:
-    """Return the options of a YAML or JSON file as a command line; a list is joined by commas if its option takes one value."""
+    """Return the options of a YAML or JSON file as a command line. A list is joined by commas if its option takes one value."""
     try:
         options = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
     except OSError as error:
@@ -229,19 +228,18 @@ def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:
     for name, value in options.items():
         if name not in known:
             raise UserError(f"{path}: {unknown_option(f'--{name}', known)}")
-        if isinstance(value, list) and value and name in several:
-            arguments += [f"--{name}", *map(str, value)]
-        elif isinstance(value, list) and value:
-            arguments.append(f"--{name}={','.join(map(str, value))}")
-        elif isinstance(value, dict):
-            arguments.append(f"--{name}={json.dumps(value)}")
-        elif value is not None and value != []:
-            arguments.append(f"--{name}={value}")
+        if value is None or value == []:
+            continue
+        if isinstance(value, list):
+            words = [str(each) for each in value]
+            arguments += [f"--{name}", *words] if name in several else [f"--{name}={','.join(words)}"]
+        else:
+            arguments.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return arguments
 
 
 def unknown_option(option: str, known: set[str]) -> str:
-    """Return a message for an option that does not exist: its new name, or the nearest one."""
+    """Return a message that says what to write instead of an option that does not exist."""
     name = option.split("=")[0].lstrip("-").replace("-", "_")
     if not option.startswith("-"):
         if option.endswith((".yaml", ".yml", ".json")):
@@ -254,30 +252,21 @@ def unknown_option(option: str, known: set[str]) -> str:
 
 
 def parse_threshold(text: str, modes: tuple[str, ...] = TUNED) -> float | None:
-    """Return a fixed threshold as a number; None for one of the `modes` that tune.
-
-    Raises:
-        UserError: neither a mode nor a number above 0 and below 1.
-    """
+    """Return a fixed threshold as a number, or None for one of the `modes` that tune it. Raises `UserError` otherwise."""
     if text in modes:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise UserError(f"--threshold {text}: expected {', '.join(modes)}, or a number above 0 and below 1 such as 0.5")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < 1:
+            return float(text)
+    raise UserError(f"--threshold {text}: expected {', '.join(modes)}, or a number above 0 and below 1 such as 0.5")
 
 
 def parse_weights(text: str, option: str) -> str | list[float]:
-    """Return none, balanced or sqrt as it is, anything else as a list of numbers above 0."""
+    """Return none, balanced or sqrt as it is, anything else as a list of numbers above 0. Raises `UserError` otherwise."""
     if text in ("none", "balanced", "sqrt"):
         return text
-    try:
+    with contextlib.suppress(ValueError):
         weights = [float(part) for part in text.split(",")]
-    except ValueError:
-        weights = []
-    if not weights or not all(0 < weight < float("inf") for weight in weights):
-        raise UserError(f"{option} {text}: expected none, balanced, sqrt, or numbers above 0 joined by commas")
-    return weights
+        if all(0 < weight < float("inf") for weight in weights):
+            return weights
+    raise UserError(f"{option} {text}: expected none, balanced, sqrt, or numbers above 0 joined by commas")

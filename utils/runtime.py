@@ -1,4 +1,4 @@
-"""What happens around a run: logging, one-line errors, a clean end in several processes, float32 in evaluation."""
+"""The frame of a run: logging, one-line errors, and a clean end of several processes."""
 
 import atexit
 import contextlib
@@ -21,7 +21,7 @@ OWN_LOGGERS = ("utils", "__main__")
 
 
 def set_up_logging(args: TrainingArguments) -> None:
-    """Show our own lines on the main process, and of the libraries only what the user must know."""
+    """Show our own messages on the main process, and only errors of the libraries, unless --log_level asks for more."""
     level = logging.INFO if args.log_level == "passive" else args.get_process_log_level()
     library_level = logging.ERROR if args.log_level == "passive" else level
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
@@ -29,15 +29,15 @@ def set_up_logging(args: TrainingArguments) -> None:
         logging.getLogger(name).setLevel(level if args.process_index == 0 else logging.ERROR)
     transformers.logging.set_verbosity(library_level)
     datasets.logging.set_verbosity(library_level)
-    logging.getLogger("huggingface_hub").setLevel(library_level)  # without a network it would announce every retry
-    transformers.logging.disable_progress_bar()  # those of loading and saving; training and evaluation have their own
+    logging.getLogger("huggingface_hub").setLevel(library_level)  # offline it would warn of every retry
+    transformers.logging.disable_progress_bar()  # of loading and saving, not of training and evaluation
     if args.disable_tqdm or args.process_index > 0:
         datasets.disable_progress_bars()
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep our own lines and progress bars, but for errors, out of the log."""
+    """Suppress progress bars and our own messages, except errors."""
     loggers = [logging.getLogger(name) for name in OWN_LOGGERS]
     levels, no_bars = [each.level for each in loggers], datasets.are_progress_bars_disabled()
     for each in loggers:
@@ -53,9 +53,9 @@ def quiet() -> Iterator[None]:
 
 
 def run(main: Callable[[], object]) -> None:
-    """Run a script's `main` as a program: a user's mistake is one line on stderr and exit status 2, without traceback."""
-    gc.freeze()  # accelerate collects garbage several times a run, each time through all that the libraries have created
-    gc.enable()  # see `check_command_line`
+    """Run a script's `main` as a program, with `one_line_errors`."""
+    gc.freeze()  # accelerate collects garbage several times, and would visit all objects of the libraries each time
+    gc.enable()  # `check_command_line` has disabled it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with one_line_errors():
         main()

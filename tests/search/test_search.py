@@ -131,7 +131,7 @@ def test_loss_objective_is_minimized_and_a_tie_goes_to_the_lower_loss(binary_dat
     for value, loss in ((0.5, 0.1), (0.9, 0.4), (0.9, 0.3), (0.9, 0.3)):
         trial = optuna.trial.create_trial(value=value, user_attrs={"loss": loss})
         study.add_trial(trial)
-    assert [trial.number for trial in SharedStudy(study, None, None).best()] == [2, 3, 1, 0]
+    assert [trial.number for trial in SharedStudy(study, None).best()] == [2, 3, 1, 0]
 
 
 def test_impossible_combinations_are_all_named_before_a_model_is_loaded(binary_data, tmp_path, monkeypatch):

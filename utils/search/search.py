@@ -1,8 +1,7 @@
-"""Hyperparameter search: trials of `Trainer.hyperparameter_search` with Optuna, each a run of its own."""
+"""Hyperparameter search with Optuna. Each trial is a run of its own."""
 
 import contextlib
 import logging
-import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -11,25 +10,26 @@ from typing import Any
 
 from accelerate.utils.memory import release_memory
 from datasets import Dataset
+from huggingface_hub import create_repo
 
 from utils.arguments import Arguments, UserError
+from utils.data.files import one_line
 from utils.data.loading import describe_data
 from utils.results.report import write_options
 from utils.runtime import quiet
 from utils.search.figures import count, draw_figures, print_best, print_trial, write_search
 from utils.search.space import LOSS_OPTIONS, Parameter, all_combinations, check_combinations, read_space
-from utils.search.study import SharedStudy, open_study
-from utils.search.trial import SearchTrainer
+from utils.search.study import SharedStudy, open_study, sign_of_life
+from utils.search.trial import train_trial
 from utils.training.checkpoints import refuse_finished
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer
 
 logger = logging.getLogger(__name__)
 
-SAME_FAILURES = 3  # in a row end the search
+SAME_FAILURES = 3  # so many in a row end the search
 
-
-Prepare = Callable[[Arguments], Task]
+Check = Callable[[Arguments], Task]  # the script's `prepare` for the loaded rows
 
 
 def search(
@@ -41,45 +41,35 @@ def search(
 ) -> Path | None:
     """Search hyperparameters. Return the file of the best arguments, or None where another process trains with them.
 
-    Every trial is a run of its own, made by the script's functions. Nothing of one trial is left in the next, and no trial sees
-    the test data. The final training is a run of the returned file.
-
-    Args:
-        own_space: the script's `SEARCH_SPACE`, used unless another one is given.
-        splits: the rows as they were loaded.
-        prepare: the script's, checks rows and options.
-        build: the script's, returns its trainer.
-
-    Raises:
-        UserError: optuna is missing, the search space or storage cannot be used, or no trial is completed.
+    Each trial calls the script's `prepare` and `build`, leaves nothing for the next one, and never sees the test data.
+    `own_space` is the script's `SEARCH_SPACE`, which --search_space replaces. Raises a `UserError` if optuna is missing, if the
+    search space or the storage cannot be used, or if no trial was completed.
     """
     try:
         import optuna
     except ImportError as error:
         raise UserError("--search_trials needs Optuna: pip install -r requirements-search.txt, or 'optuna>=5,<6'") from error
-    training_args, search_args, options, check = args.training, args.search, args.options, partial(prepare, splits)
+    training_args, search_args, check = args.training, args.search, partial(prepare, splits)
     if training_args.world_size > 1:
         raise UserError(
-            f"--search_trials trains each trial in one process, found {training_args.world_size}: start one such process a GPU, "
-            f"all with the same --search_storage, as in CUDA_VISIBLE_DEVICES=0 python run_… --search_storage sqlite:///study.db; "
-            f"best_args.yaml can then be trained by all GPUs together"
+            f"--search_trials trains each trial in one process, found {training_args.world_size}: start one such process for "
+            f"each GPU, all with the same --search_storage, as in CUDA_VISIBLE_DEVICES=0 python run_… --search_storage "
+            f"sqlite:///study.db; all GPUs together can then train best_args.yaml"
         )
     if training_args.resume_from_checkpoint:
-        raise UserError("--resume_from_checkpoint: a search continues by its --search_storage, without this option")
+        raise UserError("--resume_from_checkpoint: leave it out, a search continues from its --search_storage")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = read_space(own_space, search_args.search_space, options)
-    if (options["max_steps"] or 0) > 0 and any(parameter.name == "num_train_epochs" for parameter in space):
+    space = read_space(own_space, search_args.search_space, args.options)
+    if args.options["max_steps"] > 0 and any(parameter.name == "num_train_epochs" for parameter in space):
         logger.info("num_train_epochs is not varied: --max_steps decides how long a trial is")
         space = [parameter for parameter in space if parameter.name != "num_train_epochs"]
         if not space:
-            raise UserError(
-                "--max_steps overrides num_train_epochs, and the search space holds nothing else: leave out one of them"
-            )
+            raise UserError("--max_steps overrides num_train_epochs, and the search space varies nothing else: drop one of them")
     objective, order = check_space(space, args, check), [parameter.name for parameter in space]
-    every = len(all_combinations(space))
-    if 0 < every < search_args.search_trials:
-        logger.info("the search space has %s: each is tried once", count(every, "combination"))
-        search_args.search_trials = every
+    combinations = len(all_combinations(space))
+    if 0 < combinations < search_args.search_trials:
+        logger.info("the search space has %s: each is tried once", count(combinations, "combination"))
+        search_args.search_trials = combinations
     logger.info(
         "search: %s of %s; objective: %s of the validation data, %sd",
         count(search_args.search_trials, "trial"), ", ".join(order), objective["name"], objective["direction"],
@@ -89,17 +79,21 @@ def search(
     refuse_finished(training_args)
     if args.data.smoke_test or not search_args.search_storage:
         search_args.search_storage = None
-    output_dir = training_args.output_dir
-    shared = open_study(search_args, space, objective, options, settled_values(args, check))
-    trainer = SearchTrainer(args, check, build)
+    output_dir = Path(training_args.output_dir)
+    shared = open_study(search_args, space, objective, args.options, settled_values(args, check))
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if training_args.push_to_hub:  # an error there should come before the trials
+        name = training_args.hub_model_id or output_dir.absolute().name
+        create_repo(name, token=training_args.hub_token, private=training_args.hub_private_repo, exist_ok=True)
     there = len(shared.finished())
     if there:
         logger.info("the storage holds %s, %d to go", count(there, "trial"), max(search_args.search_trials - there, 0))
     try:
-        run_trials(shared, trainer, space, objective, args)
+        train = partial(train_trial, objective=objective["name"], args=args, check=check, build=build)
+        run_trials(shared, space, objective["name"], args, train)
     except KeyboardInterrupt:
-        kept = "the same command goes on" if search_args.search_storage else "trials in memory are lost, see --search_storage"
-        logger.info("\ninterrupted after %s: %s", count(len(shared.finished()), "trial"), kept)
+        after = "the same command continues" if search_args.search_storage else "without --search_storage the trials are lost"
+        logger.info("\ninterrupted after %s: %s", count(len(shared.finished()), "trial"), after)
         raise
     running = len(shared.running())
     write_search(shared, objective["name"], output_dir)
@@ -111,104 +105,108 @@ def search(
     best = shared.best()
     if not best:
         last = shared.finished()[-1].user_attrs.get("error", "pruned")
-        raise UserError(f"none of the trials was completed, see {output_dir}/search.json; the last one: {last}")
+        raise UserError(f"no trial was completed, see {output_dir}/search.json; the last one: {last}")
     if not shared.claim_final_training():
         logger.info("another process trains with the best values")
         return None
-    options = args.reread(best[0].params).options
-    path = Path(output_dir, "best_args.yaml")
+    options, path = args.reread(best[0].params).options, output_dir / "best_args.yaml"
     write_options({name: value for name, value in options.items() if not name.startswith("search_")}, path)
     logger.info("\ntraining with the values of trial %d, a run of %s", best[0].number, path)
     return path
 
 
-def settled_values(args: Arguments, check: Prepare) -> dict[str, Any]:
-    """Return the value of every option in a run without a search: as given, the default, or what the data made of it."""
-    with quiet(), contextlib.suppress(UserError):  # the values given may be impossible; those of the search space are not
+def settled_values(args: Arguments, check: Check) -> dict[str, Any]:
+    """Return the value of every option in a run without a search: as given, the default, or settled by the data."""
+    with quiet(), contextlib.suppress(UserError):  # the given values may be invalid although all in the search space are valid
         args = args.reread({})
         check(args)
     groups = (args.model, args.data, args.training)
     return args.options | {name: value for group in groups for name, value in vars(group).items()}
 
 
-def check_space(space: list[Parameter], args: Arguments, check: Prepare) -> dict[str, Any]:
-    """Check every combination of the search space and return the objective: its name, direction, and what tells the data apart.
+def check_space(space: list[Parameter], args: Arguments, check: Check) -> dict[str, Any]:
+    """Check the search space. Return the objective: its name, its direction, and a description of the data.
 
-    Raises:
-        UserError: combinations that cannot be trained, all of them; an objective that means something else in each trial.
+    Raises a `UserError` if some combinations cannot be trained, or if the objective would not be the same in all trials.
     """
-    found: list[dict[str, Any]] = []
+    objective: dict[str, Any] = {}
 
     def check_one(values: dict[str, Any]) -> None:
-        with quiet() if found else contextlib.nullcontext():  # say once what is found in the data
+        with quiet() if objective else contextlib.nullcontext():  # what is found in the data is printed once
             trial_args = args.reread(values)
             splits = check(trial_args).splits
-        missing = next((name for name in ("train", "validation") if name not in splits), None)
-        if missing:
-            raise UserError(f"--search_trials needs {missing} data: give --{missing}_file (and --do_eval beside --do_train)")
-        training_args = trial_args.training
-        objective = {
-            "name": training_args.metric_for_best_model.removeprefix("eval_"),
-            "direction": "maximize" if training_args.greater_is_better else "minimize",
-            "data": {name: describe_data(splits[name]) for name in ("train", "validation")} if not found else None,
-        }
-        found.append(objective)
-        if objective["name"] != found[0]["name"]:
-            raise UserError(f"the objective would be {objective['name']}, that of other combinations {found[0]['name']}")
+        for name in ("train", "validation"):
+            if name not in splits:
+                raise UserError(f"--search_trials needs {name} data: give --{name}_file (and --do_eval beside --do_train)")
+        name = trial_args.training.metric_for_best_model.removeprefix("eval_")
+        if not objective:
+            objective["name"] = name
+            objective["direction"] = "maximize" if trial_args.training.greater_is_better else "minimize"
+            objective["data"] = {split: describe_data(splits[split]) for split in ("train", "validation")}
+        elif objective["name"] != name:
+            raise UserError(f"the objective would be {name}, but {objective['name']} for other combinations")
 
     check_combinations(space, check_one)
     varied = sorted(LOSS_OPTIONS & {parameter.name for parameter in space})
-    if found[0]["name"] == "loss" and varied:
+    if objective["name"] == "loss" and varied:
         raise UserError(
             f"the objective is the loss, and the search varies {', '.join(varied)}, which changes its scale: name another "
             f"objective with --metric_for_best_model"
         )
-    return found[0]
+    return objective
 
 
-def run_trials(shared: SharedStudy, trainer: SearchTrainer, space: list[Parameter], objective: dict, args: Arguments) -> None:
-    """Run trials until, with those of other processes, there are as many as asked for.
+def run_trials(shared: SharedStudy, space: list[Parameter], objective: str, args: Arguments, train: Callable) -> None:
+    """Run trials until there are as many as asked for, including those of earlier runs and of other processes.
 
-    Each is a search for one trial: Optuna itself would add as many to those of an earlier run, and processes with the same
-    seed would draw the same values.
-
-    Raises:
-        UserError: the first trial found a mistake of the user's; the last `SAME_FAILURES` failed with the same error.
+    `train` returns the score and the loss of a trial with given values. Raises a `UserError` if the first trial raises one, or
+    if the last `SAME_FAILURES` trials failed with the same error.
     """
     import optuna
+    from optuna.trial import TrialState
 
-    training_args, search_args = args.training, args.search
+    study, trials = shared.study, args.search.search_trials
+    study.pruner = optuna.pruners.MedianPruner() if args.search.search_pruning else optuna.pruners.NopPruner()
     failures: list[str] = []
     first = True
     while True:
         with shared.lock:  # until the trial has begun, so that no other process begins the same one
             shared.mark_interrupted()
-            if len(shared.finished()) + len(shared.running()) >= search_args.search_trials:
+            if len(shared.finished()) + len(shared.running()) >= trials:
                 return
-            number = sum(trial.state != optuna.trial.TrialState.WAITING for trial in shared.trials())
-            trainer.trial, trainer.on_begin = None, lambda: shared.lock.release(force=True)
-            try:
-                trainer.hyperparameter_search(
-                    hp_space=lambda trial: {parameter.name: parameter.suggest(trial) for parameter in space},
-                    compute_objective=lambda metrics: metrics.get(f"eval_{objective['name']}", math.nan),
-                    n_trials=1,
-                    direction=objective["direction"],
-                    backend="optuna",
-                    study_name=shared.study.study_name,
-                    storage=shared.storage,
-                    load_if_exists=True,
-                    sampler=optuna.samplers.TPESampler(seed=training_args.seed + number),
-                    pruner=optuna.pruners.MedianPruner() if search_args.search_pruning else optuna.pruners.NopPruner(),
-                )
-            except Exception as error:  # of a trial that failed, which must not end the search; of a first one that was pruned
-                if trainer.trial is None or (first and isinstance(error, UserError)):  # a mistake, and not of this trial alone
-                    raise
+            number = sum(trial.state != TrialState.WAITING for trial in shared.trials())
+            study.sampler = optuna.samplers.TPESampler(seed=args.training.seed + number)  # other values in each process
+            trial = study.ask()
+            for name, value in sign_of_life().items():
+                trial.set_user_attr(name, value)
+            values = {parameter.name: parameter.suggest(trial) for parameter in space}
+        score = None
+        try:
+            same = next((other for other in shared.best() if other.params == values), None)
+            if same:  # it would have the same score
+                trial.set_user_attr("same_as", same.number)
+                score, loss = same.value, same.user_attrs["loss"]
+            else:
+                score, loss = train(trial, values)
+            trial.set_user_attr("loss", loss)
+            state = TrialState.COMPLETE
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except Exception as error:  # a trial that fails must not end the search
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            if "contains NaN" in reason:  # in scikit-learn's words
+                reason = "the training diverged: the model gives NaN"
+            trial.set_user_attr("error", reason[:1000])
+            state = TrialState.FAIL
+            if first and isinstance(error, UserError):  # a mistake that all trials would share
+                study.tell(trial, state=state)
+                raise
+        ended = study.tell(trial, score, state)
         first = False
         release_memory()
-        trial = next(trial for trial in shared.trials() if trial.number == trainer.trial.number)
-        write_search(shared, objective["name"], training_args.output_dir)
-        print_trial(shared, trial, objective["name"], search_args.search_trials, [parameter.name for parameter in space])
-        error = trial.user_attrs.get("error")
-        failures = [*failures, re.sub(r"[\d.]+", "#", error)] if error else []  # numbers of bytes or rows differ
+        write_search(shared, objective, args.training.output_dir)
+        print_trial(shared, ended, objective, trials, list(values))
+        error = ended.user_attrs.get("error")
+        failures = [*failures, re.sub(r"[\d.]+", "#", error)] if error else []  # numbers of bytes or rows may differ
         if len(failures) >= SAME_FAILURES and len(set(failures[-SAME_FAILURES:])) == 1:
             raise UserError(f"the last {SAME_FAILURES} trials failed in the same way, the search stops: {error}")

@@ -24,21 +24,18 @@ logger = logging.getLogger(__name__)
 KINDS = ("log", "linear", "int", "choice")
 MOST_COMBINATIONS = 500  # if there are more, every pair of values is checked instead of every combination
 EVERY = "every combination: "
-# If these varied, trials would be scored on different rows or by different measures, and could not be compared.
+# If these varied, trials would be scored on different rows or by different metrics, and could not be compared.
 FIXED = {field.name for arguments in (DataArguments, SearchArguments) for field in fields(arguments)}
 FIXED -= {"max_seq_length", "pad_to_max_length", "max_train_samples"}
 FIXED |= {"do_train", "do_eval", "do_predict", "output_dir", "resume_from_checkpoint", "seed", "metric_for_best_model"}
 FIXED |= {"greater_is_better", "task_name", "problem_type", "label_column_name", "label_column_names", "label_delimiter"}
-# If these vary, losses cannot be compared: they change the scale of the loss.
+# These change the scale of the loss. If they vary, losses cannot be compared.
 LOSS_OPTIONS = {"loss", "class_weights", "pos_weight", "label_smoothing_factor", "binary_form"}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One option to vary.
-
-    kind is "log", "linear" or "int", with the values [low, high], both included; or "choice", with a list of values.
-    """
+    """One option to vary. `values` is [low, high], both included, for log, linear and int, or the list of a choice."""
 
     name: str
     kind: str
@@ -52,11 +49,11 @@ class Parameter:
         return trial.suggest_float(self.name, *self.values, log=self.kind == "log")
 
     def listed(self) -> Sequence:
-        """Return every value of a choice, or of an int range."""
+        """Return every value of a choice or of an int range."""
         return range(self.values[0], self.values[1] + 1) if self.kind == "int" else self.values
 
     def holding(self, value: Any) -> dict[str, Any]:
-        """Return {name: value} if this parameter can take `value`, or {} if not. A choice also matches its values as text."""
+        """Return {name: value} if this parameter can take `value`, otherwise {}. Choices are compared as text."""
         if self.kind == "choice":
             return next(({self.name: own} for own in self.values if str(own) == str(value)), {})
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -65,14 +62,12 @@ class Parameter:
 
 
 def read_space(own: dict[str, dict], given: str | None, options: Iterable[str]) -> list[Parameter]:
-    """Return what to vary: the space `given` as a file or as text, or else the script's `own`.
+    """Return what to vary: the space `given` as a file or as text, otherwise the script's `own`.
 
-    Raises:
-        UserError: a name is not among `options` or must be the same in all trials, or its values make no sense.
+    Raises a `UserError` if a name is not among `options` or must not vary, or if its values make no sense.
     """
-    where, space = "SEARCH_SPACE", own
+    where, space = ("SEARCH_SPACE", own) if given is None else ("search_space", given)
     if given is not None:
-        where = "search_space"
         try:
             is_file = given.endswith((".yaml", ".yml", ".json"))
             space = yaml.safe_load(Path(given).read_text(encoding="utf-8") if is_file else given)  # JSON is YAML
@@ -97,7 +92,7 @@ def _read_parameter(name: str, entry: Any, where: str, options: set[str]) -> Par
             f"{{int: [low, high]}}, {{choice: [a, b, …]}}"
         )
     where = f"{where}: {name}: {kind}: {list(values)}"
-    if kind == "choice":  # YAML reads 1e-3 as text, because it has no point
+    if kind == "choice":  # YAML reads 1e-3, which has no point, as text
         values = [float(v) if isinstance(v, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", v) else v for v in values]
         if not values or len(set(map(repr, values))) < len(values):
             raise UserError(f"{where}: expected different values")
@@ -105,26 +100,28 @@ def _read_parameter(name: str, entry: Any, where: str, options: set[str]) -> Par
             raise UserError(f"{where}: expected numbers, texts, true, false or null")
         return Parameter(name, kind, tuple(values))
     try:
-        low, high = map(float, values)  # YAML reads 1e-5 as text, because it has no point
+        low, high = map(float, values)
     except (TypeError, ValueError):
         low = high = math.nan
     if not (low < high and math.isfinite(high - low)):
         raise UserError(f"{where}: expected two numbers, the lower one first")
     if kind == "log" and low <= 0:
         raise UserError(f"{where}: expected numbers above 0")
-    if kind == "int":
-        if not (low.is_integer() and high.is_integer()):
-            raise UserError(f"{where}: expected whole numbers")
-        low, high = int(low), int(high)
-    return Parameter(name, kind, (low, high))
+    if kind != "int":
+        return Parameter(name, kind, (low, high))
+    if not (low.is_integer() and high.is_integer()):
+        raise UserError(f"{where}: expected whole numbers")
+    return Parameter(name, kind, (int(low), int(high)))
 
 
 def all_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
-    """Return every combination of a space. Return none if it has log or linear ranges, or very many combinations."""
-    if any(parameter.kind in ("log", "linear") for parameter in space):
-        return []
-    too_many = math.prod(len(parameter.listed()) for parameter in space) > MOST_COMBINATIONS
-    return [] if too_many else list(_combine(space))
+    """Return every combination of a space; none if it has log or linear ranges, or more than `MOST_COMBINATIONS`."""
+    countable = all(parameter.kind in ("int", "choice") for parameter in space)
+    return list(_combine(space)) if countable and _number_of_combinations(space) <= MOST_COMBINATIONS else []
+
+
+def _number_of_combinations(parameters: list[Parameter]) -> int:
+    return math.prod(len(parameter.listed()) for parameter in parameters)
 
 
 def choice_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
@@ -135,9 +132,9 @@ def choice_combinations(space: list[Parameter]) -> list[dict[str, Any]]:
     first = {parameter.name: parameter.values[0] for parameter in space}
     choices = [parameter for parameter in space if parameter.kind == "choice"]
     groups = [choices]
-    if math.prod(len(parameter.values) for parameter in choices) > MOST_COMBINATIONS:
+    if _number_of_combinations(choices) > MOST_COMBINATIONS:
         groups = list(combinations(choices, 2))
-        logger.info("search space: there are too many combinations to check them all; every pair of values is checked")
+        logger.info("search space: there are too many combinations to check them all, so every pair of values is checked")
     found = [first | values for group in groups for values in _combine(group)]
     return list({repr(values): values for values in found}.values())
 
@@ -149,10 +146,7 @@ def _combine(parameters: Iterable[Parameter]) -> Iterator[dict[str, Any]]:
 
 
 def check_combinations(space: list[Parameter], check: Callable[[dict[str, Any]], None]) -> None:
-    """Raise one `UserError` for all combinations for which `check` raises one. It says which they are, and why.
-
-    This checks the combinations of choices, and both ends of each range.
-    """
+    """Check the combinations of choices and both ends of each range. Raise one `UserError` that names all invalid ones."""
 
     def error_of(values: dict[str, Any]) -> str | None:
         try:

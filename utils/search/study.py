@@ -1,11 +1,9 @@
-"""The study of a hyperparameter search. It lives in memory, a database or a journal file; processes can share and resume it."""
+"""The study of a hyperparameter search, in memory, a database or a journal file. Processes can share and resume it."""
 
-import atexit
 import contextlib
 import hashlib
 import os
 import re
-import shutil
 import socket
 import tempfile
 import time
@@ -17,7 +15,9 @@ import psutil
 from filelock import FileLock
 
 from utils.arguments import HARMLESS, SearchArguments, UserError
+from utils.data.files import one_line
 from utils.search.space import Parameter, all_combinations
+from utils.training.checkpoints import changes
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDY = "search"
-DEAD_AFTER = 600  # seconds without a sign of life, after which a process on another machine counts as dead
+DEAD_AFTER = 600  # seconds without a sign of life after which a process on another machine counts as dead
 
 
 @dataclass
 class SharedStudy:
-    """A study, its storage, and the lock that a process holds while it counts trials and begins one."""
+    """A study, and the lock that a process holds while it counts trials and begins one."""
 
     study: "Study"
-    storage: "BaseStorage"
-    lock: FileLock
+    lock: contextlib.AbstractContextManager
 
     def trials(self) -> list["FrozenTrial"]:
         return self.study.get_trials(deepcopy=False)
@@ -44,16 +43,11 @@ class SharedStudy:
         return [trial for trial in self.trials() if trial.state.is_finished() and not was_interrupted(trial)]
 
     def running(self) -> list["FrozenTrial"]:
-        """Return the trials that a live process is training now. A killed process leaves one that nobody is training."""
-        return [t for t in self.trials() if t.state.name == "RUNNING" and is_alive(t.user_attrs)]
-
-    def enqueue(self, values: dict[str, Any]) -> None:
-        """Try these values next, unless a trial that was not interrupted has them already."""
-        there = [t.params or t.system_attrs.get("fixed_params") for t in self.trials() if not was_interrupted(t)]
-        if values not in there:
-            self.study.enqueue_trial(values)
+        """Return the trials that a live process is training."""
+        return [trial for trial in self.trials() if trial.state.name == "RUNNING" and is_alive(trial.user_attrs)]
 
     def mark_interrupted(self) -> None:
+        """Fail the trials of killed processes."""
         from optuna.trial import TrialState
 
         for trial in self.trials():
@@ -67,12 +61,12 @@ class SharedStudy:
         return sorted(completed, key=lambda trial: (sign * trial.value, trial.user_attrs["loss"], trial.number))
 
     def claim_final_training(self) -> bool:
-        """Return whether this process should train with the best values: the first to ask does, unless it was killed."""
+        """Return whether this process should train with the best values. Only the first to ask does, unless it was killed."""
         with self.lock:
-            taken = self.study.user_attrs.get("final_training")
-            if taken and taken["process"] != this_process() and is_alive(taken):
+            taken, own = self.study.user_attrs.get("final_training"), sign_of_life()
+            if taken and taken["process"] != own["process"] and is_alive(taken):
                 return False
-            self.study.set_user_attr("final_training", sign_of_life())
+            self.study.set_user_attr("final_training", own)
             return True
 
 
@@ -85,44 +79,46 @@ def open_study(
 ) -> SharedStudy:
     """Open the study. A new one begins with a trial of the `settled` values that lie in the search space.
 
-    If there are no more combinations than trials, each combination is tried once.
-
-    Raises:
-        UserError: the storage cannot be used, or its study was begun with other options.
+    If there are no more combinations than trials, each combination is tried once. Raises a `UserError` if the storage cannot be
+    used, or if its study was begun with other options.
     """
     import optuna
 
     name = search_args.search_storage
-    lock = FileLock(_lock_path(name))
+    lock = FileLock(_lock_path(name)) if name else contextlib.nullcontext()
     begun_with = _describe(space, objective, options)
     with lock:
-        storage = _open_storage(name)
-        study = optuna.create_study(direction=objective["direction"], study_name=STUDY, storage=storage, load_if_exists=True)
-        earlier = study.user_attrs.setdefault("begun_with", begun_with)
-        differing = [option for option in sorted(earlier | begun_with) if earlier.get(option) != begun_with.get(option)]
-        if differing:
-            changes = "; ".join(f"{option} was {earlier.get(option)}, is {begun_with.get(option)}" for option in differing)
+        study = optuna.create_study(
+            direction=objective["direction"], study_name=STUDY, storage=_open_storage(name), load_if_exists=True
+        )
+        earlier = study.user_attrs.get("begun_with", begun_with)
+        changed = "; ".join(changes(earlier, begun_with))
+        if changed:
             raise UserError(
-                f"--search_storage {_without_password(name)} holds a search begun with other options or data: {changes}; use "
+                f"--search_storage {_without_password(name)} holds a search begun with other options or data: {changed}; use "
                 f"another storage"
             )
         study.set_user_attr("begun_with", begun_with)
-        shared = SharedStudy(study, storage, lock)
+        shared = SharedStudy(study, lock)
         shared.mark_interrupted()
         inside = {}
         for parameter in space:
             inside |= parameter.holding(settled.get(parameter.name))
         every = all_combinations(space)
         if every and len(every) <= search_args.search_trials:
-            for values in sorted(every, key=lambda values: values | inside != values):  # the settled values first
-                shared.enqueue(values)
-        elif not shared.finished() and not shared.running():
-            shared.enqueue(inside)
+            first = sorted(every, key=lambda values: values | inside != values)  # the settled values first
+        else:
+            first = [] if shared.finished() or shared.running() else [inside]
+        there = [trial for trial in shared.trials() if not was_interrupted(trial)]
+        tried = [trial.params or trial.system_attrs.get("fixed_params") for trial in there]
+        for values in first:
+            if values not in tried:
+                study.enqueue_trial(values)
     return shared
 
 
 def _describe(space: list[Parameter], objective: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return what must not change when a search is resumed: options that are not varied, objective, space and data."""
+    """Return what must stay the same when a search is resumed: options that are not varied, objective, space and data."""
     varied = {parameter.name for parameter in space}
     begun_with = {
         name: Path(value).name if isinstance(value, str) and os.sep in value else value  # folders differ between machines
@@ -140,13 +136,13 @@ def _open_storage(name: str | None) -> "BaseStorage":
 
     if name is None:
         return optuna.storages.InMemoryStorage()
-    options = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {}  # wait while another process writes
     try:
-        if "://" in name:
+        if "://" in name:  # SQLite waits 60 seconds while another process writes
+            options = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {}
             return optuna.storages.RDBStorage(name, engine_kwargs=options)
         return optuna.storages.JournalStorage(JournalFileBackend(name))
-    except Exception as error:  # from SQLAlchemy, a database driver, alembic, the journal or the file system
-        reason = " ".join(str(error).split("\n(Background")[0].split())
+    except Exception as error:  # of SQLAlchemy, a database driver, alembic, the journal or the file system
+        reason = one_line(error).split(" (Background")[0]
         raise UserError(
             f"--search_storage {_without_password(name)} cannot be used: {type(error).__name__}: {reason}; expected "
             f"sqlite:///study.db, the URL of another database, or a journal file such as study.log"
@@ -157,16 +153,11 @@ def _without_password(name: str) -> str:
     return re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", name)
 
 
-def _lock_path(storage_name: str | None) -> Path:
-    """Return the lock file of a storage: next to its file, which machines may share, or else in this machine's temp folder.
+def _lock_path(storage_name: str) -> Path:
+    """Return the lock file of a storage: beside its file, which machines may share, otherwise in this machine's temp folder.
 
-    Raises:
-        UserError: the file does not hold a study, or its folder is not writable.
+    Raises a `UserError` if the file holds something other than a study, or its folder is not writable.
     """
-    if storage_name is None:
-        folder = tempfile.mkdtemp(prefix="search_")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder, "lock")
     is_sqlite = storage_name.startswith("sqlite:///")
     if "://" in storage_name and not is_sqlite:
         return Path(tempfile.gettempdir(), f"search_{hashlib.sha256(storage_name.encode()).hexdigest()[:16]}.lock")
@@ -174,12 +165,10 @@ def _lock_path(storage_name: str | None) -> Path:
         raise UserError(f"--search_storage {storage_name}: write sqlite:///{storage_name}, or a journal file: study.log")
     file = Path(storage_name.removeprefix("sqlite:///").split("?")[0])
     try:
-        if file.exists() and file.stat().st_size:  # never write into a file that is something else
-            with file.open("rb") as opened:
-                begins = opened.read(16)
-            if not begins.startswith(b"SQLite format 3\0" if is_sqlite else b'{"op_code":'):
-                kind = "an SQLite database" if is_sqlite else "a journal file"
-                raise UserError(f"--search_storage {storage_name}: {file} is not {kind}; name a new file")
+        content = file.read_bytes() if file.exists() else b""
+        if content and not content.startswith(b"SQLite format 3\0" if is_sqlite else b'{"op_code":'):
+            kind = "an SQLite database" if is_sqlite else "a journal file"
+            raise UserError(f"--search_storage {storage_name}: {file} is not {kind}; name a new file")
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.with_name(f"{file.name}.lock_of_search")
         lock.touch()  # if this fails, waiting for the lock would never end
@@ -188,19 +177,15 @@ def _lock_path(storage_name: str | None) -> Path:
     return lock
 
 
-def this_process() -> list:
-    """Return what identifies this process: machine, process id, and start time, because ids are reused."""
-    return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
-
-
 def sign_of_life() -> dict[str, Any]:
-    return {"process": this_process(), "alive": time.time()}
+    """Return what identifies this process, its start time too because ids are reused, and the time now."""
+    return {"process": [socket.gethostname(), os.getpid(), psutil.Process().create_time()], "alive": time.time()}
 
 
 def is_alive(signs: dict[str, Any]) -> bool:
-    """Return whether the process that left these `sign_of_life` attributes is still running."""
-    if "process" not in signs:
-        return False  # killed after asking for a trial and before its first sign, both under the lock
+    """Return whether the process that left this `sign_of_life` is still running."""
+    if "process" not in signs:  # killed after it began a trial and before its first sign, both under the lock
+        return False
     host, number, began = signs["process"]
     if host != socket.gethostname():
         return time.time() - signs["alive"] < DEAD_AFTER

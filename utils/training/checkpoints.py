@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there at all, and the run that one belongs to."""
+"""Checkpoints, saved completely or not at all, and the choice of the one to continue from."""
 
 import ast
 import contextlib
@@ -6,9 +6,8 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,33 +20,28 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
 from utils.arguments import HARMLESS, RunError, UserError, shorten
+from utils.data.files import one_line
 from utils.data.loading import describe_data
 from utils.training.cpu import TOKENS_FILE, seen_tokens
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"  # in a checkpoint: the run it belongs to, and the size and hash of each of its files
+RUN_FILE = "run.json"  # in each checkpoint: its run, and the size and hash of each of its files
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-# What a run leaves in --output_dir besides its checkpoints. args.yaml comes last and marks a finished run.
+# What a run writes into --output_dir besides its checkpoints. args.yaml comes last and marks a finished run.
 OUTPUTS = (*WEIGHTS, "args.yaml", "config.json", "training_args.bin", TRAINER_STATE_NAME, "thresholds.json")
 OUTPUTS += ("train_results.json", "eval_results.json", "predict_results.json", "all_results.json")
 OUTPUTS += ("predictions.csv", "submission.csv")
 
 
 def describe_run(task: Task) -> dict[str, Any]:
-    """Return what a run must have in common with the run whose checkpoint it continues.
-
-    Training and validation data are compared by a hash of their content, the script by what Python parses.
-    """
+    """Return what must be the same in a run and in the run whose checkpoint it continues."""
     groups = (task.args.model, task.args.data, task.args.training)
     settled = {field.name: getattr(group, field.name) for group in groups for field in fields(group) if field.init}
+    options = {name: value for name, value in sorted(settled.items()) if not name.startswith(HARMLESS) and name != "token"}
     return {
-        "options": {
-            name: json.loads(json.dumps(value, default=str))
-            for name, value in sorted(settled.items())
-            if not name.startswith(HARMLESS) and name != "token"
-        },
+        "options": json.loads(json.dumps(options, default=str)),
         "data": {name: describe_data(split) for name, split in task.splits.items() if name != "test"},
         "labels": task.labels,
         "processes": task.args.training.world_size,
@@ -56,7 +50,7 @@ def describe_run(task: Task) -> dict[str, Any]:
 
 
 def describe_script(source: str) -> str:
-    """Return a hash of a script as Python parses it: comments, docstrings and layout do not count."""
+    """Return a hash of a script that ignores comments, docstrings and layout."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
@@ -64,15 +58,15 @@ def describe_script(source: str) -> str:
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
 
+def changes(before: dict[str, Any], now: dict[str, Any], subject: str = "{}") -> list[str]:
+    """Return in words which values have changed."""
+    old_and_new = {name: (before.get(name), now.get(name)) for name in sorted(before | now)}
+    return [f"{subject.format(name)} was {old}, is {new}" for name, (old, new) in old_and_new.items() if old != new]
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return in words what differs between two descriptions by `describe_run`."""
-    names = sorted(before["options"] | now["options"])
-    values = {name: [run["options"].get(name) for run in (before, now)] for name in names}
-    found = [f"--{name} was {old}, is {new}" for name, (old, new) in values.items() if old != new]
-    for name in sorted(before["data"] | now["data"]):
-        old, new = (run["data"].get(name, "none") for run in (before, now))
-        if old != new:
-            found.append(f"the {name} data was {old}, is {new}")
+    found = changes(before["options"], now["options"], "--{}") + changes(before["data"], now["data"], "the {} data")
     if before["labels"] != now["labels"]:
         found.append(f"the labels were {shorten(before['labels'])}, are {shorten(now['labels'])}")
     if before["processes"] != now["processes"]:
@@ -83,16 +77,16 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def find_damage(checkpoint: Path, also_of_best: bool = True) -> str | None:
-    """Return what is missing or damaged in a checkpoint, or in the one it names as the best so far; None if it is sound."""
+    """Return what is missing or damaged in a checkpoint, or in the one that has the best weights so far; None if nothing is."""
     try:
-        saved = json.loads((checkpoint / RUN_FILE).read_text(encoding="utf-8"))
+        saved = read_run(checkpoint)
         pieces, best, only_model = saved["pieces"], saved["best"], saved["only_model"]
     except FileNotFoundError:
         return f"{RUN_FILE} is missing"
     except (OSError, ValueError, KeyError, TypeError):
         return f"{RUN_FILE} is damaged"
     if only_model:
-        return "it holds the model alone (--save_only_model)"
+        return "it holds only the model (--save_only_model)"
     for name, (size, digest) in pieces.items():
         piece = checkpoint / name
         if not piece.is_file():
@@ -103,7 +97,7 @@ def find_damage(checkpoint: Path, also_of_best: bool = True) -> str | None:
             return f"the content of {name} has changed since it was saved"
     if also_of_best and best not in (None, checkpoint.name):
         damage = find_damage(checkpoint.parent / best)
-        return damage and f"of the best weights so far, in {best}, {damage} (--resume_anyway continues without them)"
+        return damage and f"the best weights so far are in {best}, but {damage} (--resume_anyway continues without them)"
     return None
 
 
@@ -113,29 +107,25 @@ def _digest(path: Path) -> str:
 
 
 def settle_checkpoint(task: Task) -> None:
-    """Settle which checkpoint the training continues from, if any: a folder or None in `resume_from_checkpoint`.
+    """Set `resume_from_checkpoint` to the folder that the training continues from, or to None. The main process chooses it.
 
-    All processes do what the main process finds.
-
-    Raises:
-        UserError: the folder holds a finished run, or one with other options, data, labels or another script; or it has no sound
-            checkpoint.
+    Raises a `UserError` if --output_dir holds a finished run, a run that differs from this one, or no sound checkpoint.
     """
     args = task.args.training
     if not task.training:
         return
-    found: list[str | None] = [None, None]
+    chosen: list[str | UserError | None] = [None]
     if args.process_index == 0:
         args.description = describe_run(task)
         try:
-            found[0] = _choose(args)
+            chosen = [_choose(args)]
         except UserError as error:
-            found[1] = str(error)
+            chosen = [error]
     if args.world_size > 1:
-        torch.distributed.broadcast_object_list(found)
-    checkpoint, error = found
-    if error:
-        raise UserError(error)
+        torch.distributed.broadcast_object_list(chosen)
+    checkpoint = chosen[0]
+    if isinstance(checkpoint, UserError):
+        raise checkpoint
     if checkpoint and not Path(checkpoint).is_dir():
         raise UserError(f"{checkpoint} is not on this machine: processes of several machines need a common --output_dir")
     args.resume_from_checkpoint = checkpoint
@@ -167,9 +157,8 @@ def _choose(args: TrainingArguments) -> str | None:
             raise UserError(f"--resume_from_checkpoint {wanted}: {damage}; take another checkpoint")
         return _compare(Path(wanted), args)
     if is_finished(args) and wanted is not True:
-        if args.overwrite_output_dir:
-            return None
         refuse_finished(args)
+        return None
     if wanted is False or (not newest_first and not wanted):
         return None
     skipped = []
@@ -191,23 +180,18 @@ def _choose(args: TrainingArguments) -> str | None:
 
 
 def _compare(checkpoint: Path, args: TrainingArguments) -> str | None:
-    """Return the checkpoint if it belongs to the run of `args`; None if this run is to replace that one."""
-    differing = differences(read_run(checkpoint)["run"], args.description)
-    told = "; ".join(differing)
-    if differing and not args.resume_anyway:
+    """Return the checkpoint if it belongs to the run of `args`; None if this run replaces that one."""
+    changed = "; ".join(differences(read_run(checkpoint)["run"], args.description))
+    if changed and not args.resume_anyway:
         if args.overwrite_output_dir and not args.resume_from_checkpoint:
-            logger.info("%s belongs to a run with other options or data (%s), which is replaced", checkpoint, told)
+            logger.info("replacing %s, which belongs to a run with other options or data: %s", checkpoint, changed)
             return None
         raise UserError(
-            f"{checkpoint} belongs to a run with other options or data: {told}; add --resume_anyway to continue it all the same, "
+            f"{checkpoint} belongs to a run with other options or data: {changed}; add --resume_anyway to continue it anyway, "
             f"--overwrite_output_dir to replace it and start over, or name another --output_dir"
         )
-    logger.info(
-        "continuing from %s%s%s",
-        checkpoint,
-        "" if args.resume_from_checkpoint else ", left by an unfinished run (--resume_from_checkpoint False starts over)",
-        f", although {told}" if differing else "",
-    )
+    origin = "" if args.resume_from_checkpoint else ", left by an unfinished run (--resume_from_checkpoint False starts over)"
+    logger.info("continuing from %s%s%s", checkpoint, origin, f", although {changed}" if changed else "")
     return str(checkpoint)
 
 
@@ -216,11 +200,11 @@ def read_run(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def clear_output_dir(args: TrainingArguments) -> None:
-    """Remove checkpoints of earlier runs from --output_dir, unless this one continues from there, and files to be replaced."""
+    """Remove what an interrupted save left in --output_dir; unless this run resumes, also what an earlier run left."""
     folder = Path(args.output_dir)
-    leftovers: Iterable[Path] = folder.glob(".checkpoint-*")  # of a save that was cut off
+    leftovers = [*folder.glob(".checkpoint-*")]
     if args.resume_from_checkpoint is None:
-        leftovers = [*leftovers, *map(Path, sort_checkpoints(args.output_dir))]
+        leftovers += map(Path, sort_checkpoints(args.output_dir))
         leftovers += [folder / name for name in OUTPUTS] if (folder / "args.yaml").is_file() else []
     for path in leftovers:
         if path.is_dir():
@@ -230,31 +214,26 @@ def clear_output_dir(args: TrainingArguments) -> None:
 
 
 def save_whole(trainer: Trainer, save: Callable[[], None], **more: Any) -> None:
-    """Save a checkpoint whole or not at all, even if the process is killed meanwhile or the disk is full.
+    """Save a checkpoint completely or not at all, even if the process is killed or the disk is full.
 
-    Its files go into a hidden folder and are forced to the disk. Then the folder gets its name.
-
-    Args:
-        save: `Trainer._save_checkpoint`, without arguments.
-        more: what else belongs into `RUN_FILE`.
-
-    Raises:
-        RunError: the checkpoint cannot be written. Earlier ones are untouched.
+    Its files are written into a hidden folder and forced to the disk; then the folder gets its name. `save` is
+    `Trainer._save_checkpoint` without arguments, `more` goes into `RUN_FILE`. Raises a `RunError` if the checkpoint cannot be
+    written. Earlier ones stay untouched.
     """
     args, state = trainer.args, trainer.state
     checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
     staging = checkpoint.with_name(f".{checkpoint.name}")
-    push, args.push_to_hub = args.push_to_hub, False  # only once the checkpoint has its own name
+    push, args.push_to_hub = args.push_to_hub, False  # not before the checkpoint has its own name
     trainer._get_output_dir = lambda trial=None: str(staging)
     try:
         if trainer.is_world_process_zero():
             shutil.rmtree(staging, ignore_errors=True)
-        _wait(args)
+        trainer.accelerator.wait_for_everyone()
         save()
-        if state.best_global_step:  # transformers took the hidden folder for it
+        if state.best_global_step:  # transformers has recorded the hidden folder
             best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
             state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
-        _wait(args)  # for what the other processes write
+        trainer.accelerator.wait_for_everyone()  # until the others have written their files
         if trainer.is_world_process_zero():
             _complete(staging / checkpoint.name, trainer, more)
             _put_in_place(staging / checkpoint.name, checkpoint)
@@ -264,20 +243,15 @@ def save_whole(trainer: Trainer, save: Callable[[], None], **more: Any) -> None:
     finally:
         del trainer._get_output_dir
         args.push_to_hub = push
-    _wait(args)
+    trainer.accelerator.wait_for_everyone()
     shutil.rmtree(staging, ignore_errors=True)
     if trainer.is_world_process_zero():
-        for damaged in set(args.damaged) - {str(checkpoint)}:  # there is a sound one again
+        for damaged in set(args.damaged) - {str(checkpoint)}:  # this one is sound
             shutil.rmtree(damaged, ignore_errors=True)
         args.damaged = []
         rotate_checkpoints(args.output_dir, args.save_total_limit, state.best_model_checkpoint, use_mtime=True)
         if push:
             trainer._push_from_checkpoint(str(checkpoint))
-
-
-def _wait(args: TrainingArguments) -> None:
-    if args.world_size > 1:
-        torch.distributed.barrier()
 
 
 def _complete(folder: Path, trainer: Trainer, more: dict[str, Any]) -> None:
@@ -301,7 +275,7 @@ def _complete(folder: Path, trainer: Trainer, more: dict[str, Any]) -> None:
 
 
 def _put_in_place(folder: Path, place: Path) -> None:
-    """Rename a complete `folder` to `place`, where a damaged one may stand."""
+    """Rename a complete `folder` to `place`, where a damaged one may be."""
     old = place.with_name(f".{place.name}.old")
     if place.exists():
         place.rename(old)
@@ -311,7 +285,7 @@ def _put_in_place(folder: Path, place: Path) -> None:
 
 
 def _force_to_disk(path: Path) -> None:
-    unable = contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext()  # not all file systems can
+    unable = contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext()  # not all file systems can sync a folder
     opened = os.open(path, os.O_RDONLY)
     try:
         with unable:
@@ -321,14 +295,12 @@ def _force_to_disk(path: Path) -> None:
 
 
 def _not_saved(checkpoint: Path, error: Exception) -> str:
-    """Return in words that a checkpoint could not be saved, why, and what to continue from."""
-    free = shutil.disk_usage(checkpoint.parent).free
-    kept = sort_checkpoints(str(checkpoint.parent))
-    reason = re.sub(r"\s+", " ", str(error))[:200]
-    if "inline_container" in reason or "PytorchStreamWriter" in reason:  # what PyTorch says of a short write
+    """Return a message that says why a checkpoint could not be saved, and what to continue from."""
+    free, kept = shutil.disk_usage(checkpoint.parent).free, sort_checkpoints(str(checkpoint.parent))
+    reason = one_line(error)[:200]
+    if "inline_container" in reason or "PytorchStreamWriter" in reason:  # PyTorch's words for a short write
         reason = "a file could not be written to its end, as on a full disk"
     return (
-        f"{checkpoint} could not be saved: {reason} ({free / 1e6:,.1f} MB are free); "
-        + (f"{kept[-1]} is whole" if kept else "there is no earlier checkpoint")
-        + ": make room, and the same command continues from there"
+        f"{checkpoint} could not be saved: {reason} ({free / 1e6:,.1f} MB are free); make room and run the same command again: "
+        + (f"it continues from {kept[-1]}" if kept else "it starts over, because there is no earlier checkpoint")
     )

@@ -1,4 +1,4 @@
-"""What makes a training step fast on a CPU, and does not change what is learnt."""
+"""Makes training steps fast on a CPU without changing what is learnt."""
 
 import ctypes
 import logging
@@ -28,11 +28,11 @@ MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # madvise(2)
 
 @cache
 def keep_memory() -> None:
-    """Keep freed memory in the process, and take it in large pages. Call this before any tensors are made.
+    """Keep freed memory in the process, and use large pages. Call this before any tensors are made.
 
-    A step needs the memory that the step before it freed. glibc gives large blocks back to the kernel, and asking for them
-    again costs a page fault a page: thousands a step, a quarter of a short step's time. So everything comes from glibc's heap,
-    which never shrinks. It starts as a quarter of the machine's memory: mere addresses, which become large pages when used.
+    Each step needs the memory that the last one freed. glibc returns large blocks to the kernel, and every page costs a page
+    fault when it is needed again: a quarter of a short step's time. So everything comes from glibc's heap, which never shrinks.
+    It starts with addresses for a quarter of the machine's memory, which become large pages when they are used.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"):
@@ -51,24 +51,24 @@ def keep_memory() -> None:
 def tune(model: PreTrainedModel, logits: Callable[[], torch.Tensor]) -> None:
     """Give `model` the layers and the attention below, and let the last layer compute only the first token.
 
-    Parameters keep their names and values. `logits` runs the model on a batch. Each change must leave its logits as they were,
-    up to rounding and with or without a gradient, or it is undone: a head may read more than the first token.
+    Parameters keep their names and values. `logits` runs the model on a batch. A change that alters the logits by more than
+    rounding, with or without a gradient, is undone: a head may read more than the first token.
     """
     expected = _probe(logits)
     for change in (_take_faster_layers, _take_faster_attention, _compute_first_token_only):
         undo = change(model)
         try:
             same = all(torch.allclose(*pair, rtol=1e-3, atol=1e-4) for pair in zip(_probe(logits), expected, strict=True))
-        except (IndexError, RuntimeError, ValueError):  # a head that looks for the other tokens
+        except (IndexError, RuntimeError, ValueError):  # the head reads the other tokens
             same = False
         if not same:
             undo()
-            logger.info("%s: not used, %s would give other logits", change.__doc__.rstrip("."), type(model).__name__)
+            logger.info("%s: not used, because %s would give other logits", change.__doc__.rstrip("."), type(model).__name__)
 
 
 def _probe(logits: Callable[[], torch.Tensor]) -> list[torch.Tensor]:
     found = []
-    for with_gradient in (False, True):  # the two may take different paths
+    for with_gradient in (False, True):  # the model may compute differently
         with torch.set_grad_enabled(with_gradient):
             found.append(logits().detach())
     return found
@@ -92,14 +92,14 @@ def _take_faster_attention(model: PreTrainedModel) -> Callable[[], None]:
 
 
 def _compute_first_token_only(model: PreTrainedModel) -> Callable[[], None]:
-    """The last layer's other tokens left out."""
-    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)  # of BERT, and the many made like it
+    """Only the first token in the last layer."""
+    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)  # BERT and the many models like it
     attention = getattr(layers[-1], "attention", None) if layers else None
     own = getattr(attention, "self", None)
     if own is None or model.config._attn_implementation != ATTENTION or model.config.is_decoder:
         return lambda: None
     own.first_token_only = True
-    hook = attention.output.register_forward_pre_hook(take_first_token)
+    hook = attention.output.register_forward_pre_hook(_first_token)
 
     def undo() -> None:
         own.first_token_only = False
@@ -108,15 +108,14 @@ def _compute_first_token_only(model: PreTrainedModel) -> Callable[[], None]:
     return undo
 
 
-def take_first_token(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Return the first token of each of the `inputs` [batch, tokens, width]. This is a hook before a layer."""
+def _first_token(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:  # a lambda cannot be pickled
     return tuple(tensor[:, :1] for tensor in inputs)
 
 
 def dropout_noise(shape: torch.Size, probability: float, dtype: torch.dtype) -> torch.Tensor:
-    """Return a tensor that is 0 with `probability`, rounded to a multiple of 2^-16, and otherwise what makes its mean 1.
+    """Return a tensor with mean 1 that is 0 with `probability`, rounded to a multiple of 2^-16, and otherwise constant.
 
-    On most CPUs torch draws serially, 64 bits for each decision. Here 64 bits make four.
+    On most CPUs torch draws serially, 64 bits for each number. Here 64 bits make four numbers.
     """
     size, cut = shape.numel(), round(probability * 2**16)
     bits = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
@@ -134,10 +133,7 @@ class Dropout(nn.Dropout):
 
 
 class Linear(nn.Linear):
-    """A linear layer that multiplies float32 with oneDNN where no gradient is needed.
-
-    torch uses MKL, which runs at half its speed on some processors.
-    """
+    """Multiplies float32 with oneDNN where no gradient is needed. On some CPUs torch's MKL has only half its speed."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or input.dtype != torch.float32:
@@ -146,14 +142,14 @@ class Linear(nn.Linear):
 
 
 class SeenTokens(nn.Embedding):
-    """Word embeddings that train only the tokens `seen` in the training texts.
+    """Word embeddings of which only the tokens `seen` in the training texts are trained.
 
-    The others, nine of ten for 1,600 short texts, have no gradient but cost as much. They stay as they were; AdamW would have
-    let them decay. A saved model has all of them in `weight`, as usual.
+    The others, nine of ten for 1,600 short texts, have no gradient but cost as much time. They stay as they are, where AdamW
+    would let them decay. A saved model has all embeddings in `weight`, as usual.
     """
 
     def restrict(self, tokens: np.ndarray) -> None:
-        """Train only the embeddings of `tokens` from now on."""
+        """From now on, train only the embeddings of `tokens`."""
         self.tokens = torch.from_numpy(tokens)
         self.position = torch.full((self.num_embeddings,), -1).scatter(0, self.tokens, torch.arange(len(tokens)))
         self.seen_padding = None if self.padding_idx is None else int(self.position[self.padding_idx])
@@ -173,7 +169,7 @@ class SeenTokens(nn.Embedding):
             seen = nn.functional.embedding(position.clamp(min=0), self.seen, self.seen_padding)
             if position.min() >= 0:
                 return seen
-            others = super().forward(input)  # tokens that are new to a resumed training stay as they are
+            others = super().forward(input)  # tokens that are new in a resumed training are not trained
             return torch.where((position < 0)[..., None], others, seen)
         self.merge()
         return super().forward(input)
@@ -190,10 +186,7 @@ class SeenTokens(nn.Embedding):
 
 
 def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int], checkpoint: str | None) -> None:
-    """Let `model` train only the embeddings of tokens in the column `input_ids` of `train`, and of the `special` ones.
-
-    A training that continues from a `checkpoint` trains the same ones as before.
-    """
+    """Train only the embeddings of the `special` tokens and of those in `train`, or those that the `checkpoint` trained."""
     embedding = model.get_input_embeddings()
     if checkpoint and Path(checkpoint, TOKENS_FILE).is_file():
         tokens = np.load(Path(checkpoint, TOKENS_FILE))
@@ -206,25 +199,18 @@ def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int]
 
 
 def seen_tokens(model: PreTrainedModel) -> np.ndarray | None:
-    """Return the tokens whose word embeddings are trained; None for all."""
+    """Return the tokens whose embeddings are trained; None for all."""
     embedding = model.get_input_embeddings()
     return embedding.tokens.numpy() if isinstance(embedding, SeenTokens) else None
 
 
 def attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **kwargs,
+    module, query, key, value, attention_mask, dropout: float = 0.0, scaling: float | None = None, **kwargs
 ) -> tuple[torch.Tensor, None]:
-    """Attention on [batch, heads, tokens, head size], as transformers' `AttentionInterface` asks for it.
+    """Attention on [batch, heads, tokens, head size] for transformers' `AttentionInterface`.
 
-    On a CPU `scaled_dot_product_attention` has no fused form with dropout, and without dropout its backward is slow on short
-    texts. There this function multiplies itself, with the masks of `dropout_noise`. Other kinds of attention are left to
+    On a CPU `scaled_dot_product_attention` is not fused with dropout, and its backward pass is slow on short texts. In these
+    cases this function multiplies the matrices itself, with `dropout_noise`. It leaves other kinds of attention to
     transformers: causal (which may have a flag instead of a mask), grouped, or with a position bias.
     """
     tokens = query.shape[-2]
@@ -241,7 +227,7 @@ def attention(
         scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
     elif attention_mask is not None:
         scores = scores + attention_mask
-    # torch's softmax of short rows is several times slower in bfloat16
+    # torch's softmax of short rows is several times slower in bfloat16 than in float32
     weights = scores.softmax(dim=-1, dtype=torch.float32 if key.shape[-2] < 64 else scores.dtype)
     if dropout:
         weights = weights * dropout_noise(weights.shape, dropout, weights.dtype)
