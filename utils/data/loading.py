@@ -318,6 +318,9 @@ def encode_split(
 
     The tokens of many rows go into the cache of datasets. The next run with the same rows, `encode` and tokenizer reads them
     there.
+
+    Raises:
+        UserError: `encode` reads a column that is not there.
     """
     file, fingerprint = None, generate_random_fingerprint()  # hashing a tokenizer takes longer than encoding a few rows
     if len(split) >= ROWS_WORTH_KEEPING:
@@ -340,6 +343,12 @@ def encode_split(
     )
     try:
         encoded = mapped(load_from_cache_file=not args.overwrite_cache)
+    except KeyError as error:
+        if error.args[0] in split.column_names:
+            raise
+        present = ", ".join(columns(split))
+        problem = f"has no column {error.args[0]!r}, which `encode` in the script reads; its columns: {present}"
+        raise UserError(f"{file_of(split)} {problem}") from error
     except (pa.ArrowException, OSError) as error:
         if file is None or not Path(file).is_file():
             raise
