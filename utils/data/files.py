@@ -25,6 +25,7 @@ from utils.arguments import UserError
 logger = logging.getLogger(__name__)
 
 PLACE = "__place__"  # hidden column that says where a row came from: "train.csv, line 17"
+EXAMPLE_FILE = "example_rows.jsonl"  # where a smoke test without data keeps the script's example rows
 FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 # The first bytes of files that are not text, and what to do about such a file.
 BINARY = {

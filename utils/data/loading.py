@@ -19,7 +19,19 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, TextArguments, UserError
-from utils.data.files import PLACE, add_array, cell_error, columns, file_of, first_of, matching, one_line, read_files, with_places
+from utils.data.files import (
+    EXAMPLE_FILE,
+    PLACE,
+    add_array,
+    cell_error,
+    columns,
+    file_of,
+    first_of,
+    matching,
+    one_line,
+    read_files,
+    with_places,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +49,7 @@ def load_splits(args: DataArguments, read: Callable[[str], Dataset] = read_files
 
     Args:
         read: turns the value of --train_file, --validation_file or --test_file into a dataset. To read something other than
-            files, write your own with `rows_to_dataset`.
+            files, write your own with `rows_to_dataset`. The example rows of a smoke test are always read as a file.
 
     Raises:
         UserError: there is no data, or a file is missing, empty, unreadable or malformed.
@@ -45,7 +57,11 @@ def load_splits(args: DataArguments, read: Callable[[str], Dataset] = read_files
     if args.dataset_name:
         return _load_named(args)
     files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
-    splits = {name: _checked(name, read(file), file, f"{file}, row") for name, file in files.items() if file}
+    splits = {}
+    for name, file in files.items():
+        if file:
+            is_example = args.smoke_test and Path(file).name == EXAMPLE_FILE
+            splits[name] = _checked(name, (read_files if is_example else read)(file), file, f"{file}, row")
     if not splits:
         raise UserError(
             "no data: give --train_file, --test_file or --dataset_name, or try --smoke_test (without any options the sample "
@@ -302,6 +318,9 @@ def encode_split(
 
     The tokens of many rows go into the cache of datasets. The next run with the same rows, `encode` and tokenizer reads them
     there.
+
+    Raises:
+        UserError: `encode` reads a column that is not there.
     """
     file, fingerprint = None, generate_random_fingerprint()  # hashing a tokenizer takes longer than encoding a few rows
     if len(split) >= ROWS_WORTH_KEEPING:
@@ -324,6 +343,12 @@ def encode_split(
     )
     try:
         encoded = mapped(load_from_cache_file=not args.overwrite_cache)
+    except KeyError as error:
+        if error.args[0] in split.column_names:
+            raise
+        present = ", ".join(columns(split))
+        problem = f"has no column {error.args[0]!r}, which `encode` in the script reads; its columns: {present}"
+        raise UserError(f"{file_of(split)} {problem}") from error
     except (pa.ArrowException, OSError) as error:
         if file is None or not Path(file).is_file():
             raise

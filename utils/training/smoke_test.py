@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from utils.arguments import Arguments
+from utils.data.files import EXAMPLE_FILE
 
 
 def prepare_smoke_test(args: Arguments, example_rows: list[dict], row_columns: tuple[str, ...]) -> None:
@@ -26,7 +27,7 @@ def prepare_smoke_test(args: Arguments, example_rows: list[dict], row_columns: t
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         save_tiny_model([str(list(row.values())) for row in example_rows], os.path.join(folder, "tiny"), positions=512)
         draw = random.Random(0)
-        with open(os.path.join(folder, "example_rows.jsonl"), "w", encoding="utf-8") as file:
+        with open(os.path.join(folder, EXAMPLE_FILE), "w", encoding="utf-8") as file:
             for row in example_rows:
                 file.write(json.dumps({name: round(draw.random(), 2) for name in row_columns} | row) + "\n")
     if args.training.world_size > 1:  # the others wait here until the folder is filled
@@ -34,7 +35,7 @@ def prepare_smoke_test(args: Arguments, example_rows: list[dict], row_columns: t
     folder = agreed[0]
     args.model.model_name_or_path = os.path.join(folder, "tiny")
     if not (args.data.dataset_name or args.data.train_file):
-        args.data.train_file = os.path.join(folder, "example_rows.jsonl")
+        args.data.train_file = os.path.join(folder, EXAMPLE_FILE)
     if not args.data.dataset_name:
         args.data.test_file = args.data.test_file or args.data.train_file
     args.model.config_name = args.model.tokenizer_name = args.data.max_seq_length = None
