@@ -85,7 +85,7 @@ def test_a_lone_quotation_mark_in_tsv(tmp_path, first):
         ("a.csv", b"text,text\na,1\n", "a.csv, line 1: the column name 'text' occurs 2 times"),
         ("a.csv", b'text,label\na,1\n"b,2\nc,3\n', "a.csv, line 3: .* is a quotation mark left open"),
         ("a.csv", "text,label\na,1\né,2\n".encode("latin-1"), "a.csv, line 3: byte 0xe9 is not UTF-8"),
-        ("a.csv.gz", gzip.compress(b"text,label\na,1\n")[:-9], "a.csv.gz is truncated or damaged"),
+        ("a.csv.gz", gzip.compress(b"text,label\na,1\n", mtime=0)[:-9], "a.csv.gz is truncated or damaged"),
         ("a.csv.gz", b"text,label\na,1\n", "cannot read .*a.csv.gz"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "a.jsonl, line 2: not valid JSON"),
         ("a.jsonl", b'{"x": 1}\n{"x": "b"}\n', "a.jsonl, line 2, column 'x': found \"b\", but earlier rows hold numbers"),
