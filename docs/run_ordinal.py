@@ -51,7 +51,6 @@ KINDS = (ModelArguments, OrdinalArguments, OrdinalTrainingArguments, SearchArgum
 if __name__ == "__main__":
     check_command_line(KINDS, __doc__, SAMPLE)  # --help and a mistake in the options do not wait for the imports below
 
-from functools import partial
 
 import numpy as np
 import torch
@@ -60,8 +59,8 @@ from datasets import Dataset
 from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_error
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
-from utils.data.class_shapes import add_targets, find_classes
-from utils.data.classes import describe_targets, saved_format
+from utils.data.class_shapes import add_targets, find_format
+from utils.data.classes import saved_format
 from utils.data.files import column_error
 from utils.data.labels import UNKNOWN
 from utils.data.loading import load_splits
@@ -155,7 +154,7 @@ def compute_metrics(output: EvalPrediction) -> dict[str, float]:
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
     task = Task(splits, args, __file__)
-    found = task.format = find_classes(task.splits, args.data, saved_format(task.config, task.training))
+    found = task.format = find_format(task.splits, args.data, saved_format(task.config, task.training))
     if task.training and not found.ids:
         raise column_error(task.splits["train"], found.column, "expected grades, whole numbers such as 1 to 5")
     if not task.training and task.config.num_labels != len(found.names) - 1:
@@ -202,7 +201,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             return main([best]) if best else {}
     task = prepare(splits, args)
     if args.data.check_data:
-        return task.report(encode, partial(describe_targets, class_format=task.format))
+        return task.report(encode, task.format.describe)
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
     settle_checkpoint(task)

@@ -174,7 +174,8 @@ def test_a_weight_for_each_row(tmp_path, tiny_model):
     train += [row | {"label": wrong[row["label"]], "weight": 0.0} for row in topic_rows(200, 2)]
     validation = [row | {"weight": draw.choice([0.5, 1.0, 8.0])} for row in topic_rows(60, 3)]
     unweighted = [{name: row[name] for name in ("id", "text", "label")} for row in validation]
-    files = write_splits(tmp_path, train=train, validation=validation, test=unweighted)
+    unlabelled = [{name: row[name] for name in ("id", "text")} for row in validation]  # without a loss, no weights
+    files = write_splits(tmp_path, train=train, validation=validation, test=unlabelled)
     lacking = write_splits(tmp_path, unweighted=unweighted)[0].partition("=")[2]
     base = [script, f"--model_name_or_path={tiny_model}"]
     smoke, trained, again, refused = run_all(
@@ -186,12 +187,11 @@ def test_a_weight_for_each_row(tmp_path, tiny_model):
     )
     assert succeeded(smoke, trained, again) and "smoke test passed" in smoke.log
     results, rows = read_results(tmp_path / "o"), read_predictions(tmp_path / "o")
-    assert results["predict_accuracy"] > 0.9  # the wrong labels, which are the most, were not learnt
+    assert results["eval_accuracy"] > 0.9  # the wrong labels, which are the most, were not learnt
     losses = np.array([-np.log(float(row[true["label"]])) for row, true in zip(rows, validation, strict=True)])
     weights = np.array([row["weight"] for row in validation])
     assert results["eval_loss"] == pytest.approx((losses * weights).sum() / weights.sum(), rel=1e-4)
-    assert results["predict_loss"] == pytest.approx(losses.mean(), rel=1e-4)  # the same rows, without their weights
-    assert abs(results["eval_loss"] - results["predict_loss"]) > 0.01 * results["predict_loss"]
+    assert abs(results["eval_loss"] - losses.mean()) > 0.001 * losses.mean()
     assert same_predictions(tmp_path / "o", tmp_path / "again")
     assert read_results(tmp_path / "again")["eval_loss"] == pytest.approx(results["eval_loss"], rel=1e-5)
     assert refused.status == 2 and "has no column 'weight'" in refused.log and "Traceback" not in refused.log
@@ -340,7 +340,7 @@ def test_f_mean_pooling_stays_mean_pooling(tmp_path, tiny_model):
     )
     assert succeeded(smoke, tuned, plain, again)
     assert "tuned for the CPU" in tuned.log and "tuned for the CPU" not in plain.log
-    assert "other tokens left out: not used, MeanPooledBert would give other logits" in tuned.log
+    assert "Only the first token in the last layer: not used, because MeanPooledBert would give other logits" in tuned.log
     found = probability_of(read_predictions(tmp_path / "o"), LABELS)
     np.testing.assert_allclose(found, probability_of(read_predictions(tmp_path / "plain"), LABELS), atol=1e-4)
     model, tokenizer = (

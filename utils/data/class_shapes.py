@@ -38,10 +38,11 @@ def find_classes(splits: dict[str, Dataset], args: Arguments, config: PreTrained
             has no use for these labels.
     """
     training = "train" in splits
-    return _settle_form(_find_format(splits, args.data, saved_format(config, training)), args, training)
+    return _settle_form(find_format(splits, args.data, saved_format(config, training)), args, training)
 
 
-def _find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFormat | None) -> ClassFormat:
+def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFormat | None) -> ClassFormat:
+    """Find out what the label column of the training data holds. Without training data, the `saved` format says it."""
     source = next(iter(splits.values()))
     if "train" not in splits:
         if saved is None:

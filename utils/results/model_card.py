@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForMultipleChoice, AutoTokenizer, Trainer, pipeline
 
+from utils.data.files import one_line
+
 logger = logging.getLogger(__name__)
 
 TEXT, CHOICE = "text-classification", "multiple-choice"  # the Hub's names of the tasks
@@ -63,7 +65,7 @@ def describe_use(task: str, folder: Path, script: str, texts: list, expected: li
         odd = next(((label, value, own) for label, value, own in pairs if own is None or abs(value - own) > 1e-3), None)
         reason = odd and f"it gives {odd[0]!r} {odd[1]:.3f}, the script {'nothing' if odd[2] is None else f'{odd[2]:.3f}'}"
     except Exception as error:  # whatever it meets in a model of another shape
-        reason = f"it ends with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"it ends with {type(error).__name__}: {one_line(error).replace(str(folder), '<this folder>')[:200]}"
     if reason is None:
         return f"{HOW_TO_USE[task]}\n\nTried on {len(texts)} rows of this run: these lines give the script's probabilities."
     logger.warning("the model card says not to use %s with this model: %s", what, reason)
