@@ -267,7 +267,7 @@ def compute_metrics(output: EvalPrediction, task: Task) -> dict[str, float]:
 
 
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
-    """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
+    """Find out what the data is, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
     task = Task(splits, args, __file__)
     found = task.format = find_classes(task.splits, args, task.config)
     names, task.unknown = found.names, found.unknown

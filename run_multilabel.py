@@ -148,7 +148,7 @@ def multilabel_loss(
 
 
 class MultilabelTrainer(FineTuningTrainer):
-    """`FineTuningTrainer` with `multilabel_loss`, averaged over the known cells; `pos_weight` is [labels]."""
+    """`FineTuningTrainer` with `multilabel_loss`, averaged over the known cells (its `weights`); `pos_weight` is [labels]."""
 
     def __init__(self, *args, pos_weight: torch.Tensor | None = None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -196,7 +196,7 @@ def compute_metrics(output: EvalPrediction, task: Task) -> dict[str, float]:
 
 
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
-    """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
+    """Find out what the data is, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
     task = Task(splits, args, __file__)
     task.format = find_labels(task.splits, args.data, task.saved_labels)
     names = task.labels = task.format.names

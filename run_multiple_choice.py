@@ -207,7 +207,7 @@ def compute_metrics(output: EvalPrediction) -> dict[str, float]:
 
 
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
-    """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
+    """Find out what the data is, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
     task = Task(flatten(splits), args, __file__)
     saved = saved_setting(task.config, "choice_format")
     found = task.format = find_choices(task.splits, args.data, ChoiceFormat(**saved) if saved else None)

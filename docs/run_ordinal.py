@@ -152,7 +152,7 @@ def compute_metrics(output: EvalPrediction) -> dict[str, float]:
 
 
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
-    """Find out what the data is, and settle what follows from it. Raises `UserError` where data and options do not fit."""
+    """Find out what the data is, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
     task = Task(splits, args, __file__)
     found = task.format = find_format(task.splits, args.data, saved_format(task.config, task.training))
     if task.training and not found.ids:

@@ -150,15 +150,12 @@ def test_a_diff_is_short_and_changes_one_script(diff, tmp_path):
     before, after = (ROOT / script_of(diff)).read_text(encoding="utf-8"), apply(diff, tmp_path).read_text(encoding="utf-8")
     compared = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm=""))[2:]
     assert sum(line.startswith(("+", "-")) for line in compared) <= 15
-    page = PAGE.read_text(encoding="utf-8")
-    before_block = page[: page.index(diff.read_text(encoding="utf-8"))]
-    heading = re.findall(r"^## .*$", before_block, re.MULTILINE)[-1]
-    assert f"({count} lines" in heading
+    assert f" ([{count} lines](adaptations/{diff.name}))\n" in PAGE.read_text(encoding="utf-8")
 
 
-def test_the_page_shows_the_diffs_as_they_are():
+def test_the_page_shows_what_the_diffs_add():
     page = PAGE.read_text(encoding="utf-8")
-    assert BLOCK.findall(page) == [diff.read_text(encoding="utf-8") for diff in DIFFS]
+    assert BLOCK.findall(page) == [added_lines(diff.read_text(encoding="utf-8")) for diff in DIFFS]
     named = re.findall(r"\]\(adaptations/(\w+\.diff)\)", page)
     assert named == [diff.name for diff in DIFFS]
 
@@ -457,6 +454,10 @@ def test_fourth_script_learns_grades(tmp_path, tiny_model):
     assert refused.status == 2 and "names.jsonl, column 'label': expected grades, whole numbers" in refused.log
 
 
+def added_lines(diff: str) -> str:
+    return "".join(line for line in diff.splitlines(keepends=True) if line.startswith("+") and not line.startswith("+++"))
+
+
 def write_anew() -> None:
     """Write every diff against the script as it is now, and show them in the page."""
     page = PAGE.read_text(encoding="utf-8")
@@ -467,7 +468,7 @@ def write_anew() -> None:
         lines = [text.splitlines(keepends=True) for text in ((ROOT / name).read_text(encoding="utf-8"), adapted)]
         text = "".join(difflib.unified_diff(*lines, f"a/{name}", f"b/{name}", n=2))
         diff.write_text(text, encoding="utf-8")
-        page = page.replace(f"```diff\n{shown}```", f"```diff\n{text}```")
+        page = page.replace(f"```diff\n{shown}```", f"```diff\n{added_lines(text)}```")
     PAGE.write_text(page, encoding="utf-8")
 
 

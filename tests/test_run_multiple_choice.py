@@ -192,7 +192,7 @@ def test_models_of_other_scripts_and_bare_encoders_do_not_predict(trained, tmp_p
     run_multilabel.main(
         [f"--model_name_or_path={tiny_model}", f"--train_file={texts}", "--max_steps=1", f"--output_dir={tmp_path / 'm'}"]
     )
-    with pytest.raises(ValueError, match="was trained by run_multilabel.py, or for its task: use run_multilabel.py"):
+    with pytest.raises(ValueError, match="was trained by run_multilabel.py: use run_multilabel.py"):
         run_multiple_choice.main([f"--model_name_or_path={tmp_path / 'm'}", *predict])
     choices = write_jsonl(tmp_path / "choices.jsonl", make_choice_rows(20))
     run_multiple_choice.main(

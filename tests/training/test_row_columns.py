@@ -102,3 +102,9 @@ def test_a_metric_without_a_direction_is_refused_with_the_option_to_add(tmp_path
     with pytest.raises(UserError, match="mean_cost: is a higher or a lower value better.*--greater_is_better"):
         run_classification.main(options)
     assert run_classification.main([*options, "--greater_is_better=False"])["eval_mean_cost"] == 0.5
+    monkeypatch.setattr(run_classification, "METRIC_DIRECTIONS", {"mean_cost": "up"})
+    with pytest.raises(UserError, match="METRIC_DIRECTIONS.*'mean_cost' is 'up', expected 'higher' or 'lower'"):
+        run_classification.main(options)
+    monkeypatch.setattr(run_classification, "scores", lambda *_, **__: {"mean_cost": [0.5, 0.5]})
+    with pytest.raises(UserError, match="the metric 'mean_cost' is of type list, expected a number"):
+        run_classification.main(options)

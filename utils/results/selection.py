@@ -1,6 +1,7 @@
 """Which evaluation chooses the weights that are kept: the metric, and whether higher or lower is better."""
 
 import logging
+from numbers import Real
 
 from transformers.trainer_utils import IntervalStrategy
 
@@ -26,8 +27,15 @@ def settle_evaluation(args: FineTuningArguments, defined: dict[str, float], dire
         directions: for each metric of the script's own whether "higher" or "lower" is better.
 
     Raises:
-        UserError: `metric_for_best_model` is no metric, or nobody has said whether higher or lower is better.
+        UserError: `metric_for_best_model` is no metric, nobody has said whether higher or lower is better, or a metric of the
+            script's own is no number.
     """
+    for name, value in defined.items():
+        if not isinstance(value, Real):
+            raise UserError(f"`scores` in the script: the metric {name!r} is of type {type(value).__name__}, expected a number")
+    for name, better in directions.items():
+        if better not in ("higher", "lower"):
+            raise UserError(f"METRIC_DIRECTIONS in the script: {name!r} is {better!r}, expected 'higher' or 'lower'")
     if not defined:
         args.eval_strategy, args.load_best_model_at_end, args.do_eval = IntervalStrategy.NO, False, False
         return

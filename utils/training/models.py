@@ -74,7 +74,8 @@ def refuse_model_of_other_script(config: PreTrainedConfig | None, script: str) -
     if config.problem_type == "multi_label_classification" and config.num_labels == 1:  # a yes/no question
         told = "run_classification.py"
     if told not in (None, script):
-        raise UserError(f"{config.name_or_path} was trained by {told}, or for its task: use {told} to predict with it")
+        by = "by" if saved_setting(config, "trained_by") else "for the task of"
+        raise UserError(f"{config.name_or_path} was trained {by} {told}: use {told} to predict with it")
     if told is None and script == TRAINED_BY["ForMultipleChoice"]:
         raise UserError(f"nothing to train on, and {config.name_or_path} has no head for multiple choice: give --train_file")
 

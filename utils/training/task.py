@@ -124,7 +124,7 @@ class Task:
 
     def settle_rows(self, splits: dict[str, Dataset], row_columns: tuple[str, ...]) -> None:
         """Take over `splits`, which have targets now, cut to --max_…_samples; read the numbers of `row_columns`."""
-        self.row_columns = row_columns
+        self.row_columns = row_columns = (row_columns,) if isinstance(row_columns, str) else row_columns
         self.splits = read_row_columns(first_rows(splits, self.args.data, self.args.training.seed), row_columns)
         self.ids = self.ids[: len(self.splits.get("test", []))]
 
