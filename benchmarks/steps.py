@@ -44,7 +44,7 @@ def ways(compiled: bool) -> dict[str, tuple]:
             cpu.tune(model.eval(), lambda model=model, tokens=tokens: model(input_ids=tokens).logits)
             model.train()
     words = Dataset.from_dict({"input_ids": [list(range(WORDS))]})
-    cpu.train_seen_tokens(found[SEEN], words, [0])
+    cpu.train_seen_tokens(found[SEEN], words, [0], None)
     found["tuned, word embeddings frozen"].get_input_embeddings().requires_grad_(False)
     if compiled:
         found["torch.compile, dynamic lengths"] = torch.compile(load(), dynamic=True)

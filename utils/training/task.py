@@ -130,7 +130,8 @@ class Task:
 
     def targets(self, name: str) -> np.ndarray | None:
         """Return the targets of a split, None where there are none."""
-        return read_array(self.splits[name], "labels") if "labels" in getattr(self.splits.get(name), "column_names", ()) else None
+        split = self.splits.get(name)
+        return None if split is None or "labels" not in split.column_names else read_array(split, "labels")
 
     def load_tokenizer(self) -> None:
         """Load the tokenizer, and settle how many tokens of a text the model reads."""
