@@ -97,8 +97,8 @@ from transformers import AutoModelForSequenceClassification, EvalPrediction
 
 from utils.data.class_shapes import add_targets, find_classes
 from utils.data.classes import ClassFormat
-from utils.data.labels import UNKNOWN
-from utils.data.loading import load_splits
+from utils.files.cells import UNKNOWN
+from utils.files.loading import load_splits
 from utils.results.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
 from utils.results.report import Results
 from utils.results.selection import settle_evaluation

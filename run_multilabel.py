@@ -93,9 +93,9 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
-from utils.data.label_shapes import add_targets, find_labels
-from utils.data.labels import UNKNOWN
-from utils.data.loading import load_splits
+from utils.data.labels import add_targets, find_labels
+from utils.files.cells import UNKNOWN
+from utils.files.loading import load_splits
 from utils.results.metrics import MultilabelMetrics, sigmoid
 from utils.results.predictions import find_submission
 from utils.results.report import Results

@@ -85,9 +85,10 @@ from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, Ev
 
 from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, flatten
 from utils.data.choices import ChoiceFormat, encode_candidates
-from utils.data.files import PLACE
-from utils.data.labels import UNKNOWN, saved_setting
-from utils.data.loading import load_splits
+from utils.data.labels import saved_setting
+from utils.files.cells import UNKNOWN
+from utils.files.loading import load_splits
+from utils.files.rows import PLACE
 from utils.results.metrics import MultipleChoiceMetrics, softmax
 from utils.results.model_card import CHOICE
 from utils.results.report import Results, choice_table

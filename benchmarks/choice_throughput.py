@@ -13,12 +13,14 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from utils.data.loading import load_splits  # noqa: E402
+
 import run_classification  # noqa: E402
 import run_multiple_choice as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
 from utils.command_line import parse_arguments  # noqa: E402
 from utils.data.choice_shapes import add_candidates, find_choices, flatten  # noqa: E402
-from utils.data.loading import first_rows, load_splits  # noqa: E402
+from utils.files.loading import first_rows
 
 
 def main(argv: list[str]) -> None:

@@ -14,12 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from utils.data.loading import load_splits  # noqa: E402
+
 import run_classification as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
 from utils.command_line import parse_arguments  # noqa: E402
 from utils.data.class_shapes import add_targets, find_classes  # noqa: E402
 from utils.data.classes import class_ids  # noqa: E402
-from utils.data.loading import find_text_columns, load_splits  # noqa: E402
+from utils.data.columns import find_text_columns
 
 
 def main(argv: list[str]) -> dict[str, float]:

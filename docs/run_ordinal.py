@@ -61,9 +61,9 @@ from transformers import AutoModelForSequenceClassification, EvalPrediction
 
 from utils.data.class_shapes import add_targets, find_format
 from utils.data.classes import saved_format
-from utils.data.files import column_error
-from utils.data.labels import UNKNOWN
-from utils.data.loading import load_splits
+from utils.files.cells import UNKNOWN
+from utils.files.loading import load_splits
+from utils.files.rows import column_error
 from utils.results.metrics import sigmoid
 from utils.results.report import Results
 from utils.results.selection import settle_evaluation

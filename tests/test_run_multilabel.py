@@ -262,7 +262,7 @@ def test_prior_bias_starts_the_head_at_the_log_odds(tmp_path, tiny_model):
 
 
 def test_new_head_learns_faster_and_a_trained_one_does_not(trained, tiny_model, tmp_path):
-    from utils.data.loading import load_splits
+    from utils.files.loading import load_splits
     from utils.training.task import read_arguments
 
     for folder, expected in ((tiny_model, {"classifier", "pooler"}), (trained[0], set())):

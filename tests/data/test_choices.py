@@ -8,7 +8,7 @@ from conftest import write_csv, write_jsonl
 
 from utils.data.choice_shapes import add_candidates, find_choices, flatten, read_descriptions
 from utils.data.choices import ChoiceFormat
-from utils.data.files import read_files
+from utils.files.reading import read_files
 
 TEXTS = ["a knife", "a spoon", "a map", "a hat"]
 OPTIONS = {

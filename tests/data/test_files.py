@@ -16,8 +16,10 @@ from transformers import AutoTokenizer
 
 import run_classification
 from utils.arguments import DataArguments, TextArguments, UserError
-from utils.data.files import PLACE, columns, file_of, read_files, rows_to_dataset
-from utils.data.loading import find_text_columns, load_splits, split_validation
+from utils.data.columns import find_text_columns
+from utils.files.loading import load_splits, split_validation
+from utils.files.reading import read_files
+from utils.files.rows import PLACE, columns, file_of, rows_to_dataset
 from utils.training.batches import EpochSampler
 
 ROWS = [{"text": "a", "n": "007"}, {"text": "NA", "n": "null"}, {"text": ' "q", \n x ', "n": "ü🙂"}]

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, jaccard_score, roc_auc_score
 
 from utils.arguments import UserError
-from utils.data.labels import UNKNOWN
+from utils.files.cells import UNKNOWN
 from utils.results.metrics import MultilabelMetrics, sigmoid
 from utils.results.thresholds import TUNED, choose_thresholds, parse_threshold
 

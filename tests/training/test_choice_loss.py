@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForMultipleChoice, AutoTokenizer, 
 
 import run_multiple_choice
 from run_multiple_choice import choice_logits, choice_loss, collate, encode
-from utils.data.labels import UNKNOWN
-from utils.data.loading import add_length
+from utils.data.encoding import add_length
+from utils.files.cells import UNKNOWN
 
 ABSENT = -torch.inf
 LOGITS = torch.tensor([[2.0, -1.0, 0.5, ABSENT], [0.3, 0.1, ABSENT, ABSENT], [-2.0, 1.0, 0.0, 3.0]])

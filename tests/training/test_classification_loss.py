@@ -11,7 +11,7 @@ from conftest import launch_two_processes, make_rows, write_jsonl
 import run_classification
 from run_classification import classification_loss, row_weights
 from utils.data.classes import ClassFormat
-from utils.data.labels import UNKNOWN
+from utils.files.cells import UNKNOWN
 from utils.training.head import class_prior, class_weights
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.3], [-3.0, 4.0, 0.0], [0.1, 0.2, 0.3]])

@@ -10,7 +10,7 @@ from conftest import LABELS, launch_two_processes, make_rows, one_hot, write_csv
 
 import run_multilabel
 from run_multilabel import multilabel_loss
-from utils.data.labels import UNKNOWN
+from utils.files.cells import UNKNOWN
 from utils.training.head import positive_weights, prior_log_odds
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.3], [-30.0, 40.0, 0.0]])

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import run_classification
 import run_multilabel
 import run_multiple_choice
-from utils.data.files import read_files
+from utils.files.reading import read_files
 
 ODD = [
     "NA",

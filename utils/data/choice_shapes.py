@@ -13,10 +13,11 @@ from datasets import ClassLabel, Dataset
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.choices import ChoiceFormat, find_answer_kind
 from utils.data.classes import written_labels
-from utils.data.files import column_error, columns, file_of, first_of, one_line
-from utils.data.label_shapes import CHOICE_COLUMN, LABEL_NAMES, is_cell_column
-from utils.data.labels import UNKNOWN, natural_order
-from utils.data.loading import find_text_columns, known_rows, require_columns, require_texts, split_validation
+from utils.data.columns import find_text_columns, require_columns, require_texts
+from utils.data.labels import CHOICE_COLUMN, LABEL_NAMES, is_cell_column
+from utils.files.cells import UNKNOWN, natural_order
+from utils.files.loading import known_rows, split_validation
+from utils.files.rows import column_error, columns, file_of, first_of, one_line
 
 logger = logging.getLogger(__name__)
 

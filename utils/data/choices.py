@@ -15,9 +15,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from utils.arguments import UserError
-from utils.data.classes import class_name, is_empty, is_missing
-from utils.data.files import cell_error, columns
-from utils.data.labels import UNKNOWN, as_list
+from utils.files.cells import UNKNOWN, as_list, class_name, is_empty, is_missing
+from utils.files.rows import cell_error, columns
 
 logger = logging.getLogger(__name__)
 

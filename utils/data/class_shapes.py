@@ -9,21 +9,12 @@ from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
-from utils.data.classes import (
-    ROUNDING,
-    ClassFormat,
-    class_ids,
-    class_name,
-    is_missing,
-    read_number,
-    read_row,
-    saved_format,
-    unknown_rows,
-)
-from utils.data.files import add_array, cell_error, column_error, columns, first_of
-from utils.data.label_shapes import LABEL_NAMES, is_cell_column, refuse_candidates
-from utils.data.labels import natural_order
-from utils.data.loading import known_rows, require_columns, split_validation
+from utils.data.classes import ROUNDING, ClassFormat, class_ids, saved_format, unknown_rows
+from utils.data.columns import require_columns
+from utils.data.labels import LABEL_NAMES, is_cell_column, refuse_candidates
+from utils.files.cells import class_name, is_missing, natural_order, read_number, read_row
+from utils.files.loading import known_rows, split_validation
+from utils.files.rows import add_array, cell_error, column_error, columns, first_of
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,10 @@ from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import shorten
-from utils.data.files import cell_error, columns
-from utils.data.labels import UNKNOWN, as_list, saved_label_names, saved_setting, unknown_label
-from utils.data.loading import require_columns
+from utils.data.columns import require_columns
+from utils.data.labels import saved_label_names, saved_setting, unknown_label
+from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_number, read_row
+from utils.files.rows import cell_error, columns
 
 ROUNDING = 0.02  # how far the sum of a row of probabilities may be from 1
 
@@ -155,44 +155,6 @@ def written_labels(dataset: Dataset, column: str) -> list:
     if not isinstance(feature, ClassLabel):
         return dataset[column][:]
     return [value if is_missing(value) else feature.int2str(value) for value in dataset[column][:]]
-
-
-def read_number(value: Any) -> float | None:
-    """Return a finite number, or a text that is one, as a float. Return None for anything else, including booleans."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def read_row(value: Any) -> list[float] | None:
-    """Return a list of numbers, or a text such as "[0, 1]", as a list of floats. Return None for anything else."""
-    if not isinstance(value, list) and not (isinstance(value, str) and value.strip().startswith("[")):
-        return None
-    try:
-        cells = [read_number(cell) for cell in as_list(value, None)]
-    except (ValueError, SyntaxError):
-        return None
-    return cells if cells and None not in cells else None
-
-
-def is_empty(value: Any) -> bool:
-    """Return whether a cell holds nothing: no value, no text, or NaN."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether a label is unknown: empty or -1."""
-    return is_empty(value) or read_number(value) == -1
-
-
-def class_name(value: Any) -> str:
-    """Return the name of a class as written, except that 1.0 becomes "1"."""
-    number = read_number(value)
-    return str(int(number)) if number is not None and "." in str(value) and number.is_integer() else str(value)
 
 
 def saved_format(config: PreTrainedConfig | None, training: bool) -> ClassFormat | None:

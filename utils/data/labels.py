@@ -1,24 +1,23 @@
 """Multi-label targets: however the labels are written, they become an array [rows, labels]."""
 
-import ast
 import logging
-import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import Dataset, LargeList, List
 from transformers import PreTrainedConfig
 
-from utils.arguments import shorten
-from utils.data.files import cell_error, columns
-from utils.data.loading import require_columns
+from utils.arguments import DataArguments, UserError, shorten
+from utils.data.columns import require_columns
+from utils.files.cells import UNKNOWN, as_list, class_names, natural_order, parse_cell
+from utils.files.loading import split_validation
+from utils.files.rows import add_array, cell_error, column_error, columns, file_of, first_of
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = -100.0  # an unknown label, PyTorch's usual value: it counts neither in the loss nor in the metrics
 DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
 
 
@@ -117,50 +116,6 @@ def _cell(value: Any, dataset: Dataset, row: int, column: str) -> float:
     return cell
 
 
-def parse_cell(value: Any) -> float | None:
-    """Return a 0/1 cell as 0, 1, a fraction between them, or `UNKNOWN` (for -1, empty, NaN). Return None for anything else."""
-    text = str(value).strip().lower()
-    if value is None or text == "":
-        return UNKNOWN
-    if text in ("true", "false"):
-        return float(text == "true")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    if math.isnan(number):
-        return None if isinstance(value, str) else UNKNOWN  # the text "nan" is no empty cell
-    if number == -1:
-        return UNKNOWN
-    return number if 0 <= number <= 1 else None
-
-
-def class_names(feature: Any) -> list[str] | None:
-    """Return the names of the ids in a column if the dataset knows them: a `ClassLabel`, or a list of them."""
-    return next((f.names for f in (feature, getattr(feature, "feature", None)) if isinstance(f, ClassLabel)), None)
-
-
-def as_list(value: Any, delimiter: str | None) -> list | None:
-    """Return the items in a cell, or None if the labels of the row are unknown (missing, or -1)."""
-    if value is None or value == -1 or value == "-1":
-        return None
-    if isinstance(value, str):
-        if not delimiter and value.strip().startswith(("[", "(")):
-            return list(ast.literal_eval(value.strip()))  # ValueError or SyntaxError if it is not a list
-        items = value.split(delimiter) if delimiter else [value]
-        return [item.strip() for item in items if item.strip()]
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def natural_order(names: set[str]) -> list[str]:
-    """Return names in sorted order, but with "2" before "10"."""
-
-    def key(name: str) -> list:
-        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
-
-    return sorted(names, key=key)
-
-
 def rarest_label(targets: np.ndarray) -> np.ndarray:
     """Return the rarest label of each row in targets [rows, labels], or -1 for none. The validation split is stratified by it."""
     positive = targets >= 0.5
@@ -185,3 +140,223 @@ def saved_label_names(config: PreTrainedConfig | None, training: bool) -> list[s
 def saved_setting(config: PreTrainedConfig | None, name: str):
     """Return what our scripts saved in the model's config as `name`, or None."""
     return None if config is None else config.to_dict().get(name)
+
+
+LABEL_NAMES = ("labels", "label", "topics", "tags", "categories", "emotions", "genres", "classes")
+LABEL_NAMES += ("topic", "tag", "category", "emotion", "genre", "class", "intent", "target")
+CHOICE_COLUMN = re.compile(
+    r"^(ending|choice|option|op|answer|mc_answer|ans|candidate|alternative|solution|sol)_?([0-9]+|[a-zA-Z])$"
+)
+CHOICE_LISTS = ("endings", "choices", "options", "candidates")
+
+
+def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str] | None) -> LabelFormat:
+    """Find the labels and how they are written. If unlabelled rows are to be predicted, the format has no columns.
+
+    The training data decides the labels and their order. The labels `saved` with the model do so instead if there is no
+    training data, or if it has no other labels than the model's.
+    """
+    named = [name.strip() for name in args.label_column_names.split(",")] if args.label_column_names else []
+    if "train" in splits:
+        train = splits["train"]
+        if args.problem_type and len(named) == 1 and named[0] in columns(train) and is_cell_column(train, named[0]):
+            return LabelFormat("one 0/1 column per label", named, named)
+        label_format = recognize_labels(train, named, args.label_delimiter, None)
+        known, found = set(saved or []), set(label_format.names)
+        if label_format.columns == label_format.names:
+            return replace(label_format, names=saved, columns=saved) if known == found else label_format
+        return replace(label_format, names=saved) if found <= known else label_format
+    if saved is None:
+        raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
+    source = next(iter(splits.values()))
+    available = columns(source)
+    if not named:
+        usual = first_of(LABEL_NAMES[:2], available)
+        named = saved if set(saved) <= set(available) else [usual] if usual else []
+    present = named and set(named) <= set(available) and LabelFormat("", named, saved).labelled(source)
+    if present or "validation" in splits:
+        return recognize_labels(source, named, args.label_delimiter, saved)
+    some = [name for name in saved if name in available]
+    if some:
+        logger.info("the labels of the test data are not used: it has %d of the model's %d columns", len(some), len(saved))
+    return LabelFormat("unlabelled", [], saved)
+
+
+def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
+    """Replace the label columns of each split by the column `labels`, a list of floats per row. A test split may have none.
+
+    Split validation data off the training data if it is wanted and not given.
+    """
+    if label_format.columns:
+        logger.info("%s", label_format)
+    result = {}
+    for name, split in splits.items():
+        targets = label_format.targets(split) if name != "test" or label_format.labelled(split) else None
+        if name != "test" and (targets == UNKNOWN).all():
+            raise UserError(f"{file_of(split)}: no row of the {name} data has a known label")
+        split = split.remove_columns(sorted({*label_format.columns, "labels"} & set(split.column_names)))
+        result[name] = split if targets is None else add_array(split, "labels", targets)
+        if name == "train":
+            _check_training_targets(targets, label_format, args)
+            if args.validation_fraction and "validation" not in splits:
+                strata = rarest_label(targets)
+                result["train"], result["validation"] = split_validation(result["train"], args, strata, seed)
+    return result
+
+
+def _check_training_targets(targets: np.ndarray, label_format: LabelFormat, args: DataArguments) -> None:
+    if not args.problem_type:
+        refuse_single_label(targets, label_format)
+    positives = (targets > 0).sum(axis=0)
+    if not positives.any():
+        raise UserError(f"{args.train_file or args.dataset_name}: no row is positive for any label; nothing to learn")
+    for label, count in zip(label_format.names, positives, strict=True):
+        if count == 0:
+            logger.warning("label %r has no positive row in the training data", label)
+
+
+def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, names: list[str] | None) -> LabelFormat:
+    """Recognise how the labels of `dataset` are written.
+
+    Args:
+        dataset: the training split, or the only split there is.
+        named: the columns given with --label_column_names; empty to find them.
+        delimiter: --label_delimiter, or None to find it.
+        names: the labels and their order if a saved model decides them, else None.
+
+    Raises:
+        UserError: there is no label column, a cell cannot be read, or the data has the shape of another script's.
+    """
+    found = named or find_label_columns(dataset)
+    if not found:
+        raise UserError(
+            f"no label columns among {', '.join(columns(dataset))}: name the column of lists, the delimited column, "
+            f"or the 0/1 columns with --label_column_names"
+        )
+    require_columns(dataset, found, "--label_column_names")
+    if len(found) > 1:
+        if names and set(names) != set(found):
+            raise UserError(f"the model's labels are {shorten(names)}, the label columns are {shorten(found)}: expected the same")
+        return LabelFormat("one 0/1 column per label", names or found, names or found)
+    column = found[0]
+    if class_names(dataset.features[column]):
+        return LabelFormat("list of ids", found, names or class_names(dataset.features[column]))
+    values = dataset[column][:]
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    if not delimiter and not all(value.strip().startswith(("[", "(")) or value.strip() in (names or []) for value in texts):
+        delimiter = find_delimiter(dataset, column, texts)
+    rows: dict[int, list] = {}
+    for row, value in enumerate(values):
+        try:
+            rows[row] = as_list(value, delimiter) or []
+        except (ValueError, SyntaxError):
+            problem = f"found {value!r}, but other cells are lists such as ['a', 'b']; see --label_delimiter"
+            raise cell_error(dataset, row, column, problem) from None
+    items = [item for row in rows.values() for item in row if item is not None]  # `targets` refuses None
+    if not items:
+        raise column_error(dataset, column, "no row has a label; expected a positive row for at least one label")
+    if delimiter or any(isinstance(item, str) for item in items):
+        kind = "delimited string" if delimiter else "list of names"
+        return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter)
+    if all(parse_cell(item) is not None for item in items):
+        widths = Counter(len(row) for row in rows.values() if row)
+        usual = widths.most_common(1)[0][0]
+        if len(widths) == 1 and usual > 1:
+            return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(usual)])
+        if any(len(row) > len(set(row)) for row in rows.values()):  # not ids, which occur once in a row
+            row = next(row for row, cells in rows.items() if cells and len(cells) != usual)
+            problem = f"found {values[row]}, but most rows are 0/1 vectors of {usual} values; expected one length"
+            raise cell_error(dataset, row, column, problem)
+    for row, cells in rows.items():
+        for item in cells:
+            if item is not None and (not isinstance(item, int) or item < 0):
+                problem = "expected label names, label ids (whole numbers from 0), or 0/1 vectors of one length"
+                raise cell_error(dataset, row, column, f"found {item!r}; {problem}")
+    return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}))
+
+
+def find_label_columns(dataset: Dataset) -> list[str]:
+    """Return `labels` or `label`, else the only column of lists, else all 0/1 columns, else a column with a usual name."""
+    available = columns(dataset)
+    refuse_candidates(dataset, "--label_column_names")
+    named = [name for name in LABEL_NAMES if name in available]
+    lists = [name for name in available if isinstance(dataset.features[name], (List, LargeList))]
+    cells = [name for name in available if is_cell_column(dataset, name)]
+    if named and named[0] in LABEL_NAMES[:2] and named[0] not in cells:
+        return named[:1]
+    if lists:
+        return [name for name in named if name in lists][:1] or (lists if len(lists) == 1 else [])
+    if len(cells) > 1:
+        _refuse_odd_cells(dataset, [name for name in available if name not in cells])
+        return cells
+    return named[:1] or cells
+
+
+def _refuse_odd_cells(dataset: Dataset, others: list[str]) -> None:
+    """Raise a `UserError` for a column that would be one of the 0/1 columns but for a few cells."""
+    for name in others:
+        values = dataset[name][:]
+        cells = [parse_cell(value) for value in values]
+        odd = [row for row, cell in enumerate(cells) if cell is None]
+        if odd and 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in cells):
+            advice = "correct the cell, or name the label columns with --label_column_names"
+            raise cell_error(dataset, odd[0], name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
+
+
+def is_cell_column(dataset: Dataset, name: str) -> bool:
+    """Return whether all cells of a column are 0/1 cells, and at least one of them is known."""
+    cells = [parse_cell(value) for value in dataset[name][:]]
+    return None not in cells and any(cell != UNKNOWN for cell in cells)
+
+
+def refuse_candidates(dataset: Dataset, option: str) -> None:
+    """Raise a `UserError` that names run_multiple_choice.py if there are columns such as ending0 and ending1, or `choices`."""
+    first = dataset[0]
+    numbered = [name for name in columns(dataset) if CHOICE_COLUMN.match(name) and not is_cell_column(dataset, name)]
+    lists = [name for name in columns(dataset) if name in CHOICE_LISTS and isinstance(first[name], (list, dict))]
+    lists += [name for name in columns(dataset) if isinstance(first[name], dict) and "choices" in first[name]]
+    choices = lists or (numbered if len(numbered) > 1 else [])
+    if choices:
+        raise UserError(
+            f"{file_of(dataset)}, {', '.join(choices)}: several candidates in each row, one of them right: that is multiple "
+            f"choice; use run_multiple_choice.py --choice_column_names {','.join(choices)} (or name the label with {option} to "
+            f"train here)"
+        )
+
+
+def find_delimiter(dataset: Dataset, column: str, texts: list[str]) -> str | None:
+    """Return the only delimiter in `texts`, or None if each text is one label.
+
+    A space is a delimiter only if each word also occurs alone.
+
+    Raises:
+        UserError: there are several delimiters, or a space may be part of a label.
+    """
+    used = [delimiter for delimiter in ",;|" if any(delimiter in text for text in texts)]
+    if len(used) > 1:
+        shown = " and ".join(map(repr, used))
+        raise column_error(dataset, column, f"cells contain {shown}; say which one separates labels with --label_delimiter")
+    spaced = [text for text in texts if " " in text.strip()]
+    if used or not spaced:
+        return used[0] if used else None
+    alone = {text.strip() for text in texts} - {text.strip() for text in spaced}
+    if all(word in alone for text in spaced for word in text.split()):
+        return " "
+    advice = (
+        f"if spaces separate labels, add --label_delimiter ' '; if every row holds one label, use run_classification.py "
+        f"--label_column_name {column}"
+    )
+    raise column_error(dataset, column, f"{spaced[0]!r} may be one label or several; {advice}")
+
+
+def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
+    """Raise a `UserError` that names run_classification.py if every row of `targets` [rows, labels] has exactly one label."""
+    if np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
+        if len(label_format.columns) == 1:
+            found, column = f"every row of column {label_format.columns[0]!r} has exactly one label", label_format.columns[0]
+        else:
+            found, column = f"in every row exactly one of the columns {shorten(label_format.columns)} is 1", "<a column of names>"
+        raise UserError(
+            f"{found}: that is sequence classification; use run_classification.py --label_column_name {column} "
+            f"(or insist with --problem_type multi_label_classification)"
+        )

@@ -12,8 +12,8 @@ import torch
 from datasets import Dataset
 
 from utils.arguments import DataArguments, UserError
-from utils.data.files import PLACE, read_array, whole_file
-from utils.data.loading import encode_split
+from utils.data.encoding import encode_split
+from utils.files.rows import PLACE, read_array, whole_file
 
 logger = logging.getLogger(__name__)
 

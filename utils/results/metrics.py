@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from utils.data.classes import class_ids, unknown_rows
-from utils.data.labels import UNKNOWN
+from utils.files.cells import UNKNOWN
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForMultipleChoice, AutoTokenizer, Trainer, pipeline
 
-from utils.data.files import one_line
+from utils.files.rows import one_line
 
 logger = logging.getLogger(__name__)
 

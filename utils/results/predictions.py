@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from utils.arguments import DataArguments, UserError
-from utils.data.files import columns, read_files, whole_file
+from utils.files.reading import read_files
+from utils.files.rows import columns, whole_file
 
 logger = logging.getLogger(__name__)
 

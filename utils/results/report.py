@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from utils.data.files import whole_file
+from utils.files.rows import whole_file
 from utils.results.model_card import TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.results.predictions import save_thresholds, write_predictions
 from utils.results.selection import DIRECTIONS, NO_AIM

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from utils.arguments import UserError
 from utils.command_line import TUNED, parse_threshold
 from utils.data.classes import class_ids
-from utils.data.labels import UNKNOWN
+from utils.files.cells import UNKNOWN
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from datasets import Dataset
 from huggingface_hub import create_repo
 
 from utils.arguments import Arguments, UserError
-from utils.data.files import one_line
-from utils.data.loading import describe_data
+from utils.files.loading import describe_data
+from utils.files.rows import one_line
 from utils.results.report import write_options
 from utils.runtime import quiet
 from utils.search.figures import count, draw_figures, print_best, print_trial, write_search

@@ -14,7 +14,7 @@ import yaml
 
 from utils.arguments import DataArguments, SearchArguments, UserError
 from utils.command_line import unknown_option
-from utils.data.files import one_line
+from utils.files.rows import one_line
 
 if TYPE_CHECKING:
     from optuna import Trial

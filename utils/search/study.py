@@ -15,7 +15,7 @@ import psutil
 from filelock import FileLock
 
 from utils.arguments import HARMLESS, SearchArguments, UserError
-from utils.data.files import one_line
+from utils.files.rows import one_line
 from utils.search.space import Parameter, all_combinations
 from utils.training.checkpoints import changes
 

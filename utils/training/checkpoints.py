@@ -20,8 +20,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
 from utils.arguments import HARMLESS, RunError, UserError, shorten
-from utils.data.files import one_line
-from utils.data.loading import describe_data
+from utils.files.loading import describe_data
+from utils.files.rows import one_line
 from utils.training.cpu import TOKENS_FILE, seen_tokens
 from utils.training.task import Task
 

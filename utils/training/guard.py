@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutput, sort_checkpoints
 
 from utils.arguments import RunError, Stopped
-from utils.data.files import PLACE
+from utils.files.rows import PLACE
 from utils.training.checkpoints import clear_output_dir, find_damage, read_run
 
 logger = logging.getLogger(__name__)

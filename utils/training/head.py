@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from utils.arguments import UserError
 from utils.command_line import parse_weights
 from utils.data.classes import ClassFormat
-from utils.data.labels import UNKNOWN
+from utils.files.cells import UNKNOWN
 from utils.training.models import hub_options
 from utils.training.task import Task
 

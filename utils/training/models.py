@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.arguments import ModelArguments, UserError, shorten
-from utils.data.files import used_tokens
+from utils.data.encoding import used_tokens
 from utils.data.labels import saved_setting
 
 logger = logging.getLogger(__name__)

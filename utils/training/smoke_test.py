@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from utils.arguments import Arguments
-from utils.data.files import EXAMPLE_FILE
+from utils.files.reading import EXAMPLE_FILE
 
 
 def prepare_smoke_test(args: Arguments, example_rows: list[dict], row_columns: tuple[str, ...]) -> None:

@@ -12,18 +12,13 @@ from transformers import set_seed
 
 from utils.arguments import Arguments
 from utils.command_line import parse_arguments
-from utils.data.files import read_array
-from utils.data.labels import UNKNOWN, saved_label_names, saved_setting
-from utils.data.loading import (
-    encode_joined,
-    encode_split,
-    find_ids,
-    find_text_columns,
-    first_rows,
-    read_row_columns,
-    splits_to_use,
-)
+from utils.data.columns import find_ids, find_text_columns
+from utils.data.encoding import encode_joined, encode_split, read_row_columns
+from utils.data.labels import saved_label_names, saved_setting
 from utils.data.report import NO_LIMIT, report_data
+from utils.files.cells import UNKNOWN
+from utils.files.loading import first_rows, splits_to_use
+from utils.files.rows import read_array
 from utils.runtime import set_up_logging
 from utils.training.cpu import keep_memory
 from utils.training.models import (

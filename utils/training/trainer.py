@@ -16,8 +16,8 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from utils.arguments import UserError
-from utils.data.files import file_of
-from utils.data.labels import UNKNOWN
+from utils.files.cells import UNKNOWN
+from utils.files.rows import file_of
 from utils.training.batches import Throughput, complete_last_batch, cut_batch, longest_first, train_sampler
 from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune

@@ -1,0 +1,124 @@
+"""From rows to tokens and numbers."""
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from datasets.fingerprint import Hasher, generate_random_fingerprint
+
+from utils.arguments import DataArguments, UserError
+from utils.data.columns import require_columns
+from utils.files.rows import PLACE, add_array, cell_error, columns, file_of
+
+logger = logging.getLogger(__name__)
+
+
+def used_tokens(encoded: Dataset) -> np.ndarray:
+    """Return the distinct tokens in the column `input_ids`."""
+    column = encoded.select_columns("input_ids").with_format("arrow")[:]["input_ids"].combine_chunks()
+    while hasattr(column, "values"):
+        column = column.flatten()
+    return column.unique().to_numpy()
+
+
+ROWS_WORTH_KEEPING = 5000
+
+
+def read_row_columns(splits: dict[str, Dataset], names: tuple[str, ...]) -> dict[str, Dataset]:
+    """Return the splits with the columns `names` as numbers. A split without labels may lack them.
+
+    Raises:
+        UserError: a column is missing, or a cell in it is no number; names file, row and column.
+    """
+    result = {}
+    for split_name, split in splits.items():
+        present = [name for name in names if "labels" in split.column_names or name in columns(split)]
+        require_columns(split, present, "ROW_COLUMNS in the script")
+        for name in present:
+            values = [_as_number(value) for value in split[name][:]]
+            if None in values:
+                row = values.index(None)
+                raise cell_error(split, row, name, f"found {split[row][name]!r}, expected a number")
+            split = add_array(split.remove_columns(name), name, np.array(values, np.float32))
+        result[split_name] = split
+    return result
+
+
+def _as_number(value: Any) -> float | None:
+    with contextlib.suppress(TypeError, ValueError):
+        if math.isfinite(float(value)):
+            return float(value)
+    return None
+
+
+def encode_joined(rows: dict, encode: Callable[[dict], dict], columns: list[str], delimiter: str) -> dict:
+    """Return `encode` of rows whose first of `columns` holds the texts of all of them, joined by `delimiter`."""
+    joined = [delimiter.join(map(str, texts)) for texts in zip(*(rows[name] for name in columns), strict=True)]
+    return encode({**rows, columns[0]: joined})
+
+
+def add_length(rows: dict, encode: Callable[[dict], dict]) -> dict:
+    """Return `encode` of rows, with `length`, the tokens of a row's longest text, and `cut`, whether a text was too long."""
+    encoded = encode(rows)
+    longest = [max(map(len, ids)) if isinstance(ids[0], list) else len(ids) for ids in encoded["input_ids"]]
+    texts = getattr(encoded, "encodings", None) or []  # a slow tokenizer does not say what it has cut
+    cut = encoded["cut"] if "cut" in encoded else [bool(text.overflowing) for text in texts] or [False] * len(longest)
+    return {**encoded, "length": longest, "cut": cut}
+
+
+def encode_split(
+    name: str, split: Dataset, encode: Callable[[dict], dict], args: DataArguments, keep: tuple[str, ...] = ()
+) -> Dataset:
+    """Return the tokens of a split, a batch of rows at a time, with `length` and `cut`; labels and the columns to `keep` stay.
+
+    The tokens of many rows go into the cache of datasets. The next run with the same rows, `encode` and tokenizer reads them
+    there.
+
+    Raises:
+        UserError: `encode` reads a column that is not there.
+    """
+    file, fingerprint = None, generate_random_fingerprint()  # hashing a tokenizer takes longer than encoding a few rows
+    if len(split) >= ROWS_WORTH_KEEPING:
+        fingerprint = Hasher.hash((split._fingerprint, encode, keep))
+        folder = Path(datasets.config.HF_DATASETS_CACHE, "encoded")
+        with contextlib.suppress(OSError):  # without a cache that can be written to, nothing is kept
+            folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            file = str(folder / f"{fingerprint}.arrow")
+    mapped = partial(
+        split.map,
+        partial(add_length, encode=encode),
+        batched=True,
+        num_proc=args.preprocessing_num_workers,
+        remove_columns=[column for column in split.column_names if column not in ("labels", PLACE, *keep)],
+        cache_file_name=file,
+        keep_in_memory=file is None,
+        new_fingerprint=fingerprint,
+        desc=f"Tokenizing {name}",
+    )
+    try:
+        encoded = mapped(load_from_cache_file=not args.overwrite_cache)
+    except KeyError as error:
+        if error.args[0] in split.column_names:
+            raise
+        present = ", ".join(columns(split))
+        problem = f"has no column {error.args[0]!r}, which `encode` in the script reads; its columns: {present}"
+        raise UserError(f"{file_of(split)} {problem}") from error
+    except (pa.ArrowException, OSError) as error:
+        if file is None or not Path(file).is_file():
+            raise
+        logger.warning("%s: the cache %s cannot be read (%s): tokenizing again", name, file, " ".join(str(error).split()))
+        encoded = mapped(load_from_cache_file=False)
+    if any(encoded["cut"][:]):
+        share, length = 100 * np.mean(encoded["cut"][:]), max(encoded["length"][:])
+        logger.info("%s: %.1f %% of the rows are cut to %d tokens (--max_seq_length)", name, share, length)
+    return encoded

@@ -1,0 +1,93 @@
+"""Read single cells: numbers, lists, 0 and 1, and what stands for nothing."""
+
+import ast
+import math
+import re
+from decimal import Decimal
+from typing import Any
+
+from datasets import ClassLabel
+
+UNKNOWN = -100.0  # an unknown label, PyTorch's usual value: it counts neither in the loss nor in the metrics
+
+
+def parse_cell(value: Any) -> float | None:
+    """Return a 0/1 cell as 0, 1, a fraction between them, or `UNKNOWN` (for -1, empty, NaN). Return None for anything else."""
+    text = str(value).strip().lower()
+    if value is None or text == "":
+        return UNKNOWN
+    if text in ("true", "false"):
+        return float(text == "true")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if math.isnan(number):
+        return None if isinstance(value, str) else UNKNOWN  # the text "nan" is no empty cell
+    if number == -1:
+        return UNKNOWN
+    return number if 0 <= number <= 1 else None
+
+
+def class_names(feature: Any) -> list[str] | None:
+    """Return the names of the ids in a column if the dataset knows them: a `ClassLabel`, or a list of them."""
+    return next((f.names for f in (feature, getattr(feature, "feature", None)) if isinstance(f, ClassLabel)), None)
+
+
+def as_list(value: Any, delimiter: str | None) -> list | None:
+    """Return the items in a cell, or None if the labels of the row are unknown (missing, or -1)."""
+    if value is None or value == -1 or value == "-1":
+        return None
+    if isinstance(value, str):
+        if not delimiter and value.strip().startswith(("[", "(")):
+            return list(ast.literal_eval(value.strip()))  # ValueError or SyntaxError if it is not a list
+        items = value.split(delimiter) if delimiter else [value]
+        return [item.strip() for item in items if item.strip()]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def natural_order(names: set[str]) -> list[str]:
+    """Return names in sorted order, but with "2" before "10"."""
+
+    def key(name: str) -> list:
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+    return sorted(names, key=key)
+
+
+def read_number(value: Any) -> float | None:
+    """Return a finite number, or a text that is one, as a float. Return None for anything else, including booleans."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def read_row(value: Any) -> list[float] | None:
+    """Return a list of numbers, or a text such as "[0, 1]", as a list of floats. Return None for anything else."""
+    if not isinstance(value, list) and not (isinstance(value, str) and value.strip().startswith("[")):
+        return None
+    try:
+        cells = [read_number(cell) for cell in as_list(value, None)]
+    except (ValueError, SyntaxError):
+        return None
+    return cells if cells and None not in cells else None
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a cell holds nothing: no value, no text, or NaN."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a label is unknown: empty or -1."""
+    return is_empty(value) or read_number(value) == -1
+
+
+def class_name(value: Any) -> str:
+    """Return the name of a class as written, except that 1.0 becomes "1"."""
+    number = read_number(value)
+    return str(int(number)) if number is not None and "." in str(value) and number.is_integer() else str(value)

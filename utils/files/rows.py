@@ -1,0 +1,152 @@
+"""Rows that remember where they came from, and the errors that say so."""
+
+import bisect
+import contextlib
+import json
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from datasets.fingerprint import Hasher
+
+from utils.arguments import UserError
+
+PLACE = "__place__"  # hidden column that says where a row came from: "train.csv, line 17"
+KINDS = {str: "texts", int: "numbers", float: "numbers", bool: "true or false", list: "lists", dict: "objects"}
+
+
+def columns(dataset: Dataset) -> list[str]:
+    """Return the names of the user's columns, without the hidden one."""
+    return [name for name in dataset.column_names if name != PLACE]
+
+
+def first_of(names: Iterable[str], available: Collection[str]) -> str | None:
+    """Return the first of `names` that is available, or None."""
+    return next((name for name in names if name in available), None)
+
+
+def file_of(dataset: Dataset) -> str:
+    """Return the file that a dataset's first row came from, for messages."""
+    return dataset[0][PLACE].rsplit(", ", 1)[0]
+
+
+def cell_error(dataset: Dataset, row: int, column: str, problem: str) -> UserError:
+    """Return the error for one cell: "train.csv, line 17, column 'label': <problem>"."""
+    return UserError(f"{dataset[row][PLACE]}, column {column!r}: {problem}")
+
+
+def column_error(dataset: Dataset, column: str, problem: str) -> UserError:
+    """Return the error for a whole column: "train.csv, column 'label': <problem>"."""
+    return UserError(f"{file_of(dataset)}, column {column!r}: {problem}")
+
+
+def one_line(error: Exception) -> str:
+    """Return a library's error message without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def with_places(dataset: Dataset, unit: str, first: int = 1) -> Dataset:
+    """Return `dataset` with the hidden column of places. If it has none yet, number the rows: "train.parquet, row 17"."""
+    places = [f"{unit} {number}" for number in range(first, first + len(dataset))]
+    return dataset if PLACE in dataset.column_names else dataset.add_column(PLACE, places)
+
+
+def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Dataset:
+    """Build a dataset from rows. A key that a row lacks becomes a missing value.
+
+    Use it to read data from anywhere else, here from SQLite:
+
+        def read_sqlite(path: str) -> Dataset:
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                database.row_factory = sqlite3.Row
+                rows = [dict(row) for row in database.execute("SELECT id, text, label FROM tickets")]
+            return rows_to_dataset(rows, [f"{path}, id {row['id']}" for row in rows])
+
+        splits = load_splits(args.data, read=read_sqlite)
+
+    `places` say where each row came from, for error messages: the source, a comma, the row. If None, `load_splits` adds
+    places such as "tickets.db, row 17". A row that is not a dict, or a column that mixes types, is a `UserError`.
+    """
+    where = places or [f"row {number}" for number in range(1, len(rows) + 1)]
+    for place, row in zip(where, rows, strict=True):
+        if not isinstance(row, dict):
+            raise UserError(f'{place}: found {type(row).__name__}, expected an object such as {{"text": …}}')
+    table = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if "\0" in name:  # Arrow would cut the name there
+            raise UserError(f"{where[0].rsplit(', ', 1)[0]}: the key {name!r} contains a NUL character; rename it")
+        values = [row.get(name) for row in rows]
+        table[name] = _to_arrow(values)
+        if table[name] is None:
+            row, problem = _find_misfit(values)
+            raise UserError(f"{where[row]}, column {name!r}: {problem}")
+    if places:
+        table[PLACE] = pa.array(places, pa.string())
+    return Dataset(pa.table(table))
+
+
+def _to_arrow(values: list) -> pa.Array | None:
+    """Return a column of values, or None if they do not fit one type."""
+    try:
+        try:
+            return pa.array(values)
+        except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot hold: keep the escape that JSON writes
+            return pa.array([_escape(value) for value in values])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return None
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    return {_escape(name): _escape(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _find_misfit(values: list) -> tuple[int, str]:
+    """Return the first row whose value does not fit the values above it, and what is wrong with it."""
+    row = bisect.bisect_left(range(1, len(values) + 1), True, key=lambda count: _to_arrow(values[:count]) is None)
+    value = values[row]
+    earlier = next((type(other) for other in values[:row] if other is not None), type(value))
+    if isinstance(value, int) and abs(value) >= 2**63:
+        expected = "whole numbers have at most 64 bits: write it as text"
+    elif earlier is type(value):
+        expected = "the parts of a list or object need one type in all rows"
+    else:
+        expected = f"earlier rows hold {KINDS.get(earlier, earlier.__name__)}: one column needs one type"
+    return row, f"found {json.dumps(value, default=str)[:80]}, but {expected}"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file for writing. It appears under its name once it is complete, or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def add_array(dataset: Dataset, name: str, values: np.ndarray) -> Dataset:
+    """Return `dataset` with a new column: `values` [rows], or [rows, width] as one list per row.
+
+    `add_column` alone would hash the values one by one, which is slow.
+    """
+    column = pa.array(values.ravel())
+    if values.ndim == 2:
+        column = pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32) * values.shape[1], column)
+    return dataset.add_column(name, column, new_fingerprint=Hasher.hash((dataset._fingerprint, name, values)))
+
+
+def read_array(dataset: Dataset, name: str) -> np.ndarray:
+    """Return a column of numbers, or of number lists of equal length, without making Python objects of them."""
+    column = dataset.select_columns(name).with_format("arrow")[:][name].combine_chunks()
+    if isinstance(column, pa.ListArray):
+        return column.flatten().to_numpy().reshape(len(dataset), -1)
+    return column.to_numpy()
