@@ -93,6 +93,11 @@ class DataArguments:
     id_column_name: str | None = HfArg(
         default=None, help="Column to copy into predictions.csv. Unset: `id` if there is one, otherwise the row number."
     )
+    unknown_label: str | None = HfArg(
+        default=None,
+        help="What stands for an unknown label besides an empty cell, such as N/A. Unset: -1, unless it is a label; '': nothing.",
+    )
+    strict_data: bool = HfArg(default=False, help="Refuse data with an empty text, instead of leaving such rows out.")
     max_seq_length: int | None = HfArg(
         default=None, help="How many tokens of a text the model reads. Unset: the model's limit, at most 512."
     )

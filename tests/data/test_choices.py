@@ -19,6 +19,7 @@ OPTIONS = {
     "label_descriptions": None,
     "allow_equal_candidates": False,
     "check_data": False,
+    "strict_data": True,
     "shuffle_choices": False,
     "validation_fraction": 0.0,
 }
@@ -260,8 +261,10 @@ def test_answers_that_could_be_read_in_two_ways(tmp_path):
     assert recognize(tmp_path, years)[1]["labels"][:] == [0, 0]
     with pytest.raises(ValueError, match=r"line 5, column 'label': found 4, expected a position from 0 to 3"):
         recognize(tmp_path, [row(label=n, choices=t) for n, t in zip((0, 1, 2, 3, 4, 1), (TEXTS, OTHER) * 3, strict=True)])
+    printed = [row(choices="['a b' 'c d']"), row(choices="['e f' 'g']")]  # by NumPy
+    assert recognize(tmp_path, printed)[1]["candidates"][:] == [["a b", "c d"], ["e f", "g"]]
     with pytest.raises(ValueError, match="found .* expected a list of candidates"):
-        recognize(tmp_path, [row(choices="['a b' 'c d']"), row(choices="['e f' 'g']")])
+        recognize(tmp_path, [row(choices="['a b' 'c d', 'e']"), row(choices="['e f', 'g']")])
     beside = [{"question": "q", "options_text": ["a", n], "options_label": 1, "answer": 0} for n in ("b", "c")]
     assert recognize(tmp_path, beside)[1]["labels"][:] == [0, 0]
 

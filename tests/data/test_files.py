@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 import run_classification
 from utils.arguments import DataArguments, TextArguments, UserError
-from utils.data.columns import find_text_columns
+from utils.data.columns import find_text_columns, settle_empty_texts
 from utils.files.loading import load_splits, split_validation
 from utils.files.reading import read_files
 from utils.files.rows import PLACE, columns, file_of, rows_to_dataset
@@ -140,7 +140,7 @@ def test_a_reader_of_ones_own(tmp_path):
     }
     assert file_of(splits["train"]) == path
     with pytest.raises(UserError, match=r"old.db, id 12, column 'text': the text is missing"):
-        find_text_columns(splits, TextArguments(), [])
+        settle_empty_texts("train", splits["train"], ["text"], False, DataArguments(strict_data=True))
 
 
 def test_rows_without_a_place_are_counted():
@@ -162,11 +162,24 @@ def test_rows_without_a_place_are_counted():
 def test_text_columns(tmp_path):
     rows = [["1", "a short one", "a title", "x"], ["2", "", "b title", "y"]]
     splits = {"train": read_files(write_csv(tmp_path / "a.csv", ["id", "text", "title", "kind"], rows))}
-    with pytest.raises(UserError, match=r"a.csv, line 3, column 'text': the text is missing"):
+    with pytest.raises(UserError, match=r"--text_column_names text,title \(a pair of texts\), or --text_column_names text,"):
         find_text_columns(splits, TextArguments(), [])
     assert find_text_columns(splits, TextArguments(text_column_names="title, kind"), []) == ["title", "kind"]
     with pytest.raises(UserError, match=r"has no column 'comment'; its columns: id, text, title, kind"):
         find_text_columns(splits, TextArguments(text_column_names="comment"), [])
+
+
+def test_rows_without_text(tmp_path):
+    rows = [["late again", "x"], ["", "y"], ["money back", ""]]
+    split = read_files(write_csv(tmp_path / "a.csv", ["text", "title"], rows))
+    assert settle_empty_texts("test", split, ["text"], False, DataArguments())["text"][:] == ["late again", "", "money back"]
+    assert settle_empty_texts("train", split, ["text"], False, DataArguments())["text"][:] == ["late again", "money back"]
+    assert settle_empty_texts("train", split, ["text", "title"], False, DataArguments())["text"][:] == ["late again"]
+    assert len(settle_empty_texts("train", split, ["text", "title"], True, DataArguments())) == 3
+    with pytest.raises(UserError, match=r"a.csv, line 3, column 'text': the text is missing"):
+        settle_empty_texts("test", split, ["text"], False, DataArguments(strict_data=True))
+    with pytest.raises(UserError, match=r"a.csv, line 3, column 'text': the text is missing"):
+        settle_empty_texts("test", split.select([1]), ["text"], False, DataArguments())
 
 
 def test_validation_split_keeps_strata(tmp_path):
@@ -196,8 +209,9 @@ def test_the_report_counts_what_stands_in_the_files(tmp_path, tiny_model, caplog
     test = write_csv(tmp_path / "test.csv", header, [["late money", "good"], ["", "bad"], ["my shop", "bad"]])
     arguments = [f"--train_file={train}", f"--test_file={test}", "--check_data", f"--output_dir={tmp_path / 'o'}"]
     arguments += [f"--model_name_or_path={tiny_model}", "--max_seq_length=5", "--validation_fraction=0"]
+    run_classification.main(arguments)
     with pytest.raises(UserError, match=r"test.csv, line 3: the text is missing \(rows without text: 1\)"):
-        run_classification.main(arguments)
+        run_classification.main([*arguments, "--strict_data"])
     report = json.loads((tmp_path / "o" / "data_report.json").read_text())
     train = report["train"]
     assert (train["rows"], train["duplicate_texts"], train["texts_of_spaces_only"], train["texts_missing"]) == (5, 1, 1, 0)

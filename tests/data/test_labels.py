@@ -92,11 +92,11 @@ def test_ids_of_another_file_are_mapped_by_name(tmp_path):
 
 
 def test_unknown_and_soft_cells(tmp_path):
-    rows = [["a", "1", "0.25"], ["b", "-1", ""], ["c", "0", "1.0"], ["d", "", "True"]]
+    rows = [["a", "1", "0.25"], ["b", "-1", ""], ["c", "0", "0.0"], ["d", "", "True"]]
     dataset = read_files(write_csv(tmp_path / "a.csv", ["text", "x", "y"], rows))
     label_format = recognize_labels(dataset, [], None, None)
     assert label_format.names == ["x", "y"]
-    expected = [[1, 0.25], [UNKNOWN, UNKNOWN], [0, 1], [UNKNOWN, 1]]
+    expected = [[1, 0.25], [UNKNOWN, UNKNOWN], [0, 0], [UNKNOWN, 1]]
     np.testing.assert_array_equal(label_format.targets(dataset), np.array(expected, np.float32))
 
 
@@ -108,7 +108,7 @@ def test_cells(value, cell):
     assert parse_cell(value) == cell
 
 
-@pytest.mark.parametrize("value", ["yes", "2", "-0.5", "nan", 7, [1]])
+@pytest.mark.parametrize("value", ["maybe", "2", "-0.5", "nan", 7, [1]])
 def test_cells_that_are_none(value):
     assert parse_cell(value) is None
 
@@ -131,7 +131,7 @@ def test_labels_of_a_saved_model_keep_their_order(tmp_path):
     [
         ([["a", "x;y,z"]], ["text", "labels"], ([], None), "--label_delimiter"),
         ([["a", "x y"], ["b", "x"]], ["text", "labels"], ([], None), "--label_delimiter ' '"),
-        ([["a", "b"]], ["text", "other"], ([], None), "no label columns among text, other"),
+        ([["a", "1", "b"]], ["text", "id", "url"], ([], None), "no label columns among text, id, url"),
         ([["a", "b"]], ["text", "other"], (["lables"], None), "has no column 'lables'; its columns: text, other"),
         ([["q", "a", "b", "1"]], ["question", "ending0", "ending1", "label"], ([], None), "run_multiple_choice.py"),
         ([["a", ""]], ["text", "labels"], ([], None), "no row has a label"),
@@ -161,8 +161,8 @@ def test_one_label_in_every_row_is_for_the_other_script(tmp_path, rows):
 
 
 def test_wrong_cells_name_file_line_and_column(tmp_path):
-    path = write_csv(tmp_path / "a.csv", ["text", "x", "y"], [["a\nb", "1", "0"], ["c", "yes", "1"]])
-    with pytest.raises(UserError, match=rf"{path}, line 4, column 'x': found 'yes', expected 0 or 1"):
+    path = write_csv(tmp_path / "a.csv", ["text", "x", "y"], [["a\nb", "1", "0"], ["c", "maybe", "1"]])
+    with pytest.raises(UserError, match=rf"{path}, line 4, column 'x': found 'maybe', expected 0 or 1"):
         dataset = read_files(path)
         recognize_labels(dataset, ["x", "y"], None, None).targets(dataset)
 
@@ -200,6 +200,7 @@ def test_cell_that_is_no_list_is_named(tmp_path):
 def test_one_column_of_yes_and_no_can_be_insisted_on(tmp_path):
     class Arguments:
         label_column_names, label_delimiter, problem_type = "toxic", None, "multi_label_classification"
+        unknown_label = None
 
     dataset = read_files(write_csv(tmp_path / "a.csv", ["text", "toxic"], [["a", "1"], ["b", "0"], ["c", ""]]))
     label_format = find_labels({"train": dataset}, Arguments, None)

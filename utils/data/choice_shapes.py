@@ -13,11 +13,11 @@ from datasets import ClassLabel, Dataset
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.choices import ChoiceFormat, find_answer_kind
 from utils.data.classes import written_labels
-from utils.data.columns import find_text_columns, require_columns, require_texts
-from utils.data.labels import CHOICE_COLUMN, LABEL_NAMES, is_cell_column
+from utils.data.columns import CHOICE_COLUMN, find_text_columns, quoted, require_columns, settle_empty_texts, usual_labels
+from utils.data.profile import describe_columns, key, same_name
 from utils.files.cells import UNKNOWN, natural_order
 from utils.files.loading import known_rows, split_validation
-from utils.files.rows import column_error, columns, file_of, first_of, one_line
+from utils.files.rows import column_error, columns, file_of, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ CONTEXT_NAMES += ("flores_passage", "prompt")
 QUESTION_NAMES = ("question", "question_stem", "stem", "sent2", "query")
 CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices_text", "endings", "options", "candidates")
 CHOICE_LISTS += ("options_text", "candidates_text")
-LETTER = re.compile(r"^()([A-Z])$")  # columns A, B, C…
 ANSWER_NAMES = ("label", "labels", "answerKey", "answer_key", "answer", "correct_answer", "correct", "gold", "target")
 ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
 
@@ -63,17 +62,16 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     choices = _named(first, args.choice_column_names, "--choice_column_names") or _find_candidates(first, every, saved)
     context, question = _find_context(first, args, choices, saved)
     if args.label_column_name or (saved and saved.answer in every):
-        answer = args.label_column_name or saved.answer
+        answer = same_name([args.label_column_name or saved.answer], every) or args.label_column_name
     elif saved and set(splits) == {"test"}:
         answer = None  # no other column is taken for the answers of this model
     else:
-        answer = first_of(ANSWER_NAMES, set(every) - {context, question, *choices})
+        answer = same_name(ANSWER_NAMES, [name for name in every if name not in (context, question, *choices)])
     found = ChoiceFormat(context, question, choices, answer)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
         if len(choices) == 1:
             require_columns(split, choices, "--choice_column_names")
-        require_texts(split, context, may_be_missing=args.check_data)
         if name != "test":
             require_columns(split, [answer or "label"], "--label_column_name")
     if "train" in splits:
@@ -96,9 +94,9 @@ def _find_context(
     unnamed = args.context_column_name is None and args.question_column_name is None
     if unnamed and saved and {saved.context, saved.question} <= {*free, None}:
         return saved.context, saved.question
-    context = context or first_of((name for name in CONTEXT_NAMES if name != question), free)
+    context = context or same_name(CONTEXT_NAMES, [name for name in free if name != question])
     if args.question_column_name is None:
-        question = first_of((name for name in QUESTION_NAMES if name != context), free)
+        question = same_name(QUESTION_NAMES, [name for name in free if name != context])
     context, question = (context, question) if context else (question, None)
     if context is None:
         raise UserError(
@@ -116,7 +114,7 @@ def _named(dataset: Dataset, option: str | None, name: str) -> list[str]:
     found = []
     for column in wanted:
         nested = [column.replace(".", "_")] + [f"{column}{part}" for part in ("_text", "_stem", "_choices_text", "_choices")]
-        found.append(first_of((column, *nested), columns(dataset)) or column)
+        found.append(same_name((column, *nested), columns(dataset)) or column)
     require_columns(dataset, found, name)
     return found
 
@@ -132,28 +130,29 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
     """Return the columns of the candidates: one column of lists, or numbered columns, which any split may have (`every`)."""
     stems: dict[str, list[str]] = {}
     for name in every:
-        if match := CHOICE_COLUMN.match(name) or LETTER.match(name):
+        if match := CHOICE_COLUMN.fullmatch(key(name)) or re.fullmatch("()([a-z])", key(name)):  # also columns A, B, C…
             stems.setdefault(match[1], []).append(name)
-    if "A" not in stems.get("", ["A"]):
+    if "a" not in map(key, stems.get("", ["a"])):
         del stems[""]
     available = columns(dataset)
     if saved and saved.choices and set(saved.choices) <= set(available):
         more = next((names for names in stems.values() if set(saved.choices) <= set(names)), saved.choices)
         return natural_order(set(more)) if len(more) > len(saved.choices) else saved.choices
-    column = first_of(CHOICE_LISTS, available)
+    column = same_name(CHOICE_LISTS, available)
     if column:
         return [column]
     numbered = max(stems.values(), key=len, default=[])
     if len(numbered) > 1:
         return natural_order(set(numbered))
-    cells = [name for name in available if is_cell_column(dataset, name) and name not in ("id", "index", "idx", *ANSWER_NAMES)]
+    profiles = describe_columns(dataset)
+    cells = [profile.name for profile in profiles if profile.kind == "cell" and profile.name not in ANSWER_NAMES]
     if len(cells) > 1:
         raise UserError(
             f"no candidates among {shorten(available)}, but {len(cells)} columns of 0 and 1: any number of labels per text; use "
-            f"run_multilabel.py --label_column_names {','.join(cells[:20])}"
+            f"run_multilabel.py --label_column_names {quoted(cells)}"
         )
     advice = ""
-    label = first_of((*LABEL_NAMES, *ANSWER_NAMES), available)
+    label = next((profile.name for profile in usual_labels(profiles)), None) or same_name(ANSWER_NAMES, available)
     if label and isinstance(dataset[0][label], list):
         advice = f"; for a text and any number of labels, use run_multilabel.py --label_column_names {label}"
     elif label:
@@ -185,8 +184,8 @@ def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: Choi
     """Return the format of single-label data whose labels are described in sentences."""
     first = next(iter(splits.values()))
     descriptions = read_descriptions(args.label_descriptions) if args.label_descriptions else saved.descriptions
-    usual = (*([saved.answer] if saved else []), *LABEL_NAMES, *ANSWER_NAMES)
-    label = args.label_column_name or first_of(usual, columns(first))
+    usual = [*([saved.answer] if saved and saved.answer else []), *(p.name for p in usual_labels(describe_columns(first)))]
+    label = same_name([args.label_column_name or "", *usual, *ANSWER_NAMES], columns(first)) or args.label_column_name
     if label is None and set(splits) != {"test"}:
         raise UserError(f"no label column among {', '.join(columns(first))}: name it with --label_column_name")
     if args.context_column_name or not (saved and saved.descriptions):
@@ -230,6 +229,7 @@ def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataAr
     logger.info("%s", found)
     result = {}
     for name, split in splits.items():
+        split = split if args.check_data else settle_empty_texts(name, split, [found.context], True, args)
         if found.descriptions and isinstance(split.features.get(found.answer), ClassLabel):
             names = written_labels(split, found.answer)
             split = split.remove_columns(found.answer).add_column(found.answer, names)

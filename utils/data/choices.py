@@ -1,6 +1,5 @@
 """Multiple choice: where the context, question, candidates and answer of a row are, and how the answer is written."""
 
-import json
 import logging
 import math
 import re
@@ -15,7 +14,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from utils.arguments import UserError
-from utils.files.cells import UNKNOWN, as_list, class_name, is_empty, is_missing
+from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list
 from utils.files.rows import cell_error, columns
 
 logger = logging.getLogger(__name__)
@@ -44,6 +43,13 @@ class ChoiceFormat:
     answer: str | None
     answer_kind: str | None = None
     descriptions: list[list[str]] | None = None
+
+    @property
+    def columns_by_option(self) -> dict[str, list[str]]:
+        """The columns of a row's parts, by the option that names them."""
+        parts = {"context_column_name": [self.context], "choice_column_names": self.choices}
+        parts["question_column_name"] = [self.question] if self.question else []
+        return parts | {"label_column_name": [self.answer] if self.answer else []}
 
     def candidates(self, dataset: Dataset) -> tuple[list[list[str]], list[list[str]]]:
         """Return the candidates of each row, and their keys (A, B…), which are empty lists if the data has none.
@@ -82,7 +88,10 @@ class ChoiceFormat:
         column = self.choices[0]
         result = []
         for row, value in enumerate(dataset[column][:]):
-            items = _list_in(value) if isinstance(value, str) else value
+            try:
+                items = read_list(value) if isinstance(value, str) else value
+            except ValueError:
+                items = value
             if not isinstance(items, list):
                 problem = (
                     f"found {str(value)[:60]!r}, expected a list of candidates such as ['a', 'b']; if there is one column per "
@@ -152,20 +161,6 @@ class ChoiceFormat:
         if self.answer_kind:
             parts.append(f"answer: {self.answer}, {ANSWERS[self.answer_kind]}")
         return "; ".join(parts)
-
-
-def _list_in(text: str) -> list | str:
-    """Return the list in a cell, in the notation of JSON or Python. Return any other text as it is."""
-    if re.search(r"""['"]\s+['"]""", text):  # a NumPy array as pandas prints it, whose texts Python would join
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        return as_list(text, None) if text.strip().startswith(("[", "(")) else text
-    except (ValueError, SyntaxError):
-        return text
 
 
 def read_answer(value: Any, candidates: list[str], keys: list[str], kind: str) -> int | float | None:

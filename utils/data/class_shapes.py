@@ -3,18 +3,20 @@
 import logging
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
-from utils.data.classes import ROUNDING, ClassFormat, class_ids, saved_format, unknown_rows
-from utils.data.columns import require_columns
-from utils.data.labels import LABEL_NAMES, is_cell_column, refuse_candidates
-from utils.files.cells import class_name, is_missing, natural_order, read_number, read_row
+from utils.data.classes import ROUNDING, ClassFormat, class_ids, only_name, saved_format, unknown_rows
+from utils.data.columns import find_label_column, named_columns, require_columns
+from utils.data.labels import ask_about_placeholder
+from utils.data.profile import same_name
+from utils.files.cells import class_name, is_empty, is_missing, natural_order, read_number, read_row
 from utils.files.loading import known_rows, split_validation
-from utils.files.rows import add_array, cell_error, column_error, columns, first_of
+from utils.files.rows import add_array, cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,12 @@ def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFor
     if "train" not in splits:
         if saved is None:
             raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
-        column = args.label_column_name or saved.column
+        (column,) = named_columns(source, args.label_column_name) or [same_name([saved.column], columns(source)) or saved.column]
         if "validation" in splits and column not in columns(source):
-            column = first_of(LABEL_NAMES, columns(source)) or column
-        return replace(saved, column=column, ids=_all_ids(source, column))
-    column = args.label_column_name or _find_label_column(source)
+            column = find_label_column(source)
+        unknown_label = saved.unknown_label if args.unknown_label is None else args.unknown_label
+        return replace(saved, column=column, ids=_all_ids(source, column), unknown_label=unknown_label)
+    (column,) = named_columns(source, args.label_column_name) or [find_label_column(source)]
     require_columns(source, [column], "--label_column_name")
     found = recognize_classes(source, column, args)
     if saved is None or saved.regression or found.regression:
@@ -61,30 +64,17 @@ def _all_ids(dataset: Dataset, column: str) -> bool:
     return all(not isinstance(value, list) and class_name(value).isdecimal() for value in values)
 
 
-def _find_label_column(dataset: Dataset) -> str:
-    available = columns(dataset)
-    refuse_candidates(dataset, "--label_column_name")
-    usual = first_of(("label", *LABEL_NAMES, "score", "similarity", "stars", "rating", "sentiment"), available)
-    cells = [name for name in available if is_cell_column(dataset, name) and name not in ("id", "index", "idx")]
-    if usual is None and not cells:
-        raise UserError(f"no label column among {', '.join(available)}: name it with --label_column_name")
-    if usual is None and len(cells) > 1:
-        raise UserError(
-            f"the columns {shorten(cells)} hold 0 and 1: several labels per text; use run_multilabel.py "
-            f"--label_column_names {','.join(cells[:20])} (or name one of them with --label_column_name)"
-        )
-    column = usual or cells[0]
-    logger.info("label column: %s (found; --label_column_name to change)", column)
-    return column
-
-
 def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> ClassFormat:
     """Recognise the label in `column`, and check that it fits the head that the options ask for.
 
     `args` has `problem_type` and `binary_form`, each of which may be None.
     """
     feature = dataset.features[column]
-    cells = {row: value for row, value in enumerate(dataset[column][:]) if not is_missing(value)}
+    marked = args.unknown_label
+    written = [value if isinstance(feature, ClassLabel) else only_name(value) for value in dataset[column][:]]
+    cells = {row: value for row, value in enumerate(written) if not is_empty(value) and class_name(value) != marked}
+    if isinstance(feature, ClassLabel):
+        cells = {row: value for row, value in cells.items() if value != -1}
     if not cells:
         raise column_error(dataset, column, "no row has a label")
     for row, value in cells.items():
@@ -92,6 +82,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
             expected = "expected a name, an id, a number or a row of probabilities"
             raise cell_error(dataset, row, column, f"found {value!r:.60}, {expected}")
     values = list(cells.values())
+    ask_about_placeholder(dataset, column, values, marked)
     written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
     if written_lists or any(isinstance(value, list) for value in values):
         return _recognize_rows(dataset, column, args, values)
@@ -101,7 +92,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     if args.problem_type == "regression":
         if texts:
             raise cell_error(dataset, texts[0], column, f"found {cells[texts[0]]!r}, expected a number (regression)")
-        return ClassFormat("regression", "number", column, [column])
+        return ClassFormat("regression", "number", column, [column], unknown_label=marked)
     if texts and fractions and 2 * len(fractions) >= len(numbers) and args.problem_type is None:
         problem = (
             f"found {cells[texts[0]]!r} among numbers such as {cells[fractions[0]]}; correct the cell, leave it empty if the "
@@ -110,7 +101,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         raise cell_error(dataset, texts[0], column, problem)
     if fractions and not texts:
         if args.binary_form in ("one_logit", "one_hot") and all(0 <= number <= 1 for number in numbers.values()):
-            return ClassFormat("binary", args.binary_form, column, ["0", "1"])
+            return ClassFormat("binary", args.binary_form, column, ["0", "1"], unknown_label=marked)
         if args.binary_form or args.problem_type:
             asked = f"--binary_form {args.binary_form}" if args.binary_form else f"--problem_type {args.problem_type}"
             problem = (
@@ -119,14 +110,25 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
                 f"--problem_type regression"
             )
             raise cell_error(dataset, fractions[0], column, problem)
-        return ClassFormat("regression", "number", column, [column])
+        return ClassFormat("regression", "number", column, [column], unknown_label=marked)
     if isinstance(feature, ClassLabel):
         names, ids = feature.names, True
     else:
+        _ask_about_minus_one(dataset, column, cells, marked)
         names, ids = natural_order({class_name(value) for value in values}), not texts
     _check_names(dataset, column, args, names, len(values), numeric=not texts)
     form = _checked_form(dataset, column, args, len(names), "class ids [rows]")
-    return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids)
+    return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids, unknown_label=marked)
+
+
+def _ask_about_minus_one(dataset: Dataset, column: str, cells: dict[int, Any], unknown_label: str | None) -> None:
+    """Raise a `UserError` if -1 may be a class or stand for an unknown label. Of -1, 0 and 1, and of -1 and 1, it is a class."""
+    names = {class_name(value) for value in cells.values()}
+    if unknown_label is None and "-1" in names and names not in ({"-1", "1"}, {"-1", "0", "1"}):
+        row = next(row for row, value in cells.items() if class_name(value) == "-1")
+        others = shorten(natural_order(names - {"-1"}))
+        problem = f"-1 stands beside {others}: if it means that the label is unknown, add --unknown_label -1; if it is a label of"
+        raise cell_error(dataset, row, column, f"{problem} its own, add --unknown_label ''")
 
 
 def _recognize_rows(dataset: Dataset, column: str, args: DataArguments, values: list) -> ClassFormat:
@@ -189,8 +191,7 @@ def _checked_form(dataset: Dataset, column: str, args: DataArguments, labels: in
 def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list[str], rows: int, numeric: bool) -> None:
     """Raise a `UserError` for labels that are no classes: only one, ids with a gap, one per row, or several in one."""
     if len(names) < 2:
-        hint = "; -1 stands for an unknown label, so write names" if any(read_number(v) == -1 for v in dataset[column][:]) else ""
-        raise column_error(dataset, column, f"every row has the label {names[0]!r}; expected at least two labels{hint}")
+        raise column_error(dataset, column, f"every row has the label {names[0]!r}; expected at least two labels")
     alike: dict[str, str] = {}
     for name in names:
         if alike.setdefault(name.strip().casefold(), name) != name:
@@ -200,7 +201,7 @@ def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list
     if numeric:
         ids = sorted({int(float(name)) for name in names})
         missing = next((value for value in range(ids[0], ids[-1]) if value not in ids), None)
-        if missing is not None:
+        if missing is not None and ids != [-1, 1]:
             kind = "binary" if len(names) == 2 else "multi"
             problem = (
                 f"the labels {shorten(names)} leave out {missing}, so class ids would not fit a head of {len(names)} logits; "
@@ -233,8 +234,6 @@ def add_targets(splits: dict[str, Dataset], class_format: ClassFormat, args: Dat
             unknown = unknown_rows(targets)
             if name != "test":
                 split, targets = known_rows(name, split, unknown), targets[~unknown]
-                if unknown.mean() > 0.1:
-                    logger.info("%s: an empty label and -1 are unknown; if -1 is a label of its own, write names", name)
         result[name] = split
         if name == "train" and args.validation_fraction and "validation" not in splits:
             if class_format.regression:  # as many rows from each tenth of the range

@@ -1,5 +1,6 @@
 """One label per row: its target is a class id, a row of probabilities, one probability, or a number."""
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from transformers import PreTrainedConfig
 from utils.arguments import shorten
 from utils.data.columns import require_columns
 from utils.data.labels import saved_label_names, saved_setting, unknown_label
-from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_number, read_row
+from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list, read_number, read_row
 from utils.files.rows import cell_error, columns
 
 ROUNDING = 0.02  # how far the sum of a row of probabilities may be from 1
@@ -31,6 +32,7 @@ class ClassFormat:
     names: list[str]
     ids: bool = False  # whole numbers in the column are positions in `names`
     independent: bool = False  # each logit of one_hot is a separate yes/no question
+    unknown_label: str | None = None  # what stands for an unknown label besides an empty cell; None: -1, unless it is a class
 
     @property
     def regression(self) -> bool:
@@ -61,7 +63,28 @@ class ClassFormat:
     @property
     def settings(self) -> dict[str, Any]:
         """What a saved model's config says of it, for `saved_format`."""
-        return {"binary_form": self.form, "label_names": self.names, "label_column_name": self.column}
+        settings = {"binary_form": self.form, "label_names": self.names, "label_column_name": self.column}
+        return settings | {"unknown_label": self.unknown_label}
+
+    @property
+    def columns_by_option(self) -> dict[str, list[str]]:
+        """The column of the label, by the option that names it."""
+        return {"label_column_name": [self.column]}
+
+    def is_unknown(self, value: Any) -> bool:
+        """Return whether a cell holds no label. Among numbers -1 is one."""
+        mark = "-1" if self.unknown_label is None and not self.regression else self.unknown_label
+        return is_empty(value) or (class_name(value) == mark and mark not in self.names)
+
+    def words(self, target: np.ndarray) -> str:
+        """Return the label of a row in words, "" if it is unknown."""
+        if unknown_rows(np.asarray(target)[None])[0]:
+            return ""
+        if self.regression:
+            return f"{float(target):g}"
+        if self.form in ("one_logit", "one_hot") and 0 < np.max(target) < 1:
+            return f"{dict(zip(self.names[-np.size(target) :], np.round(target, 3).tolist(), strict=True))}"
+        return self.names[int(class_ids(np.asarray(target)[None])[0])]
 
     def targets(self, dataset: Dataset) -> np.ndarray:
         """Return class ids [rows], or floats: [rows, 1] for one_logit, [rows, classes] for one_hot, [rows] for numbers.
@@ -84,11 +107,11 @@ class ClassFormat:
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the label column, with a label in at least one cell."""
-        missing = (lambda value: read_number(value) in (None, -1)) if self.regression else is_missing  # -1 as in GLUE
+        missing = (lambda value: read_number(value) in (None, -1)) if self.regression else self.is_unknown  # -1 as in GLUE
         return self.column in columns(dataset) and not all(missing(value) for value in dataset[self.column][:])
 
     def _number(self, value: Any, dataset: Dataset, row: int) -> float:
-        if is_empty(value):
+        if self.is_unknown(value):
             return math.nan
         number = read_number(value)
         if number is None:
@@ -99,7 +122,7 @@ class ClassFormat:
 
     def _shares(self, value: Any, dataset: Dataset, row: int) -> list[float]:
         """Return the probability of each class: a cell holds a class, a row of probabilities, or that of the second class."""
-        if is_missing(value):
+        if self.is_unknown(value):
             return [math.nan] * len(self.names)
         cells = read_row(value)
         if cells is not None:
@@ -150,11 +173,23 @@ class ClassFormat:
 
 
 def written_labels(dataset: Dataset, column: str) -> list:
-    """Return the cells of a label column. A `ClassLabel` gives names, because ids may be in another order in another file."""
+    """Return the cells of a label column, of a list with one name the name.
+
+    A `ClassLabel` gives names, because ids may be in another order in another file.
+    """
     feature = dataset.features[column]
     if not isinstance(feature, ClassLabel):
-        return dataset[column][:]
+        return [only_name(value) for value in dataset[column][:]]
     return [value if is_missing(value) else feature.int2str(value) for value in dataset[column][:]]
+
+
+def only_name(value: Any) -> Any:
+    """Return the name in a list of one, such as ["spam"], also if it is written as text. Return anything else as it is."""
+    items = value
+    if isinstance(value, str) and value[:1] == "[":
+        with contextlib.suppress(ValueError):
+            items = read_list(value)
+    return items[0] if isinstance(items, list) and len(items) == 1 and isinstance(items[0], str) else value
 
 
 def saved_format(config: PreTrainedConfig | None, training: bool) -> ClassFormat | None:
@@ -165,11 +200,13 @@ def saved_format(config: PreTrainedConfig | None, training: bool) -> ClassFormat
         return None
     column = saved_setting(config, "label_column_name") or "label"
     if config.problem_type == "regression":
-        return ClassFormat("regression", "number", column, names)
+        return ClassFormat("regression", "number", column, names, unknown_label=saved_setting(config, "unknown_label"))
     names = saved_setting(config, "label_names") or (names if len(names) > 1 else [f"not {names[0]}", names[0]])
     form = form or ("one_logit" if config.num_labels == 1 else "two_logits" if len(names) == 2 else "class_ids")
     problem = "binary" if len(names) == 2 else "multi"
-    return ClassFormat(problem, form, column, names, independent=several and config.num_labels > 1)
+    unknown_label = saved_setting(config, "unknown_label")
+    independent = several and config.num_labels > 1
+    return ClassFormat(problem, form, column, names, independent=independent, unknown_label=unknown_label)
 
 
 def unknown_rows(targets: np.ndarray) -> np.ndarray:

@@ -1,17 +1,36 @@
-"""Which columns hold the texts and the ids."""
+"""Which columns hold what: the rules that read the profiles of a table. What fits one way is taken and said, else asked."""
 
 import logging
+import re
+from itertools import permutations
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 
-from utils.arguments import DataArguments, TextArguments, UserError
-from utils.files.rows import cell_error, columns, file_of, first_of
+from utils.arguments import DataArguments, TextArguments, UserError, shorten
+from utils.data.profile import Profile, describe_columns, key, same_name
+from utils.files.cells import UNKNOWN, parse_cell
+from utils.files.rows import PLACE, cell_error, columns, file_of
 
 logger = logging.getLogger(__name__)
 
-TEXT_NAMES = ("text", "comment_text", "sentence", "comment", "content", "body", "review", "tweet", "message", "question")
-PAIR_NAMES = (("sentence1", "sentence2"), ("question1", "question2"), ("premise", "hypothesis"), ("question", "sentence"))
-PAIR_NAMES += (("text1", "text2"), ("text_a", "text_b"), ("sentence_1", "sentence_2"), ("text", "text_pair"))
+# Names are compared by their key, which has no capitals, spaces or punctuation: see `profile.key`.
+TEXTS = {"text", "sentence", "comment", "commenttext", "content", "body", "review", "reviewtext", "tweet", "message", "question"}
+TEXTS |= {"document", "utterance", "post"}
+PARTS = {"title", "subject", "headline", "heading", "summary"}  # of a text in another column
+PAIRS = (("premise", "hypothesis"), ("question", "sentence"), ("question", "passage"), ("question", "context"))
+PAIRS += (("question", "paragraph"), ("text", "textpair"), ("claim", "evidence"))
+SIDES = {("1", "2"), ("0", "1"), ("a", "b"), ("left", "right"), ("first", "second")}  # the words that tell two names apart
+LABELS = {"label", "labels", "goldlabel"}  # before all others
+OTHER_LABELS = {"class", "classes", "target", "targets", "topic", "topics", "tag", "tags", "category", "categories", "genre"}
+OTHER_LABELS |= {"genres", "emotion", "emotions", "sentiment", "intent", "stance", "polarity", "score", "similarity", "stars"}
+OTHER_LABELS |= {"rating", "quality"}
+FACTS = {"is", "has", "had", "was", "contains", "done", "resolved", "closed", "verified", "edited", "deleted"}
+CHOICE_COLUMN = re.compile(r"(ending|choice|option|op|answer|mcanswer|ans|candidate|alternative|solution|sol)([0-9]+|[a-z])")
+CHOICE_LISTS = {"endings", "choices", "options", "candidates"}
+NUMBERS = {"whole", "number", "share"}
+NO_LABEL = {"id", "url", "date", "empty", "object", "code"}
 
 
 def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
@@ -23,75 +42,264 @@ def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
             )
 
 
-def require_texts(split: Dataset, column: str, may_be_missing: bool) -> None:
-    """Raise a `UserError` for the first row of `column` that holds no text."""
-    for row, value in enumerate(split[column][:]):
-        if value in (None, "") and not may_be_missing:
-            raise cell_error(split, row, column, "the text is missing; fill or drop the row")
-        if isinstance(value, (list, dict)):
-            raise cell_error(split, row, column, f"found {str(value)[:60]}, expected a text")
+def named_columns(dataset: Dataset, option: str | None) -> list[str]:
+    """Return the columns that the value of an option names, joined by commas; a name may differ in case and punctuation."""
+    wanted = [name.strip() for name in option.split(",")] if option else []
+    if option and option.strip() in columns(dataset):  # a name with a comma in it
+        return [option.strip()]
+    return [same_name([name], columns(dataset)) or name for name in wanted]
+
+
+def ask(dataset: Dataset, what: str, candidates: list[Profile], answers: list[str]) -> UserError:
+    """Return the question which of the `candidates` is `what`, with the options to copy as `answers`."""
+    shown = "; ".join(map(str, candidates[:8])) + (f" … ({len(candidates)} in all)" if len(candidates) > 8 else "")
+    return UserError(f"{file_of(dataset)}: {what} may be in more than one way: {shown}. Say how: {', or '.join(answers)}")
+
+
+def quoted(names: list[str]) -> str:
+    """Return names joined by commas, as one argument of a command line."""
+    joined = ",".join(names)
+    return f'"{joined}"' if re.search(r"[^\w,.:/+-]", joined) else joined
+
+
+# The texts.
 
 
 def find_text_columns(
     splits: dict[str, Dataset], args: TextArguments, taken: list[str], saved: list[str] | None = None
 ) -> list[str]:
-    """Return the one or two text columns: the named ones, those `saved` with the model, or the most likely ones not `taken`.
+    """Return the one or two text columns: the named ones, those `saved` with the model, or those found among the not `taken`.
 
     Raises:
-        UserError: a split lacks a named column, no column holds texts, or a row has no text.
+        UserError: a split lacks a named column, no column holds texts, or several may.
     """
     first = next(iter(splits.values()))
     if args.text_column_names:
-        names = [name.strip() for name in args.text_column_names.split(",")]
+        names = named_columns(first, args.text_column_names)
         if len(names) > 2 and args.text_column_delimiter is None:
             raise UserError(
                 f"--text_column_names {args.text_column_names}: expected one column, or two for a pair; to join several into one "
                 f"text, add --text_column_delimiter ' '"
             )
-    elif saved and (len(saved) > 1 or set(saved) <= set(columns(first))):
-        names = saved
+    elif saved and (len(saved) > 1 or same_name(saved, columns(first))):
+        names = [same_name([name], columns(first)) or name for name in saved]
         logger.info("text columns: %s (as the model was trained; --text_column_names to change)", ", ".join(names))
     else:
-        names = _guess_text_columns(first, taken)
+        names = _choose_texts(first, taken)
+        kind = "pair of text columns" if len(names) > 1 else "text column"
+        logger.info("%s: %s (found; --text_column_names to change)", kind, ", ".join(names))
     for name in names:
         if name in taken:
             raise UserError(f"--text_column_names {','.join(names)}: {name!r} is a label column")
     for split in splits.values():
         require_columns(split, names, "--text_column_names")
-        for name in names:
-            require_texts(split, name, may_be_missing=args.check_data)  # the report counts missing texts
     return names
 
 
-def _guess_text_columns(dataset: Dataset, taken: list[str]) -> list[str]:
-    """Return a usual pair of text columns, else one with a usual name, else the column with the longest texts."""
-    texts = [n for n in columns(dataset) if getattr(dataset.features[n], "dtype", None) in ("string", "large_string")]
-    free = [name for name in texts if name not in taken]
-    if not free:
+def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
+    """Return the only column that can be the text, or two that are named as a pair."""
+    free = [profile for profile in describe_columns(dataset) if profile.name not in taken]
+    usual = [p for p in free if p.key in TEXTS and p.kind not in {"id", "url", "date", "empty", "list", "object"}]
+    parts = [p for p in free if p.key in PARTS and p.kind in ("text", "short", "name")]
+    texts = [p for p in free if p.kind == "text" or p in usual or p in parts]
+    if not set(texts) - set(parts):  # nothing but a title, or not even that
+        texts = parts or [p for p in free if p.kind == "short"] or [p for p in free if p.kind in ("name", "delimited", "code")]
+    if not texts:
         raise UserError(
             f"no column of texts among {', '.join(columns(dataset))}: name one with --text_column_names (numbers in it are read "
             f"as text)"
         )
-    for pair in PAIR_NAMES:
-        if set(pair) <= set(free):
-            logger.info("pair of text columns: %s (found; --text_column_names to change)", ", ".join(pair))
-            return list(pair)
-    sample = dataset.select(range(min(100, len(dataset))))
-    name = first_of(TEXT_NAMES, free) or max(free, key=lambda name: sum(len(value or "") for value in sample[name]))
-    logger.info("text column: %s (found; --text_column_names to change)", name)
-    return [name]
+    pair = _named_pair(texts)
+    if pair and not set(texts) - set(pair) - set(parts):
+        return [profile.name for profile in pair]
+    if len(texts) == 1:
+        return [texts[0].name]
+    names = [profile.name for profile in texts]
+    answers = [f"--text_column_names {quoted(names)} (a pair of texts)"] if len(names) == 2 else []
+    answers += [f"--text_column_names {quoted([name])}" for name in names]
+    answers += [f"--text_column_names {quoted(names)} --text_column_delimiter ' ' (joined into one text)"]
+    raise ask(dataset, "the text", texts, answers)
+
+
+def _named_pair(texts: list[Profile]) -> list[Profile]:
+    """Return the two texts that are named as a pair, such as premise and hypothesis, or text_a and text_b; else none."""
+    for first, second in permutations(texts, 2):
+        apart = [pair for pair in zip(first.words, second.words, strict=False) if pair[0] != pair[1]]
+        if (first.key, second.key) in PAIRS:
+            return [first, second]
+        if len(first.words) == len(second.words) and len(apart) == 1 and apart[0] in SIDES:
+            return [first, second]
+    return []
+
+
+def settle_empty_texts(name: str, split: Dataset, texts: list[str], joined: bool, args: DataArguments) -> Dataset:
+    """Return a split with a text in each row. Rows without one are predicted as an empty text, but left out of the others.
+
+    Of a pair no part may be empty; of `joined` texts one must be there.
+
+    Raises:
+        UserError: a cell holds no text, or no row has one; or with --strict_data a row has none.
+    """
+    empty = []
+    for column in texts:
+        for row, value in enumerate(split[column][:]):
+            if isinstance(value, (list, dict)):
+                raise cell_error(split, row, column, f"found {str(value)[:60]}, expected a text")
+        cells = split.select_columns(column).with_format("arrow")[:][column].combine_chunks()
+        cells = cells if pa.types.is_string(cells.type) else cells.cast(pa.string())
+        empty.append(pc.equal(pc.fill_null(cells, ""), ""))
+    missing = empty[0]
+    for other in empty[1:]:
+        missing = pc.and_(missing, other) if joined else pc.or_(missing, other)
+    rows = pc.indices_nonzero(missing).to_pylist()
+    if rows and (args.strict_data or len(rows) == len(split)):
+        raise cell_error(split, rows[0], texts[0], "the text is missing; fill or drop the row")
+    if rows:
+        what = "is predicted as an empty text" if name == "test" else "is left out"
+        first = split[rows[0]][PLACE]
+        logger.warning("%s: %d of %d rows have no text; each %s (the first: %s)", name, len(rows), len(split), what, first)
+    if rows and name != "test":
+        split = split.select(pc.indices_nonzero(pc.invert(missing)).to_pylist())
+    for column in texts:
+        if None in split[column][:]:
+            values = ["" if value is None else str(value) for value in split[column][:]]
+            split = split.remove_columns(column).add_column(column, values)
+    return split
+
+
+# The labels.
+
+
+def find_label_column(dataset: Dataset) -> str:
+    """Return the column of one label a row: that with a usual name, or the only one that can be it.
+
+    Raises:
+        UserError: no column can be it, or several; or the data has the shape of another script's.
+    """
+    refuse_candidates(dataset, "--label_column_name")
+    profiles = describe_columns(dataset)
+    possible = usual_labels(profiles)
+    if not possible:
+        possible = [p for p in profiles if p.kind in ("name", "cell") and p.key not in TEXTS] or other_column(profiles)
+        several = [profile.name for profile in possible if profile.kind == "cell"]
+        if len(several) == len(possible) > 1:
+            raise UserError(
+                f"the columns {shorten(several)} hold 0 and 1: several labels per text; use run_multilabel.py "
+                f"--label_column_names {quoted(several)} (or name one of them with --label_column_name)"
+            )
+    if not possible:
+        raise UserError(f"no label column among {', '.join(columns(dataset))}: name it with --label_column_name")
+    if len(possible) > 1:
+        raise ask(dataset, "the label", possible, [f"--label_column_name {quoted([profile.name])}" for profile in possible])
+    logger.info("label column: %s (found; --label_column_name to change)", possible[0].name)
+    return possible[0].name
+
+
+def usual_labels(profiles: list[Profile]) -> list[Profile]:
+    """Return the columns whose names say that they are the label: those named `label`, else others, else `movie_genre`."""
+    possible = [p for p in profiles if p.kind not in NO_LABEL and not (p.kind == "text" and p.distinct == p.filled > 20)]
+    ends = [p for p in possible if p.words and p.words[-1] in LABELS | OTHER_LABELS and p.kind not in ("text", "short")]
+    by_rank = [[p for p in profiles if p.key in LABELS], [p for p in possible if p.key in OTHER_LABELS]]
+    by_rank += [[p for p in ends if p.kind not in NUMBERS] and [p for p in ends if "confidence" not in p.words]]
+    return next((found for found in by_rank if found), [])
+
+
+def other_column(profiles: list[Profile]) -> list[Profile]:
+    """Return the column beside the text in a table of two."""
+    if len(profiles) != 2:
+        return []
+    text, other = sorted(profiles, key=lambda p: (p.key in TEXTS, p.kind == "text", p.words_in_cell), reverse=True)
+    return [] if other.kind in NO_LABEL or text.kind in NUMBERS else [other]
+
+
+def find_label_columns(dataset: Dataset) -> list[str]:
+    """Return the column of several labels a row, or all columns of 0 and 1.
+
+    Raises:
+        UserError: no column can be it, or several ways are possible; or the data has the shape of another script's.
+    """
+    refuse_candidates(dataset, "--label_column_names")
+    profiles = describe_columns(dataset)
+    usual = usual_labels(profiles)
+    lists = [p for p in profiles if p.kind in ("list", "delimited")]
+    cells = _cell_columns(dataset, profiles)
+    if len(usual) == 1 and usual[0].key in LABELS and usual[0] not in cells:
+        return [usual[0].name]
+    named = [p for p in usual if p not in cells and p.kind not in NUMBERS]
+    ways = [[p] for p in named if p in lists] or [[p] for p in lists] or [[p] for p in named]
+    facts = [p for p in cells if set(p.words) & FACTS] if not all(set(p.words) & FACTS for p in cells) else []
+    if len(cells) > 1 or (cells and not ways):
+        labels = [p for p in cells if p not in facts]
+        ways += [labels, cells] if facts else [cells] if not (ways and all(set(p.words) & FACTS for p in cells)) else []
+    ways = ways or [[p] for p in other_column(profiles)]
+    if not ways:
+        counts = [p.name for p in profiles if p.kind in NUMBERS]
+        hint = f" ({shorten(counts)}: numbers are no labels; write 0 and 1, or shares from 0 to 1)" if len(counts) > 1 else ""
+        raise UserError(
+            f"no label columns among {', '.join(columns(dataset))}: name the column of lists, the delimited column, "
+            f"or the 0/1 columns with --label_column_names{hint}"
+        )
+    if len(ways) > 1:
+        candidates = list(dict.fromkeys(profile for way in ways for profile in way))
+        raise ask(dataset, "the labels", candidates, [f"--label_column_names {quoted([p.name for p in way])}" for way in ways])
+    return [profile.name for profile in ways[0]]
+
+
+def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
+    """Return the columns of 0 and 1 that can be labels. Raises a `UserError` for one that would be but for a few cells."""
+    cells = [p for p in profiles if p.kind == "cell"]
+    for profile in profiles:
+        if profile.kind not in ("cell", "share", "name", "whole", "number") or profile.kind == "cell":
+            continue
+        values = dataset[profile.name][:]
+        read = [parse_cell(value) for value in values]
+        odd = [row for row, cell in enumerate(read) if cell is None]
+        sure = sum(cell in (0, 1) for cell in read)
+        if not odd and 3 * sure >= len(values) and 0 in read:  # shares among 0 and 1: soft labels
+            cells.append(profile)
+        elif cells and odd and 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in read):
+            advice = "correct the cell, or name the label columns with --label_column_names"
+            raise cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
+    return [p for p in profiles if p in cells]
+
+
+def is_cell_column(dataset: Dataset, name: str) -> bool:
+    """Return whether all cells of a column are 0/1 cells, and at least one of them is known."""
+    cells = [parse_cell(value) for value in dataset[name][:]]
+    return None not in cells and any(cell != UNKNOWN for cell in cells)
+
+
+def refuse_candidates(dataset: Dataset, option: str) -> None:
+    """Raise a `UserError` that names run_multiple_choice.py if there are columns such as ending0 and ending1, or `choices`."""
+    first = dataset[0]
+    numbered = [name for name in columns(dataset) if CHOICE_COLUMN.fullmatch(key(name)) and not is_cell_column(dataset, name)]
+    lists = [name for name in columns(dataset) if key(name) in CHOICE_LISTS and isinstance(first[name], (list, dict))]
+    lists += [name for name in columns(dataset) if isinstance(first[name], dict) and "choices" in first[name]]
+    choices = lists or (numbered if len(numbered) > 1 else [])
+    if choices:
+        raise UserError(
+            f"{file_of(dataset)}, {', '.join(choices)}: several candidates in each row, one of them right: that is multiple "
+            f"choice; use run_multiple_choice.py --choice_column_names {quoted(choices)} (or name the label with {option} to "
+            f"train here)"
+        )
+
+
+# The ids.
 
 
 def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list]:
-    """Return the name and the values of what identifies the test rows: a column (that named, or `id`), or row numbers."""
+    """Return the name and the values of what identifies the test rows: a column that is named so, or row numbers."""
     if "test" not in splits:
         return "row", []
     test = splits["test"]
-    if args.id_column_name:
-        require_columns(test, [args.id_column_name], "--id_column_name")
-    elif "id" not in columns(test):
+    named = named_columns(test, args.id_column_name)
+    require_columns(test, named, "--id_column_name")
+    found = [] if named else [p.name for p in describe_columns(test) if p.key == "id" or (p.kind == "id" and p.words)]
+    name = next((name for name in named or found if named or key(name) == "id"), found[0] if len(found) == 1 else None)
+    if name is None:
+        if found:
+            logger.info("ids: %s; rows are numbered instead (--id_column_name to choose)", ", ".join(found))
         return "row", list(range(len(test)))
-    elif not args.id_column_name:
-        logger.info("id column: id (found; --id_column_name to change)")
-    name = args.id_column_name or "id"
+    if found:
+        logger.info("id column: %s (found; --id_column_name to change)", name)
     return name, test[name][:]

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,14 @@ def _as_number(value: Any) -> float | None:
     return None
 
 
+def join_texts(texts: Iterable[Any], delimiter: str) -> str:
+    """Return the texts of a row as one, with `delimiter` between those that are not empty."""
+    return delimiter.join(str(text) for text in texts if text not in (None, ""))
+
+
 def encode_joined(rows: dict, encode: Callable[[dict], dict], columns: list[str], delimiter: str) -> dict:
     """Return `encode` of rows whose first of `columns` holds the texts of all of them, joined by `delimiter`."""
-    joined = [delimiter.join(map(str, texts)) for texts in zip(*(rows[name] for name in columns), strict=True)]
+    joined = [join_texts(texts, delimiter) for texts in zip(*(rows[name] for name in columns), strict=True)]
     return encode({**rows, columns[0]: joined})
 
 

@@ -1,23 +1,25 @@
 """Multi-label targets: however the labels are written, they become an array [rows, labels]."""
 
 import logging
-import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, LargeList, List
+from datasets import Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import DataArguments, UserError, shorten
-from utils.data.columns import require_columns
-from utils.files.cells import UNKNOWN, as_list, class_names, natural_order, parse_cell
+from utils.data.columns import find_label_columns, is_cell_column, named_columns, require_columns
+from utils.data.profile import same_name
+from utils.files.cells import UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
 from utils.files.loading import split_validation
-from utils.files.rows import add_array, cell_error, column_error, columns, file_of, first_of
+from utils.files.rows import add_array, cell_error, column_error, columns, file_of
 
 logger = logging.getLogger(__name__)
 
+LISTS = ("[", "(", "{", "array(")  # how a written list begins
+PLACEHOLDERS = {"nan", "null", "none", "n/a", "na", "#n/a"}
 DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
 
 
@@ -32,6 +34,8 @@ class LabelFormat:
     columns: list[str]
     names: list[str]
     delimiter: str | None = None
+    absent: str | None = None  # what says no in 0/1 columns without a 0: "-1", or "" for an empty cell
+    unknown_label: str | None = None  # what stands for an unknown label besides an empty cell and -1
 
     def targets(self, dataset: Dataset) -> np.ndarray:
         """Return targets [rows, labels] in float32: 0, 1, a fraction between them, or `UNKNOWN`.
@@ -41,16 +45,15 @@ class LabelFormat:
         """
         require_columns(dataset, self.columns, "--label_column_names")
         if self.kind == "one 0/1 column per label":
-            cells = [[_cell(value, dataset, row, name) for row, value in enumerate(dataset[name][:])] for name in self.columns]
-            return np.array(cells, np.float32).T
+            return np.array([self._cells(dataset, name) for name in self.columns], np.float32).T
         column = self.columns[0]
         positions = {name: position for position, name in enumerate(self.names)}
         id_names = class_names(dataset.features[column])
         targets = np.zeros((len(dataset), len(self.names)), np.float32)
         for row, value in enumerate(dataset[column][:]):
             try:
-                items = as_list(value, self.delimiter)
-            except (ValueError, SyntaxError):
+                items = None if str(value) == self.unknown_label else as_list(value, self.delimiter)
+            except ValueError:
                 raise cell_error(dataset, row, column, f"found {value!r}, expected a list such as ['a', 'b']") from None
             if items is None or (self.kind == "0/1 vector" and not items):
                 targets[row] = UNKNOWN
@@ -70,6 +73,24 @@ class LabelFormat:
                     raise cell_error(dataset, row, column, unknown_label(name, self.names))
                 targets[row, positions[name]] = 1
         return targets
+
+    def _cells(self, dataset: Dataset, name: str) -> list[float]:
+        """Return the targets in a 0/1 column."""
+        unknown = {self.unknown_label, "", "-1"} - {self.absent}
+        cells = [(class_name("" if is_empty(value) else value).strip(), value) for value in dataset[name][:]]
+        return [
+            UNKNOWN if text in unknown else 0.0 if text == self.absent else _cell(value, dataset, row, name)
+            for row, (text, value) in enumerate(cells)
+        ]
+
+    @property
+    def columns_by_option(self) -> dict[str, list[str]]:
+        """The columns of the labels, by the option that names them."""
+        return {"label_column_names": self.columns}
+
+    def words(self, target: np.ndarray) -> str:
+        """Return the labels of a row [labels] in words."""
+        return "; ".join(name for name, value in zip(self.names, target, strict=True) if value >= 0.5)
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the label columns, with a label in at least one cell."""
@@ -106,7 +127,12 @@ def unknown_label(name: str, names: list[str]) -> str:
 
 
 def _cell(value: Any, dataset: Dataset, row: int, column: str) -> float:
-    cell = parse_cell(value)
+    cell, number = parse_cell(value), read_number(str(value).rstrip(" %"))
+    if cell is None and number is not None and number > 1:
+        problem = (
+            f"found {value!r}, perhaps a count or a percentage: write shares from 0 to 1 (divide by the largest), or 0 and 1"
+        )
+        raise cell_error(dataset, row, column, problem)
     if cell is None:
         problem = (
             f"found {value!r}, expected 0 or 1, a fraction between them, or -1 or nothing if the label is unknown; correct the "
@@ -142,40 +168,31 @@ def saved_setting(config: PreTrainedConfig | None, name: str):
     return None if config is None else config.to_dict().get(name)
 
 
-LABEL_NAMES = ("labels", "label", "topics", "tags", "categories", "emotions", "genres", "classes")
-LABEL_NAMES += ("topic", "tag", "category", "emotion", "genre", "class", "intent", "target")
-CHOICE_COLUMN = re.compile(
-    r"^(ending|choice|option|op|answer|mc_answer|ans|candidate|alternative|solution|sol)_?([0-9]+|[a-zA-Z])$"
-)
-CHOICE_LISTS = ("endings", "choices", "options", "candidates")
-
-
 def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str] | None) -> LabelFormat:
     """Find the labels and how they are written. If unlabelled rows are to be predicted, the format has no columns.
 
     The training data decides the labels and their order. The labels `saved` with the model do so instead if there is no
     training data, or if it has no other labels than the model's.
     """
-    named = [name.strip() for name in args.label_column_names.split(",")] if args.label_column_names else []
+    source = next(iter(splits.values()))
+    named = named_columns(source, args.label_column_names)
     if "train" in splits:
-        train = splits["train"]
-        if args.problem_type and len(named) == 1 and named[0] in columns(train) and is_cell_column(train, named[0]):
-            return LabelFormat("one 0/1 column per label", named, named)
-        label_format = recognize_labels(train, named, args.label_delimiter, None)
+        if args.problem_type and len(named) == 1 and named[0] in columns(source) and is_cell_column(source, named[0]):
+            return _cell_format(source, named, named, args.unknown_label)
+        label_format = recognize_labels(source, named, args.label_delimiter, None, args.unknown_label)
         known, found = set(saved or []), set(label_format.names)
         if label_format.columns == label_format.names:
             return replace(label_format, names=saved, columns=saved) if known == found else label_format
         return replace(label_format, names=saved) if found <= known else label_format
     if saved is None:
         raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
-    source = next(iter(splits.values()))
     available = columns(source)
     if not named:
-        usual = first_of(LABEL_NAMES[:2], available)
+        usual = same_name(("labels", "label"), available)
         named = saved if set(saved) <= set(available) else [usual] if usual else []
     present = named and set(named) <= set(available) and LabelFormat("", named, saved).labelled(source)
     if present or "validation" in splits:
-        return recognize_labels(source, named, args.label_delimiter, saved)
+        return recognize_labels(source, named, args.label_delimiter, saved, args.unknown_label)
     some = [name for name in saved if name in available]
     if some:
         logger.info("the labels of the test data are not used: it has %d of the model's %d columns", len(some), len(saved))
@@ -207,15 +224,37 @@ def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: Dat
 def _check_training_targets(targets: np.ndarray, label_format: LabelFormat, args: DataArguments) -> None:
     if not args.problem_type:
         refuse_single_label(targets, label_format)
-    positives = (targets > 0).sum(axis=0)
+    positives, known = (targets > 0).sum(axis=0), (targets != UNKNOWN).sum(axis=0)
     if not positives.any():
         raise UserError(f"{args.train_file or args.dataset_name}: no row is positive for any label; nothing to learn")
+    if label_format.absent is not None:
+        written = "empty cells" if label_format.absent == "" else "cells of -1"
+        counts = [
+            f"{name} {yes} yes, {all_ - yes} no" for name, yes, all_ in zip(label_format.names, positives, known, strict=True)
+        ]
+        logger.info("%s mean no, because no label's column holds a 0: %s", written, "; ".join(counts))
+    for label, count, sure in zip(label_format.names, (targets == 1).sum(axis=0), known, strict=True):
+        if count == sure > 0:
+            raise UserError(
+                f"{args.train_file or args.dataset_name}: the label {label!r} is there in all {sure} rows where it is known "
+                f"({len(targets) - sure} are unknown), which teaches nothing: write 0 where it is absent, or leave it out"
+            )
     for label, count in zip(label_format.names, positives, strict=True):
         if count == 0:
             logger.warning("label %r has no positive row in the training data", label)
 
 
-def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, names: list[str] | None) -> LabelFormat:
+def _cell_format(dataset: Dataset, columns: list[str], names: list[str], unknown_label: str | None) -> LabelFormat:
+    """Return the format of 0/1 columns. Where none of them holds a 0, -1 or else an empty cell says no."""
+    found = {class_name("" if is_empty(value) else value).strip() for name in columns for value in set(dataset[name][:])}
+    no = any(text not in ("", "-1") and (parse_cell(text) or 0) < 1 for text in found)
+    absent = None if no else next((text for text in ("-1", "") if text in found - {unknown_label}), None)
+    return LabelFormat("one 0/1 column per label", columns, names, absent=absent, unknown_label=unknown_label)
+
+
+def recognize_labels(
+    dataset: Dataset, named: list[str], delimiter: str | None, names: list[str] | None, unknown_label: str | None = None
+) -> LabelFormat:
     """Recognise how the labels of `dataset` are written.
 
     Args:
@@ -223,33 +262,31 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
         named: the columns given with --label_column_names; empty to find them.
         delimiter: --label_delimiter, or None to find it.
         names: the labels and their order if a saved model decides them, else None.
+        unknown_label: what stands for an unknown label besides an empty cell and -1.
 
     Raises:
         UserError: there is no label column, a cell cannot be read, or the data has the shape of another script's.
     """
     found = named or find_label_columns(dataset)
-    if not found:
-        raise UserError(
-            f"no label columns among {', '.join(columns(dataset))}: name the column of lists, the delimited column, "
-            f"or the 0/1 columns with --label_column_names"
-        )
     require_columns(dataset, found, "--label_column_names")
     if len(found) > 1:
         if names and set(names) != set(found):
             raise UserError(f"the model's labels are {shorten(names)}, the label columns are {shorten(found)}: expected the same")
-        return LabelFormat("one 0/1 column per label", names or found, names or found)
-    column = found[0]
+        return _cell_format(dataset, names or found, names or found, unknown_label)
+    column, settled = found[0], {"unknown_label": unknown_label}
     if class_names(dataset.features[column]):
-        return LabelFormat("list of ids", found, names or class_names(dataset.features[column]))
-    values = dataset[column][:]
+        return LabelFormat("list of ids", found, names or class_names(dataset.features[column]), **settled)
+    values = [None if str(value) == unknown_label else value for value in dataset[column][:]]
     texts = [value for value in values if isinstance(value, str) and value.strip()]
-    if not delimiter and not all(value.strip().startswith(("[", "(")) or value.strip() in (names or []) for value in texts):
+    if not names:
+        ask_about_placeholder(dataset, column, texts, unknown_label)
+    if not delimiter and not all(value.strip().startswith(LISTS) or value.strip() in (names or []) for value in texts):
         delimiter = find_delimiter(dataset, column, texts)
     rows: dict[int, list] = {}
     for row, value in enumerate(values):
         try:
             rows[row] = as_list(value, delimiter) or []
-        except (ValueError, SyntaxError):
+        except ValueError:
             problem = f"found {value!r}, but other cells are lists such as ['a', 'b']; see --label_delimiter"
             raise cell_error(dataset, row, column, problem) from None
     items = [item for row in rows.values() for item in row if item is not None]  # `targets` refuses None
@@ -257,12 +294,12 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
         raise column_error(dataset, column, "no row has a label; expected a positive row for at least one label")
     if delimiter or any(isinstance(item, str) for item in items):
         kind = "delimited string" if delimiter else "list of names"
-        return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter)
+        return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter, **settled)
     if all(parse_cell(item) is not None for item in items):
         widths = Counter(len(row) for row in rows.values() if row)
         usual = widths.most_common(1)[0][0]
         if len(widths) == 1 and usual > 1:
-            return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(usual)])
+            return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(usual)], **settled)
         if any(len(row) > len(set(row)) for row in rows.values()):  # not ids, which occur once in a row
             row = next(row for row, cells in rows.items() if cells and len(cells) != usual)
             problem = f"found {values[row]}, but most rows are 0/1 vectors of {usual} values; expected one length"
@@ -272,62 +309,13 @@ def recognize_labels(dataset: Dataset, named: list[str], delimiter: str | None, 
             if item is not None and (not isinstance(item, int) or item < 0):
                 problem = "expected label names, label ids (whole numbers from 0), or 0/1 vectors of one length"
                 raise cell_error(dataset, row, column, f"found {item!r}; {problem}")
-    return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}))
-
-
-def find_label_columns(dataset: Dataset) -> list[str]:
-    """Return `labels` or `label`, else the only column of lists, else all 0/1 columns, else a column with a usual name."""
-    available = columns(dataset)
-    refuse_candidates(dataset, "--label_column_names")
-    named = [name for name in LABEL_NAMES if name in available]
-    lists = [name for name in available if isinstance(dataset.features[name], (List, LargeList))]
-    cells = [name for name in available if is_cell_column(dataset, name)]
-    if named and named[0] in LABEL_NAMES[:2] and named[0] not in cells:
-        return named[:1]
-    if lists:
-        return [name for name in named if name in lists][:1] or (lists if len(lists) == 1 else [])
-    if len(cells) > 1:
-        _refuse_odd_cells(dataset, [name for name in available if name not in cells])
-        return cells
-    return named[:1] or cells
-
-
-def _refuse_odd_cells(dataset: Dataset, others: list[str]) -> None:
-    """Raise a `UserError` for a column that would be one of the 0/1 columns but for a few cells."""
-    for name in others:
-        values = dataset[name][:]
-        cells = [parse_cell(value) for value in values]
-        odd = [row for row, cell in enumerate(cells) if cell is None]
-        if odd and 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in cells):
-            advice = "correct the cell, or name the label columns with --label_column_names"
-            raise cell_error(dataset, odd[0], name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
-
-
-def is_cell_column(dataset: Dataset, name: str) -> bool:
-    """Return whether all cells of a column are 0/1 cells, and at least one of them is known."""
-    cells = [parse_cell(value) for value in dataset[name][:]]
-    return None not in cells and any(cell != UNKNOWN for cell in cells)
-
-
-def refuse_candidates(dataset: Dataset, option: str) -> None:
-    """Raise a `UserError` that names run_multiple_choice.py if there are columns such as ending0 and ending1, or `choices`."""
-    first = dataset[0]
-    numbered = [name for name in columns(dataset) if CHOICE_COLUMN.match(name) and not is_cell_column(dataset, name)]
-    lists = [name for name in columns(dataset) if name in CHOICE_LISTS and isinstance(first[name], (list, dict))]
-    lists += [name for name in columns(dataset) if isinstance(first[name], dict) and "choices" in first[name]]
-    choices = lists or (numbered if len(numbered) > 1 else [])
-    if choices:
-        raise UserError(
-            f"{file_of(dataset)}, {', '.join(choices)}: several candidates in each row, one of them right: that is multiple "
-            f"choice; use run_multiple_choice.py --choice_column_names {','.join(choices)} (or name the label with {option} to "
-            f"train here)"
-        )
+    return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}), **settled)
 
 
 def find_delimiter(dataset: Dataset, column: str, texts: list[str]) -> str | None:
     """Return the only delimiter in `texts`, or None if each text is one label.
 
-    A space is a delimiter only if each word also occurs alone.
+    A comma, semicolon or bar is one. A space and other marks are only if each part also occurs alone.
 
     Raises:
         UserError: there are several delimiters, or a space may be part of a label.
@@ -336,17 +324,32 @@ def find_delimiter(dataset: Dataset, column: str, texts: list[str]) -> str | Non
     if len(used) > 1:
         shown = " and ".join(map(repr, used))
         raise column_error(dataset, column, f"cells contain {shown}; say which one separates labels with --label_delimiter")
-    spaced = [text for text in texts if " " in text.strip()]
-    if used or not spaced:
-        return used[0] if used else None
-    alone = {text.strip() for text in texts} - {text.strip() for text in spaced}
-    if all(word in alone for text in spaced for word in text.split()):
-        return " "
+    if used:
+        return used[0]
+    for delimiter in (*"#/+&\n", " "):
+        joined = {text.strip() for text in texts if delimiter in text.strip()}
+        alone = {text.strip() for text in texts} - joined
+        if joined and all(part.strip() in alone for text in joined for part in text.split(delimiter) if part.strip()):
+            return delimiter
+    if not joined:
+        return None
     advice = (
         f"if spaces separate labels, add --label_delimiter ' '; if every row holds one label, use run_classification.py "
         f"--label_column_name {column}"
     )
-    raise column_error(dataset, column, f"{spaced[0]!r} may be one label or several; {advice}")
+    raise column_error(dataset, column, f"{min(joined)!r} may be one label or several; {advice}")
+
+
+def ask_about_placeholder(dataset: Dataset, column: str, values: list, unknown_label: str | None) -> None:
+    """Raise a `UserError` if a few rows have a label such as N/A, and --unknown_label does not say what it is."""
+    counts = Counter(value for value in values if str(value).strip().casefold() in PLACEHOLDERS)
+    for value, count in counts.items():
+        if unknown_label is None and count <= max(1, len(values) / 10):
+            row = next(row for row, cell in enumerate(dataset[column][:]) if cell == value)
+            problem = f"{value!r} is the label of {count} of {len(values)} rows: if it stands for an unknown label, add"
+            raise cell_error(
+                dataset, row, column, f"{problem} --unknown_label {value}; if it is a label of its own, add --unknown_label ''"
+            )
 
 
 def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import Arguments, DataArguments, UserError
 from utils.data.encoding import encode_split
 from utils.files.rows import PLACE, read_array, whole_file
 
@@ -22,27 +22,29 @@ NO_LIMIT = 10**9
 
 def report_data(
     splits: dict[str, Dataset],
+    found: dict[str, Any],
     text_columns: list[str],
     describe: Callable[[np.ndarray], dict[str, Any]],
-    args: DataArguments,
-    output_dir: str,
+    args: Arguments,
     encode: Callable[..., dict] | None,
     limit: int | None,
     weigh: Callable[[np.ndarray], torch.Tensor] | None = None,
 ) -> None:
-    """Print the report, and write it to `output_dir`.
+    """Print the report, and write it to --output_dir.
 
     Args:
         splits: with the targets in the column `labels`, if they are known.
+        found: which columns hold what; goes into the report.
+        text_columns: those that the model reads.
         describe: returns what to report about the targets of a split, with the rows of each label under `labels`.
         encode: the script's, to count tokens. None without a tokenizer: words are counted instead.
         limit: how many tokens the model reads.
         weigh: returns the balanced weight of each label.
 
     Raises:
-        UserError: a row has no text. The report is written first.
+        UserError: a row has no text, with --strict_data. The report is written first.
     """
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"columns": found}
     missing: list[str] = []
     texts = {}
     for name, split in splits.items():
@@ -50,7 +52,7 @@ def report_data(
         needed = 1 if text_columns[-1] == "candidates" else len(text_columns)  # a multiple-choice row may lack a question
         gaps = {row for row, parts in enumerate(rows) if any(part in (None, "") for part in parts[:needed])}
         missing += [split[row][PLACE] for row in sorted(gaps)[:1]]
-        texts[name] = [tuple(map(str, parts)) for parts in rows]
+        texts[name] = texts_of(split, text_columns)
         entry = report[name] = {
             "rows": len(split),
             "texts_missing": len(gaps),
@@ -61,7 +63,7 @@ def report_data(
             entry[f"texts_also_in_{other}"] = sum(map(set(others).__contains__, texts[name]))
         filled = split.select([row for row in range(len(split)) if row not in gaps])
         if len(filled):
-            entry |= describe_lengths(name, filled, text_columns, args, encode, limit)
+            entry |= describe_lengths(name, filled, text_columns, args.data, encode, limit)
         if "candidates" in split.column_names:
             entry["candidates"] = {str(n): rows for n, rows in sorted(Counter(map(len, split["candidates"][:])).items())}
         if "labels" in split.column_names:
@@ -71,14 +73,28 @@ def report_data(
                 weights = [round(weight, 4) for weight in weigh(targets).tolist()]
                 entry["balanced_weights"] = dict(zip(entry["labels"], weights, strict=True))
         print_entry(name, entry)
-    path = Path(output_dir, "data_report.json")
+    path = Path(args.training.output_dir, "data_report.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         json.dump(report, file, indent=2, ensure_ascii=False)
     logger.info("\nwrote %s", path)
-    if missing:
-        count = sum(entry["texts_missing"] for entry in report.values())
+    if missing and args.data.strict_data:
+        count = sum(report[name]["texts_missing"] for name in splits)
         raise UserError(f"{missing[0]}: the text is missing (rows without text: {count:,}); fill or drop them before training")
+
+
+def texts_of(split: Dataset, columns: list[str]) -> list[tuple[str, ...]]:
+    """Return the texts of each row."""
+    return [tuple(map(str, parts)) for parts in zip(*(split[column][:] for column in columns), strict=True)]
+
+
+def warn_of_shared_texts(splits: dict[str, Dataset], columns: list[str]) -> None:
+    """Warn of validation and test rows whose texts stand in the training data: their scores say little of new texts."""
+    known = set(texts_of(splits["train"], columns)) if "train" in splits else set()
+    for name in ("validation", "test"):
+        shared = sum(map(known.__contains__, texts_of(splits[name], columns))) if known and name in splits else 0
+        if shared:
+            logger.warning("%s: the texts of %d of %d rows stand in the training data too", name, shared, len(splits[name]))
 
 
 def describe_labels(texts: list[tuple], targets: np.ndarray, describe: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Read single cells: numbers, lists, 0 and 1, and what stands for nothing."""
 
 import ast
+import json
 import math
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from datasets import ClassLabel
@@ -11,13 +13,17 @@ from datasets import ClassLabel
 UNKNOWN = -100.0  # an unknown label, PyTorch's usual value: it counts neither in the loss nor in the metrics
 
 
+YES_NO = {"true": 1.0, "yes": 1.0, "y": 1.0, "x": 1.0, "✓": 1.0, "✔": 1.0, "false": 0.0, "no": 0.0, "n": 0.0}
+QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+
+
 def parse_cell(value: Any) -> float | None:
     """Return a 0/1 cell as 0, 1, a fraction between them, or `UNKNOWN` (for -1, empty, NaN). Return None for anything else."""
     text = str(value).strip().lower()
     if value is None or text == "":
         return UNKNOWN
-    if text in ("true", "false"):
-        return float(text == "true")
+    if text in YES_NO:
+        return YES_NO[text]
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -35,19 +41,54 @@ def class_names(feature: Any) -> list[str] | None:
 
 
 def as_list(value: Any, delimiter: str | None) -> list | None:
-    """Return the items in a cell, or None if the labels of the row are unknown (missing, or -1)."""
+    """Return the items in a cell, or None if the labels of the row are unknown (missing, or -1).
+
+    Raises:
+        ValueError: a text in brackets is no list.
+    """
     if value is None or value == -1 or value == "-1":
         return None
     if isinstance(value, str):
-        if not delimiter and value.strip().startswith(("[", "(")):
-            return list(ast.literal_eval(value.strip()))  # ValueError or SyntaxError if it is not a list
+        if not delimiter and value.strip().startswith(("[", "(", "{", "array(")):
+            return list(read_list(value))
         items = value.split(delimiter) if delimiter else [value]
         return [item.strip() for item in items if item.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
+@lru_cache(maxsize=10_000)  # many rows have the same labels
+def read_list(text: str) -> list:
+    """Return the list that a cell holds as JSON, as Python or NumPy print it, as a set, or as Label Studio's `choices`.
+
+    Raises:
+        ValueError: it holds anything else; also texts that follow each other with no comma, but only here and there.
+    """
+    text = re.sub(r"^array\((.*?)(, dtype=\w+)?\)$", r"\1", text.strip(), flags=re.DOTALL)
+    gaps = QUOTED.split(text)
+    if any(not gap.strip() for gap in gaps[1:-1]):  # ['a' 'b']: Python would read it as one text, ab
+        if any(gap.strip() for gap in gaps[1:-1]):
+            raise ValueError("a comma is missing")
+        text = "[" + ", ".join(QUOTED.findall(text)) + "]"
+    elif re.fullmatch(r"\[\s*[-\d.e+]+(\s+[-\d.e+]+)+\s*\]", text):  # [0 1 0]
+        text = "[" + ", ".join(text.strip("[] \n").split()) + "]"
+    try:
+        found = json.loads(text)
+    except ValueError:
+        try:
+            found = ast.literal_eval(text)
+        except (SyntaxError, MemoryError, RecursionError, TypeError) as error:
+            raise ValueError(f"not a list: {error}") from error
+    if isinstance(found, dict) and list(found) == ["choices"]:
+        found = found["choices"]
+    if not isinstance(found, (list, tuple, set)):
+        raise ValueError("not a list")
+    return sorted(found, key=str) if isinstance(found, set) else list(found)
+
+
 def natural_order(names: set[str]) -> list[str]:
-    """Return names in sorted order, but with "2" before "10"."""
+    """Return names in sorted order, but numbers by their size: "-1" before "0", and "2" before "10"."""
+    if all(read_number(name) is not None for name in names):
+        return sorted(names, key=lambda name: (float(name), name))
 
     def key(name: str) -> list:
         return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]

@@ -1,5 +1,7 @@
 """What a run works on: its arguments, rows, columns and tokenizer, settled before a model is loaded."""
 
+import json
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,10 +14,10 @@ from transformers import set_seed
 
 from utils.arguments import Arguments
 from utils.command_line import parse_arguments
-from utils.data.columns import find_ids, find_text_columns
-from utils.data.encoding import encode_joined, encode_split, read_row_columns
+from utils.data.columns import find_ids, find_text_columns, settle_empty_texts
+from utils.data.encoding import encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
-from utils.data.report import NO_LIMIT, report_data
+from utils.data.report import NO_LIMIT, report_data, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
 from utils.files.loading import first_rows, splits_to_use
 from utils.files.rows import read_array
@@ -31,6 +33,8 @@ from utils.training.models import (
     sequence_length,
 )
 from utils.training.smoke_test import prepare_smoke_test
+
+logger = logging.getLogger(__name__)
 
 
 def read_arguments(
@@ -114,14 +118,45 @@ class Task:
     def find_texts(self, taken: list[str]) -> None:
         """Settle the text columns; `taken` are those of the labels."""
         saved = saved_setting(self.config, "text_column_names")
-        self.text_columns = find_text_columns(self.splits, self.args.data, taken, saved)
-        self.delimiter = self.args.data.text_column_delimiter or saved_setting(self.config, "text_column_delimiter")
+        data = self.args.data
+        self.text_columns = find_text_columns(self.splits, data, taken, saved)
+        saved_delimiter = saved_setting(self.config, "text_column_delimiter")
+        self.delimiter = saved_delimiter if data.text_column_delimiter is None else data.text_column_delimiter
+        if not data.check_data:  # which counts them
+            joined = self.delimiter is not None
+            for name, split in self.splits.items():
+                self.splits[name] = settle_empty_texts(name, split, self.text_columns, joined, data)
 
     def settle_rows(self, splits: dict[str, Dataset], row_columns: tuple[str, ...]) -> None:
         """Take over `splits`, which have targets now, cut to --max_…_samples; read the numbers of `row_columns`."""
         self.row_columns = row_columns = (row_columns,) if isinstance(row_columns, str) else row_columns
         self.splits = read_row_columns(first_rows(splits, self.args.data, self.args.training.seed), row_columns)
         self.ids = self.ids[: len(self.splits.get("test", []))]
+        texts, label = self.as_read(next(iter(self.splits)), 0)
+        shown = " | ".join(json.dumps(text if len(text) <= 60 else f"{text[:58]}…", ensure_ascii=False) for text in texts if text)
+        logger.info("the first row as the model reads it: %s%s", shown, "" if label is None else f" → {label or 'no label'}")
+        warn_of_shared_texts(self.splits, self._read_columns())
+
+    def _read_columns(self) -> list[str]:
+        return self.text_columns or ["context", "question", "candidates"]
+
+    def as_read(self, split: str, row: int) -> tuple[list[str], str | None]:
+        """Return the texts of a row, before `encode`, as the model reads them, and its label in words; None without one."""
+        cells = self.splits[split][row]
+        if not self.text_columns:
+            texts = [cells["context"], cells["question"], *cells["candidates"]]
+            target = cells.get("labels")
+            return texts, None if target is None or target == UNKNOWN else cells["candidates"][target]
+        texts = ["" if cells[name] is None else str(cells[name]) for name in self.text_columns]
+        texts = texts if self.delimiter is None else [join_texts(texts, self.delimiter)]
+        return texts, self.format.words(np.array(cells["labels"])) if "labels" in cells else None
+
+    @property
+    def found(self) -> dict[str, str]:
+        """The columns that are read, as the options that name them."""
+        names = {"text_column_names": self.text_columns, "id_column_name": [self.id_column] if self.ids else []}
+        names |= self.format.columns_by_option
+        return {option: ",".join(columns) for option, columns in names.items() if columns and columns != ["row"]}
 
     def targets(self, name: str) -> np.ndarray | None:
         """Return the targets of a split, None where there are none."""
@@ -173,8 +208,7 @@ class Task:
     def report(self, encode: Callable[..., dict], describe: Callable, weigh: Callable | None = None) -> dict[str, float]:
         """Print and write what --check_data says; see `report_data` for the arguments. Return no metrics."""
         encoding = self._encoding(encode, NO_LIMIT) if self.tokenizer else None
-        columns = self.text_columns or ["context", "question", "candidates"]
-        report_data(
-            self.splits, columns, describe, self.args.data, self.args.training.output_dir, encoding, self.max_length, weigh
-        )
+        labels = [name for option, names in self.format.columns_by_option.items() if option.startswith("label") for name in names]
+        found = {"text": self.text_columns, "label": labels, "id": self.id_column if self.ids else None}
+        report_data(self.splits, found, self._read_columns(), describe, self.args, encoding, self.max_length, weigh)
         return {}
