@@ -223,7 +223,7 @@ REFUSED = [
     (labels("a", "b"), ["--problem_type=regression"], "found 'a', expected a number (regression)"),
     (labels("a", "b"), ["--loss=bce"], "gives class ids [rows]; use --loss cross_entropy, or --binary_form one_logit"),
     (labels("a"), [], "every row has the label 'a'; expected at least two"),
-    (labels(1, -1), [], "-1 stands for an unknown label"),
+    (labels(3, 4, -1), [], "-1 stands beside 3, 4: if it means that the label is unknown, add --unknown_label -1"),
     (labels(0.5, 2.25), ["--class_weights=balanced"], "--class_weights balanced: column 'label' holds numbers"),
     (labels("a", "b"), ["--class_weights=1,2,3"], "--class_weights has 3 numbers; expected one for each of 2"),
     (labels("a", "b", "c"), ["--threshold=0.4"], "--threshold decides between two labels"),

@@ -345,13 +345,13 @@ def test_check_data_reports_before_any_model(tmp_path, caplog):
 
 MISTAKES = [
     (["--train_file={train}", "--label_column_names=nope"], "train.csv has no column 'nope'; its columns: id, comment_text"),
-    (["--train_file={bad_cell}"], "bad_cell.csv, line 2, column 'defect': found 'yes', expected 0 or 1"),
+    (["--train_file={bad_cell}"], "bad_cell.csv, line 2, column 'defect': found 'maybe', expected 0 or 1"),
     (["--train_file={train}", "--validation_file={unseen}"], "has no column 'defect'"),
     (["--train_file={names}", "--validation_file={unseen}"], "unseen.jsonl, line 1, column 'labels': the label 'zebra'"),
     (["--train_file={names}", "--test_file={unseen}"], "unseen.jsonl, line 1, column 'labels': the label 'zebra'"),
     (["--train_file={empty}"], "empty.csv is empty"),
     (["--train_file={nothing}"], "no row is positive for any label"),
-    (["--train_file={no_text}"], "no_text.csv, line 3, column 'comment_text': the text is missing"),
+    (["--train_file={no_text}", "--strict_data"], "no_text.csv, line 3, column 'comment_text': the text is missing"),
     (["--train_file={train}", "--pos_weight=1,2"], "--pos_weight has 2 numbers; expected 1, or one for each of 4"),
     (["--train_file={train}", "--pos_weight=-1"], "--pos_weight -1: expected none, balanced, sqrt, or numbers"),
     (["--train_file={train}", "--threshold=2"], "--threshold 2: expected per_label, single, or a number"),
@@ -367,7 +367,7 @@ MISTAKES = [
     (["{yaml}"], "unknown option --train_fil: did you mean --train_file?"),
     (["--test_file={train}"], "nothing to train on"),
     (["--do_train", "--test_file={train}"], "--do_train needs train data"),
-    (["--train_file={odd_cell}"], "odd_cell.csv, line 2, column 'defect': found 'yes' in a column of 0 and 1"),
+    (["--train_file={odd_cell}"], "odd_cell.csv, line 2, column 'defect': found 'maybe' in a column of 0 and 1"),
     (["--train_file={ragged}"], "ragged.jsonl, line 3, column 'labels': found [1, 0], but most rows are 0/1 vectors of 3"),
     (["--train_file={train}", "--validation_fraction=0", "--threshold=single"], "there is none: give --validation_file"),
     (["--train_file={train}", "--text_column_names=defect"], "--text_column_names defect: 'defect' is a label column"),
@@ -391,8 +391,8 @@ def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, t
     files = {
         "train": write_csv(tmp_path / "train.csv", header, rows),
         "copy": write_csv(tmp_path / "copy.csv", header, rows),
-        "bad_cell": write_csv(tmp_path / "bad_cell.csv", header, [["a", "b", "yes", 0, 0, 1], *rows]),
-        "odd_cell": write_csv(tmp_path / "odd_cell.csv", header, [["a", "b", "yes", 0, 0, 1], *rows]),
+        "bad_cell": write_csv(tmp_path / "bad_cell.csv", header, [["a", "b", "maybe", 0, 0, 1], *rows]),
+        "odd_cell": write_csv(tmp_path / "odd_cell.csv", header, [["a", "b", "maybe", 0, 0, 1], *rows]),
         "one_row": write_csv(tmp_path / "one_row.csv", header, [["a", "b", 1, 1, 0, 0]]),
         "ragged": write_jsonl(
             tmp_path / "ragged.jsonl",

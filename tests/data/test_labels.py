@@ -131,7 +131,7 @@ def test_labels_of_a_saved_model_keep_their_order(tmp_path):
     [
         ([["a", "x;y,z"]], ["text", "labels"], ([], None), "--label_delimiter"),
         ([["a", "x y"], ["b", "x"]], ["text", "labels"], ([], None), "--label_delimiter ' '"),
-        ([["a", "1", "b"]], ["text", "id", "url"], ([], None), "no label columns among text, id, url"),
+        ([["late again", "7", "2"]], ["text", "height", "votes"], ([], None), "no label columns among text, height, votes"),
         ([["a", "b"]], ["text", "other"], (["lables"], None), "has no column 'lables'; its columns: text, other"),
         ([["q", "a", "b", "1"]], ["question", "ending0", "ending1", "label"], ([], None), "run_multiple_choice.py"),
         ([["a", ""]], ["text", "labels"], ([], None), "no row has a label"),

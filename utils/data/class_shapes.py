@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
-from utils.data.classes import ROUNDING, ClassFormat, class_ids, only_name, saved_format, unknown_rows
+from utils.data.classes import ROUNDING, ClassFormat, class_ids, saved_format, unknown_rows, written_labels
 from utils.data.columns import find_label_column, named_columns, require_columns
 from utils.data.labels import ask_about_placeholder
 from utils.data.profile import same_name
@@ -71,7 +71,9 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     """
     feature = dataset.features[column]
     marked = args.unknown_label
-    written = [value if isinstance(feature, ClassLabel) else only_name(value) for value in dataset[column][:]]
+    written = dataset[column][:] if isinstance(feature, ClassLabel) else written_labels(dataset, column)
+    if any(isinstance(value, list) or str(value).startswith("[") for value in written):
+        written = dataset[column][:]  # not one name in each list
     cells = {row: value for row, value in enumerate(written) if not is_empty(value) and class_name(value) != marked}
     if isinstance(feature, ClassLabel):
         cells = {row: value for row, value in cells.items() if value != -1}

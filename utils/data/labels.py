@@ -234,7 +234,7 @@ def _check_training_targets(targets: np.ndarray, label_format: LabelFormat, args
         ]
         logger.info("%s mean no, because no label's column holds a 0: %s", written, "; ".join(counts))
     for label, count, sure in zip(label_format.names, (targets == 1).sum(axis=0), known, strict=True):
-        if count == sure > 0:
+        if count == sure > 0 and len(targets) > 1 and not args.problem_type:
             raise UserError(
                 f"{args.train_file or args.dataset_name}: the label {label!r} is there in all {sure} rows where it is known "
                 f"({len(targets) - sure} are unknown), which teaches nothing: write 0 where it is absent, or leave it out"
