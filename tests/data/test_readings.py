@@ -3,20 +3,17 @@
 import dataclasses
 import functools
 import importlib
-import inspect
 import re
 import shlex
 
 import pytest
-from conftest import ROOT
 from readings import PUBLIC, READINGS, Reading
 
 from utils.arguments import UserError
 from utils.data.labels import UNKNOWN
-from utils.data.loading import load_splits
 from utils.training.task import Task
 
-OPTION = re.compile(r"""(?:(run_\w+)\.py\s+)?--([a-z]\w*)(?:[= ]((?:'[^']*'|"[^"]*"|[^\s'"])+))?""")
+OPTION = re.compile(r"""(?:(run_\w+)\.py\s+)?--([a-z]\w*)(?:[= ](?!--)((?:'[^']*'|"[^"]*"|[^\s'"])+))?""")
 PROSE = set("to or for and if in is it with where that the as takes needs makes which says decides alone names reads".split())
 MOST = 8  # suggestions of an error that are tried
 
@@ -27,7 +24,7 @@ def probe(script: str, options: list[str], folder) -> Task | UserError:
     argv = [*options, "--check_data", "--validation_fraction=0", f"--output_dir={folder / 'out'}"]
     try:
         args = module.read_arguments(module.KINDS, argv, module.__doc__, module.SAMPLE, module.EXAMPLE_ROWS, module.ROW_COLUMNS)
-        return module.prepare(load_splits(args.data), args)
+        return module.prepare(module.load_splits(args.data), args)
     except UserError as error:
         return error
 
@@ -63,7 +60,7 @@ def suggestions(message: str, script: str) -> list[tuple[str, list[str]]]:
 
 
 def follow(script: str, options: list[str], error: UserError, folder, steps: int = 2) -> list[Task]:
-    """Return what the suggestions of an error lead to. Each must be read within so many `steps`."""
+    """Return what the suggestions of an error lead to. Each must lead on: to what is read, within so many `steps`."""
     tasks = []
     for other, added in suggestions(str(error), script):
         if set(added) <= set(options):  # the message quotes what was given
@@ -90,7 +87,7 @@ def differences(task: Task, reading: Reading) -> dict[str, tuple]:
         pairs["label"] = (set(filter(None, found_label.split("; "))), label)
     elif isinstance(label, tuple):
         pairs["label"] = (found_label, found_label if found_label in label else label)
-    else:
+    elif label is not None:
         pairs["label"] = (found_label, f"{label:g}" if isinstance(label, float) else label)
     if reading.labels is not None:
         pairs["labels"] = (sorted(task.labels), sorted(reading.labels))
@@ -98,6 +95,10 @@ def differences(task: Task, reading: Reading) -> dict[str, tuple]:
         targets = dict(zip(task.labels, task.targets("train")[0].tolist(), strict=True))
         found = tuple(None if targets.get(name) == UNKNOWN else targets.get(name) for name in reading.labels)
         pairs["targets"] = (found, reading.targets)
+    if reading.splits is not None:
+        pairs["splits"] = (set(task.splits), reading.splits)
+    if reading.unlabelled_test:
+        pairs["test labels"] = (task.targets("test"), None)
     if reading.rows is not None:
         pairs["rows"] = (len(task.splits["train"]), reading.rows)
     if reading.id is not None:
@@ -122,9 +123,9 @@ def test_data_is_read_as_meant_or_asked_about(reading, tmp_path):
     assert "\n" not in message
     assert reading.asked or reading.refused, f"not read: {message}"
     assert re.search(reading.asked or reading.refused, message), message
-    if reading.refused:
+    if not reading.asked:
         return
-    tasks = follow(reading.script, options, result, tmp_path)
+    tasks = follow(reading.script, options, result, tmp_path, reading.steps)
     assert any(differences(task, reading) == {} for task in tasks), f"nothing to copy leads to what is meant: {message}"
     if reading.answer:
         script = reading.elsewhere or reading.script
@@ -152,7 +153,7 @@ def test_data_is_read_as_meant_or_asked_about(reading, tmp_path):
             [["--no_header", "--column_names=text,label"]],
         ),
         (
-            "use run_multilabel.py --label_column_names tags (or --smoke_test)",
+            "use run_multilabel.py --label_column_names tags (or --label)",
             "run_classification",
             [["--label_column_names=tags"]],
         ),
@@ -166,4 +167,3 @@ def test_what_a_message_offers_to_copy(message, script, expected, monkeypatch):
 def test_no_case_is_there_twice():
     names = [(reading.script, reading.name) for reading in READINGS]
     assert len(names) == len(set(names))
-    assert inspect.getfile(Reading).startswith(str(ROOT))
