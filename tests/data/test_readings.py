@@ -10,7 +10,6 @@ import pytest
 from readings import PUBLIC, READINGS, Reading
 
 from utils.arguments import UserError
-from utils.data.labels import UNKNOWN
 from utils.training.task import Task
 
 OPTION = re.compile(r"""(?:(run_\w+)\.py\s+)?--([a-z]\w*)(?:[= ](?!--)((?:'[^']*'|"[^"]*"|[^\s'"])+))?""")
@@ -93,7 +92,7 @@ def differences(task: Task, reading: Reading) -> dict[str, tuple]:
         pairs["labels"] = (sorted(task.labels), sorted(reading.labels))
     if reading.targets is not None:
         targets = dict(zip(task.labels, task.targets("train")[0].tolist(), strict=True))
-        found = tuple(None if targets.get(name) == UNKNOWN else targets.get(name) for name in reading.labels)
+        found = tuple(None if targets.get(name) == task.unknown else targets.get(name) for name in reading.labels)
         pairs["targets"] = (found, reading.targets)
     if reading.splits is not None:
         pairs["splits"] = (set(task.splits), reading.splits)
