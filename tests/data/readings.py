@@ -36,7 +36,7 @@ class Reading:
         id: the id column.
         asked: a pattern of the question that must be put before the files are read; `answer`: the options that make them read
             as meant, or () if it is enough that those in the question do so; `elsewhere`: the script that the answer is for;
-            `steps`: how many questions there may be, one after another.
+            `steps`: how many questions there may be, one after another; `shown`: what the question shows of the columns.
         refused: a pattern of the error. If `texts` are given as well, the files may also be read as meant.
         or_read: what is asked may also be read as meant without a question.
         public: the public files that this takes.
@@ -59,6 +59,7 @@ class Reading:
     answer: tuple[str, ...] = ()
     elsewhere: str | None = None
     steps: int = 2
+    shown: tuple[str, ...] = ()
     refused: str | None = None
     or_read: bool = False
     needs: str | None = None  # a package that is not required
@@ -485,7 +486,7 @@ PAIRS = [
     classification(
         "SICK: a judgment and a score", {"train.txt": plain(SICK)}, (FIRST[0], SECOND[0]), "ENTAILMENT",
         ["CONTRADICTION", "ENTAILMENT", "NEUTRAL"],
-        asked=r"--label_column_name \S*entailment_judgment", answer=label("entailment_judgment"),
+        asked=r"--label_column_name \S*entailment_judgment", answer=label("entailment_judgment"), shown=("4.5", "ENTAILMENT"),
     ),
     classification(
         "SICK's score", {"train.txt": plain(SICK), "test.txt": plain(without(SICK, "relatedness_score"))},
@@ -526,6 +527,7 @@ PAIRS = [
         "a query and a passage", table({"query": QUESTIONS, "passage": PASSAGES, "relevant": SAME}),
         (QUESTIONS[0], PASSAGES[0]), "1", ["0", "1"],
         asked=r"--text_column_names query,passage.*--text_column_names passage", answer=names("query", "passage"), or_read=True,
+        shown=("can you see", "The old lig"),
     ),
     classification(
         "a query and a passage, of which one is read", table({"query": QUESTIONS, "passage": PASSAGES, "relevant": SAME}),
@@ -552,7 +554,7 @@ PAIRS = [
     classification(
         "two texts whose names say nothing", table({"original": FIRST, "rewritten": SECOND, "verdict": ["keep", "drop"]}),
         (FIRST[0], SECOND[0]), "keep", ["drop", "keep"],
-        asked=r"--text_column_names original,rewritten", answer=names("original", "rewritten"),
+        asked=r"--text_column_names original,rewritten", answer=names("original", "rewritten"), shown=("The museum", "On Fridays"),
     ),
     classification(
         "patent phrases, where the target is a text", table(PATENTS), ("abatement", "abatement of pollution"), 0.5,
@@ -629,6 +631,7 @@ TITLE_CASES = [
     classification(
         "news with a category", table(NEWS), WITH_TITLE, "HOME & LIVING", ["ARTS", "HOME & LIVING", "MONEY"],
         asked=r"--text_column_names headline,short_description", answer=joined("headline", "short_description"), or_read=True,
+        shown=("Best lamp", "It gives a"),
     ),
     classification(
         "news where the subject is a category",
@@ -641,7 +644,8 @@ TITLE_CASES = [
     ),
     classification(
         "food reviews: a summary and a text", {"train.csv": table(FOODS), "test.csv": table(without(FOODS, "Score"))}, WITH_TITLE,
-        "5", list("12345"), id="Id", asked=r"--text_column_names Summary,Text", answer=joined("Summary", "Text"), or_read=True,
+        "5", list("12345"), id="Id", asked=r"--(text_column_names|label_column_name) ",
+        answer=joined("Summary", "Text") + label("Score"), or_read=True,
     ),
     classification(
         "Zendesk tickets: two candidates for the label", table(ZENDESK), (f"{SUBJECTS[0]} {BODIES[0]}",), "high",
@@ -770,11 +774,12 @@ LABEL_CASES = [
     classification(
         "consumer complaints: a product and an issue", table(COMPLAINTS), (BODIES[0],), "Mortgage",
         ["Credit card", "Debt collection", "Mortgage"], asked=r"--label_column_name \S*Product", answer=label("Product"),
+        shown=("Mortgage", "Billing"),
     ),
     classification(
         "parts of essays: their type and their effect", table(ESSAYS), (PASSAGES[0],), "Adequate",
         ["Adequate", "Effective", "Ineffective"], asked=r"--label_column_name \S*discourse_effectiveness",
-        answer=label("discourse_effectiveness"),
+        answer=label("discourse_effectiveness"), shown=("Lead", "Adequate"),
     ),
     classification(
         "stances: several labels of one text", {"train.txt": plain(STANCES)}, (FIRST[0],), "FAVOR",

@@ -124,6 +124,7 @@ def test_data_is_read_as_meant_or_asked_about(reading, tmp_path):
     assert re.search(reading.asked or reading.refused, message), message
     if not reading.asked:
         return
+    assert all(value in message for value in reading.shown), f"{reading.shown} should be shown: {message}"
     tasks = follow(reading.script, options, result, tmp_path, reading.steps)
     assert any(differences(task, reading) == {} for task in tasks), f"nothing to copy leads to what is meant: {message}"
     if reading.answer:

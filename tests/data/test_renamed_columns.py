@@ -95,7 +95,7 @@ INNOCENT = {
     "id": [f"r{1000 + number}" for number in range(12)],
     "url": URLS,
     "date": [f"{day} 10:{number:02}:00" for number, day in enumerate(DATES)],
-    "source": "export of March",
+    "source": ["export of March"] * 12,
 }
 
 
@@ -114,15 +114,14 @@ def renamed(draw, plain: dict, names: list[list[dict[str, str]]]) -> dict:
     other = {old: new for some in names for old, new in draw(st.sampled_from(some)).items()}
     more = draw(st.lists(st.sampled_from(sorted(INNOCENT)), unique=True, max_size=3))
     columns = {name: (spelled(choice, other[name]) if name in other else name, values) for name, values in plain.items()}
-    columns |= {f"{name} ": (spelled(choice, name), INNOCENT[name]) for name in more}
+    rows = max(map(len, plain.values()))
+    columns |= {f"{name} ": (spelled(choice, name), INNOCENT[name][:rows]) for name in more}
     order = draw(st.permutations(sorted(columns)))
     return {columns[name][0]: columns[name][1] for name in order}
 
 
 def read(script: str, columns: dict) -> list | UserError:
     """Return what the model reads of all rows and what the labels are, or the error."""
-    length = max(len(values) for values in columns.values() if isinstance(values, list))
-    columns = {name: values[:length] if isinstance(values, list) else values for name, values in columns.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "train.csv")
         with path.open("w", newline="", encoding="utf-8") as file:
