@@ -554,7 +554,8 @@ PAIRS = [
     classification(
         "two texts whose names say nothing", table({"original": FIRST, "rewritten": SECOND, "verdict": ["keep", "drop"]}),
         (FIRST[0], SECOND[0]), "keep", ["drop", "keep"],
-        asked=r"--text_column_names original,rewritten", answer=names("original", "rewritten"), shown=("The museum", "On Fridays"),
+        asked=r"--text_column_names original,rewritten", answer=names("original", "rewritten"),
+        shown=("The museum", "On Fridays"),
     ),
     classification(
         "patent phrases, where the target is a text", table(PATENTS), ("abatement", "abatement of pollution"), 0.5,
