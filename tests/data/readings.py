@@ -829,7 +829,7 @@ LABEL_CASES = [
     ),
     classification(
         "-1 said to be unknown", table({"text": REVIEWS, "sentiment": SIGNS}), (REVIEWS[0],), "1", ["0", "1"],
-        options=("--unknown_label=-1",), rows=8,
+        options=("--unknown_label=-1",), rows=6,
     ),
     *(
         classification(

@@ -26,7 +26,7 @@ CONTEXT_NAMES += ("flores_passage", "prompt")
 QUESTION_NAMES = ("question", "question_stem", "stem", "sent2", "query")
 CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices_text", "endings", "options", "candidates")
 CHOICE_LISTS += ("options_text", "candidates_text")
-ANSWER_NAMES = ("label", "labels", "answerKey", "answer_key", "answer", "correct_answer", "correct", "gold", "target")
+ANSWER_NAMES = ("label", "labels", "answer_key", "answer", "correct_answer", "correct_answers", "correct", "gold", "target")
 ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
 
 
@@ -129,7 +129,8 @@ def _one(dataset: Dataset, option: str | None, name: str) -> str | None:
 def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | None) -> list[str]:
     """Return the columns of the candidates: one column of lists, or numbered columns, which any split may have (`every`)."""
     stems: dict[str, list[str]] = {}
-    for name in every:
+    by_key = {key(name): name for name in every}
+    for name in map(by_key.get, natural_order(set(by_key))):
         if match := CHOICE_COLUMN.fullmatch(key(name)) or re.fullmatch("()([a-z])", key(name)):  # also columns A, B, C…
             stems.setdefault(match[1], []).append(name)
     if "a" not in map(key, stems.get("", ["a"])):
@@ -137,13 +138,13 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
     available = columns(dataset)
     if saved and saved.choices and set(saved.choices) <= set(available):
         more = next((names for names in stems.values() if set(saved.choices) <= set(names)), saved.choices)
-        return natural_order(set(more)) if len(more) > len(saved.choices) else saved.choices
+        return more if len(more) > len(saved.choices) else saved.choices
     column = same_name(CHOICE_LISTS, available)
     if column:
         return [column]
     numbered = max(stems.values(), key=len, default=[])
     if len(numbered) > 1:
-        return natural_order(set(numbered))
+        return numbered
     profiles = describe_columns(dataset)
     cells = [profile.name for profile in profiles if profile.kind == "cell" and profile.name not in ANSWER_NAMES]
     if len(cells) > 1:

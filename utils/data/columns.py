@@ -2,14 +2,14 @@
 
 import logging
 import re
-from itertools import permutations
+from itertools import combinations, permutations
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
-from utils.data.profile import Profile, describe_columns, key, same_name
+from utils.data.profile import Profile, describe_columns, is_number, key, same_name
 from utils.files.cells import UNKNOWN, parse_cell
 from utils.files.rows import PLACE, cell_error, columns, file_of
 
@@ -100,10 +100,10 @@ def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
     """Return the only column that can be the text, or two that are named as a pair."""
     free = [profile for profile in describe_columns(dataset) if profile.name not in taken]
     usual = [p for p in free if p.key in TEXTS and p.kind not in {"id", "url", "date", "empty", "list", "object"}]
-    parts = [p for p in free if p.key in PARTS and p.kind in ("text", "short", "name")]
+    parts = [p for p in free if p.key in PARTS and p.kind in ("text", "short")]
     texts = [p for p in free if p.kind == "text" or p in usual or p in parts]
     if not set(texts) - set(parts):  # nothing but a title, or not even that
-        texts = parts or [p for p in free if p.kind == "short"] or [p for p in free if p.kind in ("name", "delimited", "code")]
+        texts = parts or [p for p in free if p.kind in ("short", "name", "delimited") and p.distinct > 1]
     if not texts:
         raise UserError(
             f"no column of texts among {', '.join(columns(dataset))}: name one with --text_column_names (numbers in it are read "
@@ -115,7 +115,8 @@ def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
     if len(texts) == 1:
         return [texts[0].name]
     names = [profile.name for profile in texts]
-    answers = [f"--text_column_names {quoted(names)} (a pair of texts)"] if len(names) == 2 else []
+    pairs = combinations(names, 2) if len(names) <= 3 else []
+    answers = [f"--text_column_names {quoted(list(pair))} (a pair of texts)" for pair in pairs]
     answers += [f"--text_column_names {quoted([name])}" for name in names]
     answers += [f"--text_column_names {quoted(names)} --text_column_delimiter ' ' (joined into one text)"]
     raise ask(dataset, "the text", texts, answers)
@@ -180,7 +181,8 @@ def find_label_column(dataset: Dataset) -> str:
     profiles = describe_columns(dataset)
     possible = usual_labels(profiles)
     if not possible:
-        possible = [p for p in profiles if p.kind in ("name", "cell") and p.key not in TEXTS] or other_column(profiles)
+        possible = [p for p in profiles if p.kind in ("name", "cell") and p.distinct > 1 and p.key not in TEXTS]
+        possible = possible or other_column(profiles)
         several = [profile.name for profile in possible if profile.kind == "cell"]
         if len(several) == len(possible) > 1:
             raise UserError(
@@ -197,7 +199,8 @@ def find_label_column(dataset: Dataset) -> str:
 
 def usual_labels(profiles: list[Profile]) -> list[Profile]:
     """Return the columns whose names say that they are the label: those named `label`, else others, else `movie_genre`."""
-    possible = [p for p in profiles if p.kind not in NO_LABEL and not (p.kind == "text" and p.distinct == p.filled > 20)]
+    free = [p for p in profiles if p.kind in ("text", "short") and p.filled > 5 and 10 * p.distinct > 9 * p.filled]
+    possible = [p for p in profiles if p.kind not in NO_LABEL and p.distinct > 1 and p not in free]
     ends = [p for p in possible if p.words and p.words[-1] in LABELS | OTHER_LABELS and p.kind not in ("text", "short")]
     by_rank = [[p for p in profiles if p.key in LABELS], [p for p in possible if p.key in OTHER_LABELS]]
     by_rank += [[p for p in ends if p.kind not in NUMBERS] and [p for p in ends if "confidence" not in p.words]]
@@ -227,10 +230,12 @@ def find_label_columns(dataset: Dataset) -> list[str]:
         return [usual[0].name]
     named = [p for p in usual if p not in cells and p.kind not in NUMBERS]
     ways = [[p] for p in named if p in lists] or [[p] for p in lists] or [[p] for p in named]
-    facts = [p for p in cells if set(p.words) & FACTS] if not all(set(p.words) & FACTS for p in cells) else []
+    facts = [p for p in cells if set(p.words) & FACTS]
+    in_words = [p for p in cells if not is_number(p.examples[0])]
+    facts += [p for p in in_words if p not in facts and 2 * len(in_words) < len(cells)]  # written unlike the other columns
+    labels = [p for p in cells if p not in facts]
     if len(cells) > 1 or (cells and not ways):
-        labels = [p for p in cells if p not in facts]
-        ways += [labels, cells] if facts else [cells] if not (ways and all(set(p.words) & FACTS for p in cells)) else []
+        ways += [labels, cells] if labels and facts else [cells] if labels or not ways else []
     ways = ways or [[p] for p in other_column(profiles)]
     if not ways:
         counts = [p.name for p in profiles if p.kind in NUMBERS]

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import find_label_columns, is_cell_column, named_columns, require_columns
-from utils.data.profile import same_name
+from utils.data.profile import is_written_list, same_name
 from utils.files.cells import UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
 from utils.files.loading import split_validation
 from utils.files.rows import add_array, cell_error, column_error, columns, file_of
@@ -19,7 +19,7 @@ from utils.files.rows import add_array, cell_error, column_error, columns, file_
 logger = logging.getLogger(__name__)
 
 LISTS = ("[", "(", "{", "array(")  # how a written list begins
-PLACEHOLDERS = {"nan", "null", "none", "n/a", "na", "#n/a"}
+PLACEHOLDERS = {"nan", "null", "none", "n/a", "na", "#n/a", "-", "?"}
 DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
 
 
@@ -239,9 +239,9 @@ def _check_training_targets(targets: np.ndarray, label_format: LabelFormat, args
                 f"{args.train_file or args.dataset_name}: the label {label!r} is there in all {sure} rows where it is known "
                 f"({len(targets) - sure} are unknown), which teaches nothing: write 0 where it is absent, or leave it out"
             )
-    for label, count in zip(label_format.names, positives, strict=True):
-        if count == 0:
-            logger.warning("label %r has no positive row in the training data", label)
+    never = [label for label, count in zip(label_format.names, positives, strict=True) if count == 0]
+    if never:
+        logger.warning("labels without a positive row in the training data: %s", shorten(never))
 
 
 def _cell_format(dataset: Dataset, columns: list[str], names: list[str], unknown_label: str | None) -> LabelFormat:
@@ -280,7 +280,9 @@ def recognize_labels(
     texts = [value for value in values if isinstance(value, str) and value.strip()]
     if not names:
         ask_about_placeholder(dataset, column, texts, unknown_label)
-    if not delimiter and not all(value.strip().startswith(LISTS) or value.strip() in (names or []) for value in texts):
+    begin_so = [value for value in texts if value.strip().startswith(LISTS)]
+    written = len(begin_so) == len(texts) or any(map(is_written_list, begin_so))
+    if not delimiter and not written and not all(value.strip() in (names or []) for value in texts):
         delimiter = find_delimiter(dataset, column, texts)
     rows: dict[int, list] = {}
     for row, value in enumerate(values):
@@ -344,7 +346,7 @@ def ask_about_placeholder(dataset: Dataset, column: str, values: list, unknown_l
     """Raise a `UserError` if a few rows have a label such as N/A, and --unknown_label does not say what it is."""
     counts = Counter(value for value in values if str(value).strip().casefold() in PLACEHOLDERS)
     for value, count in counts.items():
-        if unknown_label is None and count <= max(1, len(values) / 10):
+        if unknown_label is None and 5 * count <= len(values):
             row = next(row for row, cell in enumerate(dataset[column][:]) if cell == value)
             problem = f"{value!r} is the label of {count} of {len(values)} rows: if it stands for an unknown label, add"
             raise cell_error(

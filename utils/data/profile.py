@@ -122,7 +122,7 @@ def _kind_of_texts(name: str, some: list[str], distinct: pa.Array, length: float
     if _is_id(name, found) and not any(" " in value for value in some):
         return "id"
     unspaced = length < FREE_TEXT and np.mean([len(value) for value in some]) >= 20  # Chinese, Japanese or Thai
-    again = found["distinct"] * 10 <= found["filled"] and length < 3 * FREE_TEXT  # such as names of classes in five words
+    again = found["distinct"] * 3 <= found["filled"] and length < 2 * FREE_TEXT  # such as names of classes in five words
     if (length >= FREE_TEXT or (unspaced and not all(value.isascii() for value in some))) and not again:
         return "delimited" if _is_delimited(some) else "text"
     return "delimited" if _is_delimited(some) else "name" if 2 * found["distinct"] <= found["filled"] else "short"
