@@ -95,7 +95,7 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
-from utils.data.class_shapes import add_targets, find_classes
+from utils.data.class_shapes import find_classes
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
@@ -273,7 +273,7 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     names, task.unknown = found.names, found.unknown
     task.labels = names
     task.find_texts([found.column])
-    task.settle_rows(add_targets(task.splits, found, args.data, args.training.seed), ROW_COLUMNS)
+    task.settle_rows(ROW_COLUMNS)
     task.thresholds = settle_threshold(args.data, task.splits, task.saved_thresholds, 1)
     truth = task.targets("validation")
     settle_evaluation(args.training, scores(shares_of(truth, found), truth, names), METRIC_DIRECTIONS)

@@ -93,7 +93,7 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
-from utils.data.labels import add_targets, find_labels
+from utils.data.labels import find_labels
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.results.metrics import MultilabelMetrics, sigmoid
@@ -201,7 +201,7 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     task.format = find_labels(task.splits, args.data, task.saved_labels)
     names = task.labels = task.format.names
     task.find_texts(task.format.columns)
-    task.settle_rows(add_targets(task.splits, task.format, args.data, args.training.seed), ROW_COLUMNS)
+    task.settle_rows(ROW_COLUMNS, check=task.format.check)
     task.thresholds = settle_threshold(args.data, task.splits, task.saved_thresholds, len(names), "per_label")
     task.submission = find_submission(args.data, task.splits, task.ids, task.id_column, names)
     truth = task.targets("validation")

@@ -83,7 +83,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, EvalPrediction
 
-from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, flatten
+from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, flatten, shuffle_candidates
 from utils.data.choices import ChoiceFormat, encode_candidates
 from utils.data.labels import saved_setting
 from utils.files.cells import UNKNOWN
@@ -212,7 +212,10 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     task = Task(flatten(splits), args, __file__)
     saved = saved_setting(task.config, "choice_format")
     found = task.format = find_choices(task.splits, args.data, ChoiceFormat(**saved) if saved else None)
-    task.settle_rows(add_candidates(task.splits, found, args.data, args.training.seed), ROW_COLUMNS)
+    task.settle_empty_texts([found.context])
+    task.settle_rows(ROW_COLUMNS, add=partial(add_candidates, found=found))
+    if args.data.shuffle_choices and task.training:
+        task.splits["train"] = shuffle_candidates(task.splits["train"], args.training.seed)
     most = max(len(row) for split in task.splits.values() for row in split["candidates"][:])
     task.labels = [label for label, _ in found.descriptions or []] or [f"choice{position}" for position in range(most)]
     truth = task.targets("validation")

@@ -13,14 +13,12 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from utils.data.loading import load_splits  # noqa: E402
-
 import run_classification  # noqa: E402
 import run_multiple_choice as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
 from utils.command_line import parse_arguments  # noqa: E402
 from utils.data.choice_shapes import add_candidates, find_choices, flatten  # noqa: E402
-from utils.files.loading import first_rows
+from utils.files.loading import first_rows, load_splits  # noqa: E402
 
 
 def main(argv: list[str]) -> None:
@@ -30,7 +28,7 @@ def main(argv: list[str]) -> None:
     data_args.max_train_samples = data_args.max_train_samples or 300
     splits = flatten({"train": load_splits(data_args)["train"]})
     data_args.validation_fraction = 0.0
-    rows = first_rows(add_candidates(splits, find_choices(splits, data_args, None), data_args, 0), data_args, 0)["train"]
+    rows = add_candidates(first_rows(splits, data_args, 0)["train"], find_choices(splits, data_args, None))
     pairs = [[row["context"], text, position % 2] for row in rows for position, text in enumerate(row["candidates"])]
     width = len(pairs) // len(rows)
     rates: dict[str, list[float]] = {"multiple choice": [], "classification": []}

@@ -20,8 +20,9 @@ import run_multiple_choice as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
 from utils.command_line import parse_arguments  # noqa: E402
 from utils.data.choice_shapes import add_candidates, find_choices, flatten  # noqa: E402
-from utils.data.labels import UNKNOWN  # noqa: E402
-from utils.data.loading import load_splits  # noqa: E402
+from utils.data.encoding import add_targets  # noqa: E402
+from utils.files.cells import UNKNOWN  # noqa: E402
+from utils.files.loading import load_splits  # noqa: E402
 from utils.training.models import load_config, load_tokenizer, sequence_length  # noqa: E402
 
 
@@ -36,7 +37,9 @@ def main(argv: list[str]) -> dict[str, float]:
     )
     set_seed(training_args.seed)
     splits = flatten(load_splits(data_args))
-    splits = add_candidates(splits, find_choices(splits, data_args, None), data_args, training_args.seed)
+    found = find_choices(splits, data_args, None)
+    splits = add_targets(splits, found, data_args, training_args.seed)
+    splits = {name: add_candidates(split, found) for name, split in splits.items()}
     config, tokenizer = load_config(model_args), load_tokenizer(model_args)
     encode = partial(script.encode, tokenizer=tokenizer, max_length=sequence_length(data_args.max_seq_length, tokenizer, config))
     for name, split in splits.items():

@@ -14,14 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from utils.data.loading import load_splits  # noqa: E402
-
 import run_classification as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
 from utils.command_line import parse_arguments  # noqa: E402
-from utils.data.class_shapes import add_targets, find_classes  # noqa: E402
+from utils.data.class_shapes import find_format  # noqa: E402
 from utils.data.classes import class_ids  # noqa: E402
-from utils.data.columns import find_text_columns
+from utils.data.columns import find_text_columns  # noqa: E402
+from utils.data.encoding import add_targets  # noqa: E402
+from utils.files.loading import load_splits  # noqa: E402
 
 
 def main(argv: list[str]) -> dict[str, float]:
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> dict[str, float]:
         (ModelArguments, script.ClassificationArguments, script.ClassificationTrainingArguments), argv, __doc__, script.SAMPLE
     )
     splits = {name: split for name, split in load_splits(data_args).items() if name != "test"}
-    found = find_classes(splits, data_args, None)
+    found = find_format(splits, data_args, None)
     text_columns = find_text_columns(splits, data_args, [found.column])
     splits = add_targets(splits, found, data_args, training_args.seed)
     texts = {n: [" ".join(row) for row in zip(*(split[c] for c in text_columns), strict=True)] for n, split in splits.items()}

@@ -59,7 +59,7 @@ from datasets import Dataset
 from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_error
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
-from utils.data.class_shapes import add_targets, find_format
+from utils.data.class_shapes import find_format
 from utils.data.classes import saved_format
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
@@ -161,7 +161,7 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
         raise UserError(f"{args.model.model_name_or_path} was not trained by {task.script.name}: it has no logits for grades")
     task.labels = [f"above {name}" for name in found.names[:-1]]
     task.find_texts([found.column])
-    task.settle_rows(add_targets(task.splits, found, args.data, args.training.seed), ROW_COLUMNS)
+    task.settle_rows(ROW_COLUMNS)
     truth = task.targets("validation")
     perfect = None if truth is None else answers(torch.tensor(truth), len(task.labels)).numpy()
     settle_evaluation(args.training, scores(perfect, truth), METRIC_DIRECTIONS)

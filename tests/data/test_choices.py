@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import write_csv, write_jsonl
 
-from utils.data.choice_shapes import add_candidates, find_choices, flatten, read_descriptions
+from utils.data.choice_shapes import add_candidates, find_choices, flatten, read_descriptions, shuffle_candidates
 from utils.data.choices import ChoiceFormat
+from utils.data.columns import settle_empty_texts
+from utils.data.encoding import add_targets
 from utils.files.reading import read_files
 
 TEXTS = ["a knife", "a spoon", "a map", "a hat"]
@@ -30,7 +32,14 @@ def recognize(path, rows, **options):
     args = SimpleNamespace(**{**OPTIONS, **options})
     splits = flatten({"train": read_files(write_jsonl(path / "train.jsonl", rows))})
     found = find_choices(splits, args, None)
-    return found, add_candidates(splits, found, args, 0)["train"]
+    return found, read(splits, found, args)["train"]
+
+
+def read(splits, found, args):
+    """Return the splits with candidates and targets, as `Task.settle_rows` adds them."""
+    splits = {name: settle_empty_texts(name, split, [found.context], False, args) for name, split in splits.items()}
+    splits = {name: add_candidates(split, found) for name, split in add_targets(splits, found, args, 0).items()}
+    return splits | ({"train": shuffle_candidates(splits["train"], 0)} if args.shuffle_choices else {})
 
 
 def keyed(texts, keys="ABCDE"):
@@ -184,7 +193,7 @@ def test_a_csv_row_may_have_fewer_candidates_than_columns(tmp_path):
     path = write_csv(tmp_path / "a.csv", header, [["He cuts.", "He uses", *TEXTS, 3], ["He digs.", "He uses", *TEXTS[:3], "", 0]])
     args = SimpleNamespace(**OPTIONS)
     splits = {"train": read_files(path)}
-    split = add_candidates(splits, find_choices(splits, args, None), args, 0)["train"]
+    split = read(splits, find_choices(splits, args, None), args)["train"]
     assert [len(row) for row in split["candidates"]] == [4, 3] and split["labels"][:] == [3, 0]
 
 
@@ -277,7 +286,7 @@ def test_the_columns_of_all_splits_are_candidates(tmp_path):
         name: read_files(write_jsonl(tmp_path / f"{name}.jsonl", rows)) for name, rows in (("train", train), ("test", test))
     }
     found = find_choices(splits, args, None)
-    splits = add_candidates(splits, found, args, 0)
+    splits = read(splits, found, args)
     assert splits["test"]["candidates"][:] == [TEXTS] and splits["train"]["candidates"][:] == [TEXTS[:2], OTHER[:2]]
     saved = replace(found, choices=["ending0", "ending1"])
     alone = {"test": read_files(str(tmp_path / "test.jsonl"))}

@@ -3,20 +3,19 @@
 import logging
 import re
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.choices import ChoiceFormat, find_answer_kind
-from utils.data.classes import written_labels
-from utils.data.columns import CHOICE_COLUMN, find_text_columns, quoted, require_columns, settle_empty_texts, usual_labels
+from utils.data.columns import CHOICE_COLUMN, ask, find_text_columns, quoted, require_columns, usual_labels
 from utils.data.profile import describe_columns, key, same_name
 from utils.files.cells import UNKNOWN, natural_order
-from utils.files.loading import known_rows, split_validation
 from utils.files.rows import column_error, columns, file_of, one_line
 
 logger = logging.getLogger(__name__)
@@ -66,8 +65,8 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     elif saved and set(splits) == {"test"}:
         answer = None  # no other column is taken for the answers of this model
     else:
-        answer = same_name(ANSWER_NAMES, [name for name in every if name not in (context, question, *choices)])
-    found = ChoiceFormat(context, question, choices, answer)
+        answer = _only_answer(first, [name for name in every if name not in (context, question, *choices)])
+    found = ChoiceFormat(context, question, choices, answer, allow_equal=args.allow_equal_candidates)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
         if len(choices) == 1:
@@ -94,7 +93,8 @@ def _find_context(
     unnamed = args.context_column_name is None and args.question_column_name is None
     if unnamed and saved and {saved.context, saved.question} <= {*free, None}:
         return saved.context, saved.question
-    context = context or same_name(CONTEXT_NAMES, [name for name in free if name != question])
+    if context is None:
+        context = _only_context(dataset, [name for name in free if name != question], args.question_column_name is None)
     if args.question_column_name is None:
         question = same_name(QUESTION_NAMES, [name for name in free if name != context])
     context, question = (context, question) if context else (question, None)
@@ -106,6 +106,29 @@ def _find_context(
     if context == question or {context, question} & set(choices):
         raise UserError(f"context {context!r}, question {question!r} and candidates {', '.join(choices)}: name different columns")
     return context, question
+
+
+def _only_answer(dataset: Dataset, free: list[str]) -> str | None:
+    """Return the column named `label`, or the only one with a usual name of an answer; None if there is none."""
+    usual, found = {key(name) for name in ANSWER_NAMES}, [name for name in free if key(name) in ("label", "labels")][:1]
+    found = found or [name for name in free if key(name) in usual]
+    if len(found) > 1:
+        profiles = [profile for profile in describe_columns(dataset) if profile.name in found]
+        raise ask(dataset, "the answer", profiles, [f"--label_column_name {quoted([name])}" for name in found])
+    return found[0] if found else None
+
+
+def _only_context(dataset: Dataset, free: list[str], question_is_free: bool) -> str | None:
+    """Return the only column with a usual name of a context, None if there is none. Raises a `UserError` for several."""
+    usual = {key(name) for name in CONTEXT_NAMES}
+    found = [p for p in describe_columns(dataset) if p.name in free and p.key in usual and p.kind in ("text", "short", "name")]
+    if len(found) > 1:
+        names = [quoted([profile.name]) for profile in found]
+        answers = [f"--context_column_name {name}" for name in names]
+        if question_is_free and not same_name(QUESTION_NAMES, free):
+            answers += [f"--context_column_name {a} --question_column_name {b}" for a, b in permutations(names, 2)][:6]
+        raise ask(dataset, "the context", found, answers)
+    return found[0].name if found else same_name(CONTEXT_NAMES, free)
 
 
 def _named(dataset: Dataset, option: str | None, name: str) -> list[str]:
@@ -199,7 +222,7 @@ def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: Choi
         if label and name != "test":
             require_columns(split, [label], "--label_column_name")
     context, question = (*texts, args.question_column_name)[:2]
-    return ChoiceFormat(context, question, [], label, "key", descriptions)
+    return ChoiceFormat(context, question, [], label, "key", descriptions, args.allow_equal_candidates)
 
 
 def read_descriptions(path: str) -> list[list[str]]:
@@ -221,39 +244,22 @@ def read_descriptions(path: str) -> list[list[str]]:
     return [[label, text] for label, text in content.items()]
 
 
-def add_candidates(splits: dict[str, Dataset], found: ChoiceFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
-    """Return the splits with the columns context, question ("" for none), candidates, and labels (the right position).
+def add_candidates(split: Dataset, found: ChoiceFormat) -> Dataset:
+    """Return a split with the columns context, question ("" for none) and candidates, a list a row."""
+    parts = {
+        "context": ["" if text is None else str(text) for text in split[found.context][:]],
+        "question": [str(text or "") for text in split[found.question][:]] if found.question else [""] * len(split),
+        "candidates": found.candidates(split)[0],
+    }
+    split = split.remove_columns([column for column in split.column_names if column in parts])
+    for column, values in parts.items():
+        split = split.add_column(column, values)
+    return split
 
-    A test split may have no labels. Training and validation rows whose answer is unknown are set aside. Validation data is
-    split off the training data if it is wanted and not given.
-    """
-    logger.info("%s", found)
-    result = {}
-    for name, split in splits.items():
-        split = split if args.check_data else settle_empty_texts(name, split, [found.context], True, args)
-        if found.descriptions and isinstance(split.features.get(found.answer), ClassLabel):
-            names = written_labels(split, found.answer)
-            split = split.remove_columns(found.answer).add_column(found.answer, names)
-        labels = found.targets(split, args.allow_equal_candidates) if name != "test" or found.labelled(split) else None
-        candidates, _ = found.candidates(split)
-        parts = {
-            "context": ["" if text is None else str(text) for text in split[found.context][:]],
-            "question": [str(text or "") for text in split[found.question][:]] if found.question else [""] * len(split),
-            "candidates": candidates,
-        }
-        if labels is not None:
-            parts["labels"] = labels.tolist()
-        split = split.remove_columns([column for column in split.column_names if column in (*parts, "labels")])
-        for column, values in parts.items():
-            split = split.add_column(column, values)
-        if name != "test":
-            split = known_rows(name, split, labels == UNKNOWN, "a sure answer")
-        result[name] = split
-        if name == "train" and args.validation_fraction and "validation" not in splits:
-            result["train"], result["validation"] = split_validation(split, args, np.array(split["labels"]), seed)
-    if args.shuffle_choices and "train" in result:
-        result["train"] = result["train"].map(_shuffle, with_indices=True, fn_kwargs={"seed": seed}, desc="Shuffling candidates")
-    return result
+
+def shuffle_candidates(split: Dataset, seed: int) -> Dataset:
+    """Return a split with the candidates of each row, and the position of the right one, in an order drawn by `seed`."""
+    return split.map(_shuffle, with_indices=True, fn_kwargs={"seed": seed}, desc="Shuffling candidates")
 
 
 def _shuffle(row: dict, index: int, seed: int) -> dict:

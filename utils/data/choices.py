@@ -14,6 +14,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from utils.arguments import UserError
+from utils.data.classes import written_labels
 from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list
 from utils.files.rows import cell_error, columns
 
@@ -43,6 +44,7 @@ class ChoiceFormat:
     answer: str | None
     answer_kind: str | None = None
     descriptions: list[list[str]] | None = None
+    allow_equal: bool = False  # whether the right candidate may occur twice; its row is then unknown
 
     @property
     def columns_by_option(self) -> dict[str, list[str]]:
@@ -110,7 +112,19 @@ class ChoiceFormat:
         """Return whether `dataset` has the column of answers, with an answer in at least one row."""
         return self.answer in columns(dataset) and not all(is_missing(value) for value in dataset[self.answer][:])
 
-    def targets(self, dataset: Dataset, allow_equal: bool) -> np.ndarray:
+    @property
+    def label_columns(self) -> list[str]:
+        return [self.answer] if self.answer else []
+
+    def unknown_rows(self, targets: np.ndarray) -> np.ndarray:
+        """Return which rows [rows] of `targets` have no known answer."""
+        return targets == UNKNOWN
+
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """Return by what the validation split is stratified: the position of the right candidate."""
+        return targets
+
+    def targets(self, dataset: Dataset) -> np.ndarray:
         """Return the position [rows] of each row's right candidate, or `UNKNOWN` if the answer is missing or -1.
 
         Raises:
@@ -118,7 +132,7 @@ class ChoiceFormat:
         """
         candidates, keys = self.candidates(dataset)
         result = np.full(len(dataset), int(UNKNOWN), np.int64)
-        for row, value in enumerate(dataset[self.answer][:]):
+        for row, value in enumerate(written_labels(dataset, self.answer) if self.descriptions else dataset[self.answer][:]):
             position = read_answer(value, candidates[row], keys[row], self.answer_kind)
             if position is None:
                 continue
@@ -129,7 +143,7 @@ class ChoiceFormat:
             equal = [i for i, text in enumerate(candidates[row]) if text.strip() == right.strip()]
             if len(equal) == 1:
                 result[row] = position
-            elif not allow_equal:
+            elif not self.allow_equal:
                 problem = (
                     f"the right candidate {right!r} occurs {len(equal)} times (candidates "
                     f"{' and '.join(str(i + 1) for i in equal)}); correct the row, or set such rows aside with "

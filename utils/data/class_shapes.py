@@ -5,18 +5,16 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
-from utils.data.classes import ROUNDING, ClassFormat, class_ids, saved_format, unknown_rows, written_labels
+from utils.data.classes import ROUNDING, ClassFormat, saved_format, written_labels
 from utils.data.columns import find_label_column, named_columns, require_columns
 from utils.data.labels import ask_about_placeholder
 from utils.data.profile import same_name
 from utils.files.cells import class_name, is_empty, is_missing, natural_order, read_number, read_row
-from utils.files.loading import known_rows, split_validation
-from utils.files.rows import add_array, cell_error, column_error, columns
+from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
 
@@ -218,32 +216,6 @@ def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list
         if joined and {part.strip() for name in joined for part in name.split(delimiter)} <= set(names):
             advice = f"use run_multilabel.py --label_column_names {column} (or insist with --problem_type multi)"
             raise column_error(dataset, column, f"{joined[0]!r} holds several labels of other rows; {advice}")
-
-
-def add_targets(splits: dict[str, Dataset], class_format: ClassFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
-    """Replace the label column of each split by its targets, the column `labels`. A test split may have none.
-
-    Training and validation rows whose label is unknown are set aside. Validation data is split off the training data if it
-    is wanted and not given.
-    """
-    logger.info("%s", class_format)
-    result = {}
-    for name, split in splits.items():
-        targets = class_format.targets(split) if name != "test" or class_format.labelled(split) else None
-        split = split.remove_columns([column for column in {class_format.column, "labels"} if column in split.column_names])
-        if targets is not None:
-            split = add_array(split, "labels", targets)
-            unknown = unknown_rows(targets)
-            if name != "test":
-                split, targets = known_rows(name, split, unknown), targets[~unknown]
-        result[name] = split
-        if name == "train" and args.validation_fraction and "validation" not in splits:
-            if class_format.regression:  # as many rows from each tenth of the range
-                strata = np.searchsorted(np.quantile(targets, np.linspace(0.1, 0.9, 9)), targets)
-            else:
-                strata = class_ids(targets)
-            result["train"], result["validation"] = split_validation(split, args, strata, seed)
-    return result
 
 
 def _settle_form(found: ClassFormat, args: Arguments, training: bool) -> ClassFormat:

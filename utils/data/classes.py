@@ -149,6 +149,20 @@ class ClassFormat:
             raise cell_error(dataset, row, self.column, unknown_label(name, self.names))
         return [float(index == position) for index in range(len(self.names))]
 
+    def unknown_rows(self, targets: np.ndarray) -> np.ndarray:
+        """Return which rows [rows] of `targets` have no known label."""
+        return unknown_rows(targets)
+
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """Return by what the validation split is stratified: the class of each row, or the tenth of the range it is in."""
+        if self.regression:
+            return np.searchsorted(np.quantile(targets, np.linspace(0.1, 0.9, 9)), targets)
+        return class_ids(targets)
+
+    @property
+    def label_columns(self) -> list[str]:
+        return [self.column]
+
     def describe(self, targets: np.ndarray) -> dict[str, Any]:
         """Return what `--check_data` reports about targets in any form."""
         unknown = unknown_rows(targets)

@@ -17,6 +17,7 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 
 from utils.arguments import DataArguments, UserError
 from utils.data.columns import require_columns
+from utils.files.loading import known_rows, split_validation
 from utils.files.rows import PLACE, add_array, cell_error, columns, file_of
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,43 @@ def used_tokens(encoded: Dataset) -> np.ndarray:
 
 
 ROWS_WORTH_KEEPING = 5000
+
+
+def add_targets(
+    splits: dict[str, Dataset],
+    found: Any,
+    args: DataArguments,
+    seed: int,
+    check: Callable[[np.ndarray, DataArguments], None] | None = None,
+) -> dict[str, Dataset]:
+    """Replace the label columns of each split by the column `labels`: a target a row. A test split may have none.
+
+    Training and validation rows whose label is unknown are set aside. Validation data is split off the training data if it
+    is wanted and not given.
+
+    Args:
+        found: the `LabelFormat`, `ClassFormat` or `ChoiceFormat` of the splits.
+        check: is told the targets of the training data, all of them, and may refuse them.
+
+    Raises:
+        UserError: a cell cannot be read, or no row has a label.
+    """
+    logger.info("%s", found)
+    result = {}
+    for name, split in splits.items():
+        targets = found.targets(split) if name != "test" or found.labelled(split) else None
+        split = split.remove_columns([column for column in split.column_names if column in (*found.label_columns, "labels")])
+        if targets is not None:
+            if name == "train" and check:
+                check(targets, args)
+            unknown = found.unknown_rows(targets)
+            split = add_array(split, "labels", targets)
+            split = split if name == "test" else known_rows(name, split, unknown)
+            targets = targets[~unknown]
+        result[name] = split
+        if name == "train" and args.validation_fraction and "validation" not in splits:
+            result["train"], result["validation"] = split_validation(split, args, found.strata(targets), seed)
+    return result
 
 
 def read_row_columns(splits: dict[str, Dataset], names: tuple[str, ...]) -> dict[str, Dataset]:

@@ -13,8 +13,7 @@ from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import find_label_columns, is_cell_column, named_columns, require_columns
 from utils.data.profile import is_written_list, same_name
 from utils.files.cells import UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
-from utils.files.loading import split_validation
-from utils.files.rows import add_array, cell_error, column_error, columns, file_of
+from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +98,39 @@ class LabelFormat:
             require_columns(dataset, self.columns, "--label_column_names")
         return any(value not in (None, "", [], "-1", "-1.0", -1) for name in present for value in dataset[name][:])
 
+    def check(self, targets: np.ndarray, args: DataArguments) -> None:
+        """Raise a `UserError` if the `targets` [rows, labels] of the training data teach nothing, or one label only a row."""
+        if not args.problem_type:
+            refuse_single_label(targets, self)
+        positives, known = (targets > 0).sum(axis=0), (targets != UNKNOWN).sum(axis=0)
+        if not positives.any():
+            raise UserError(f"{args.train_file or args.dataset_name}: no row is positive for any label; nothing to learn")
+        if self.absent is not None:
+            written = "empty cells" if self.absent == "" else "cells of -1"
+            counts = [f"{name} {yes} yes, {all_ - yes} no" for name, yes, all_ in zip(self.names, positives, known, strict=True)]
+            logger.info("%s mean no, because no label's column holds a 0: %s", written, "; ".join(counts))
+        for label, count, sure in zip(self.names, (targets == 1).sum(axis=0), known, strict=True):
+            if count == sure > 0 and len(targets) > 1 and not args.problem_type:
+                raise UserError(
+                    f"{args.train_file or args.dataset_name}: the label {label!r} is there in all {sure} rows where it is known "
+                    f"({len(targets) - sure} are unknown), which teaches nothing: write 0 where it is absent, or leave it out"
+                )
+        never = [label for label, count in zip(self.names, positives, strict=True) if count == 0]
+        if never:
+            logger.warning("labels without a positive row in the training data: %s", shorten(never))
+
+    def unknown_rows(self, targets: np.ndarray) -> np.ndarray:
+        """Return which rows [rows] of targets [rows, labels] have no known label."""
+        return (targets == UNKNOWN).all(axis=1)
+
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """Return by what the validation split is stratified: the rarest label of each row."""
+        return rarest_label(targets)
+
+    @property
+    def label_columns(self) -> list[str]:
+        return self.columns
+
     def describe(self, targets: np.ndarray) -> dict[str, Any]:
         """Return what `--check_data` reports about targets [rows, labels]."""
         known = targets != UNKNOWN
@@ -113,6 +145,8 @@ class LabelFormat:
         }
 
     def __str__(self):
+        if not self.columns:
+            return f"labels: the model's {len(self.names)}: {shorten(self.names)}"
         shown = f"{self.kind} ({DELIMITERS.get(self.delimiter, self.delimiter)})" if self.delimiter else self.kind
         where = f"column {self.columns[0]!r}" if len(self.columns) == 1 else f"columns {shorten(self.columns)}"
         return f"labels: {shown}, {where}; {len(self.names)} labels: {shorten(self.names)}"
@@ -197,51 +231,6 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
     if some:
         logger.info("the labels of the test data are not used: it has %d of the model's %d columns", len(some), len(saved))
     return LabelFormat("unlabelled", [], saved)
-
-
-def add_targets(splits: dict[str, Dataset], label_format: LabelFormat, args: DataArguments, seed: int) -> dict[str, Dataset]:
-    """Replace the label columns of each split by the column `labels`, a list of floats per row. A test split may have none.
-
-    Split validation data off the training data if it is wanted and not given.
-    """
-    if label_format.columns:
-        logger.info("%s", label_format)
-    result = {}
-    for name, split in splits.items():
-        targets = label_format.targets(split) if name != "test" or label_format.labelled(split) else None
-        if name != "test" and (targets == UNKNOWN).all():
-            raise UserError(f"{file_of(split)}: no row of the {name} data has a known label")
-        split = split.remove_columns(sorted({*label_format.columns, "labels"} & set(split.column_names)))
-        result[name] = split if targets is None else add_array(split, "labels", targets)
-        if name == "train":
-            _check_training_targets(targets, label_format, args)
-            if args.validation_fraction and "validation" not in splits:
-                strata = rarest_label(targets)
-                result["train"], result["validation"] = split_validation(result["train"], args, strata, seed)
-    return result
-
-
-def _check_training_targets(targets: np.ndarray, label_format: LabelFormat, args: DataArguments) -> None:
-    if not args.problem_type:
-        refuse_single_label(targets, label_format)
-    positives, known = (targets > 0).sum(axis=0), (targets != UNKNOWN).sum(axis=0)
-    if not positives.any():
-        raise UserError(f"{args.train_file or args.dataset_name}: no row is positive for any label; nothing to learn")
-    if label_format.absent is not None:
-        written = "empty cells" if label_format.absent == "" else "cells of -1"
-        counts = [
-            f"{name} {yes} yes, {all_ - yes} no" for name, yes, all_ in zip(label_format.names, positives, known, strict=True)
-        ]
-        logger.info("%s mean no, because no label's column holds a 0: %s", written, "; ".join(counts))
-    for label, count, sure in zip(label_format.names, (targets == 1).sum(axis=0), known, strict=True):
-        if count == sure > 0 and len(targets) > 1 and not args.problem_type:
-            raise UserError(
-                f"{args.train_file or args.dataset_name}: the label {label!r} is there in all {sure} rows where it is known "
-                f"({len(targets) - sure} are unknown), which teaches nothing: write 0 where it is absent, or leave it out"
-            )
-    never = [label for label, count in zip(label_format.names, positives, strict=True) if count == 0]
-    if never:
-        logger.warning("labels without a positive row in the training data: %s", shorten(never))
 
 
 def _cell_format(dataset: Dataset, columns: list[str], names: list[str], unknown_label: str | None) -> LabelFormat:

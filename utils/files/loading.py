@@ -145,13 +145,13 @@ def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, se
     return train.select(np.sort(kept)), train.select(np.sort(held_out))
 
 
-def known_rows(name: str, split: Dataset, unknown: np.ndarray, label: str = "a label") -> Dataset:
+def known_rows(name: str, split: Dataset, unknown: np.ndarray) -> Dataset:
     """Return a training or validation split without its `unknown` rows [rows], which can neither be learned nor scored."""
     if unknown.all():
-        raise UserError(f"{file_of(split)}: no row of the {name} data has {label}")
+        raise UserError(f"{file_of(split)}: no row of the {name} data has a known label")
     if not unknown.any():
         return split
-    logger.info("%s: %s rows without %s are set aside", name, f"{unknown.sum():,}", label)
+    logger.info("%s: %s rows without a known label are set aside", name, f"{unknown.sum():,}")
     return split.select(np.flatnonzero(~unknown))
 
 

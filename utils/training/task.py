@@ -15,7 +15,7 @@ from transformers import set_seed
 from utils.arguments import Arguments
 from utils.command_line import parse_arguments
 from utils.data.columns import find_ids, find_text_columns, settle_empty_texts
-from utils.data.encoding import encode_joined, encode_split, join_texts, read_row_columns
+from utils.data.encoding import add_targets, encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
 from utils.data.report import NO_LIMIT, report_data, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
@@ -122,15 +122,30 @@ class Task:
         self.text_columns = find_text_columns(self.splits, data, taken, saved)
         saved_delimiter = saved_setting(self.config, "text_column_delimiter")
         self.delimiter = saved_delimiter if data.text_column_delimiter is None else data.text_column_delimiter
-        if not data.check_data:  # which counts them
-            joined = self.delimiter is not None
-            for name, split in self.splits.items():
-                self.splits[name] = settle_empty_texts(name, split, self.text_columns, joined, data)
+        self.settle_empty_texts(self.text_columns)
 
-    def settle_rows(self, splits: dict[str, Dataset], row_columns: tuple[str, ...]) -> None:
-        """Take over `splits`, which have targets now, cut to --max_…_samples; read the numbers of `row_columns`."""
+    def settle_empty_texts(self, columns: list[str]) -> None:
+        """Leave out the rows without text, but predict those of the test data; see `settle_empty_texts`."""
+        if not self.args.data.check_data:  # which counts them
+            for name, split in self.splits.items():
+                self.splits[name] = settle_empty_texts(name, split, columns, self.delimiter is not None, self.args.data)
+
+    def settle_rows(
+        self, row_columns: tuple[str, ...], check: Callable | None = None, add: Callable[[Dataset], Dataset] | None = None
+    ) -> None:
+        """Add the targets, cut the splits to --max_…_samples, and read the numbers of `row_columns`.
+
+        Args:
+            row_columns: columns of numbers that the loss or the model reads.
+            check: see `add_targets`.
+            add: returns a split with more columns.
+        """
+        data, seed = self.args.data, self.args.training.seed
         self.row_columns = row_columns = (row_columns,) if isinstance(row_columns, str) else row_columns
-        self.splits = read_row_columns(first_rows(splits, self.args.data, self.args.training.seed), row_columns)
+        splits = add_targets(self.splits, self.format, data, seed, check)
+        self.splits = read_row_columns(first_rows(splits, data, seed), row_columns)
+        if add:
+            self.splits = {name: add(split) for name, split in self.splits.items()}
         self.ids = self.ids[: len(self.splits.get("test", []))]
         texts, label = self.as_read(next(iter(self.splits)), 0)
         shown = " | ".join(json.dumps(text if len(text) <= 60 else f"{text[:58]}…", ensure_ascii=False) for text in texts if text)
@@ -208,7 +223,6 @@ class Task:
     def report(self, encode: Callable[..., dict], describe: Callable, weigh: Callable | None = None) -> dict[str, float]:
         """Print and write what --check_data says; see `report_data` for the arguments. Return no metrics."""
         encoding = self._encoding(encode, NO_LIMIT) if self.tokenizer else None
-        labels = [name for option, names in self.format.columns_by_option.items() if option.startswith("label") for name in names]
-        found = {"text": self.text_columns, "label": labels, "id": self.id_column if self.ids else None}
+        found = {"text": self.text_columns, "label": self.format.label_columns, "id": self.id_column if self.ids else None}
         report_data(self.splits, found, self._read_columns(), describe, self.args, encoding, self.max_length, weigh)
         return {}
