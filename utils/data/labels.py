@@ -75,12 +75,13 @@ class LabelFormat:
 
     def _cells(self, dataset: Dataset, name: str) -> list[float]:
         """Return the targets in a 0/1 column."""
-        unknown = {self.unknown_label, "", "-1"} - {self.absent}
-        cells = [(class_name("" if is_empty(value) else value).strip(), value) for value in dataset[name][:]]
-        return [
-            UNKNOWN if text in unknown else 0.0 if text == self.absent else _cell(value, dataset, row, name)
-            for row, (text, value) in enumerate(cells)
-        ]
+        unknown, values, read = {self.unknown_label, "", "-1"} - {self.absent}, dataset[name][:], {}
+        for row, value in enumerate(values):
+            if value not in read:  # most columns have few different cells
+                text = class_name("" if is_empty(value) else value).strip()
+                known = 0.0 if text == self.absent else None
+                read[value] = UNKNOWN if text in unknown else _cell(value, dataset, row, name) if known is None else known
+        return [read[value] for value in values]
 
     @property
     def columns_by_option(self) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,8 @@ DATE = re.compile(
 URL = re.compile(r"(https?://|www\.)\S+", re.IGNORECASE)
 CODE = re.compile(r"[(\[{<].*[)\]}>]", re.DOTALL)  # a written list, a parse tree, markup
 FREE_TEXT = 4  # words on average: names have fewer
-ENOUGH = 200  # so many distinct values show what a text column is
+ENOUGH = 500  # so many different values show what a column is
+_described: WeakKeyDictionary = WeakKeyDictionary()  # the columns of a dataset are looked at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,9 @@ def same_name(names: Iterable[str], available: Iterable[str]) -> str | None:
 
 def describe_columns(dataset: Dataset) -> list[Profile]:
     """Return a `Profile` of each column of `dataset`, in its order."""
-    return [_describe(dataset, name) for name in columns(dataset)]
+    if dataset not in _described:
+        _described[dataset] = [_describe(dataset, name) for name in columns(dataset)]
+    return _described[dataset]
 
 
 def _describe(dataset: Dataset, name: str) -> Profile:
@@ -96,7 +100,7 @@ def _describe(dataset: Dataset, name: str) -> Profile:
         empty = pc.or_(empty, pc.equal(pc.fill_null(cells, ""), ""))
     filled = cells.filter(pc.invert(empty))
     distinct = filled.unique()
-    some = (distinct[:ENOUGH] if texts else distinct).to_pylist()
+    some = distinct[:ENOUGH].to_pylist()
     if isinstance(feature, ClassLabel):
         some = [feature.int2str(value) for value in some if value >= 0]
     found = {"rows": len(cells), "filled": len(filled), "distinct": len(distinct), "examples": some[:2]}
@@ -105,20 +109,18 @@ def _describe(dataset: Dataset, name: str) -> Profile:
     if not texts:
         return Profile(name, _kind_of_values(name, some, found), **found)
     length = float(np.mean([len(value.split()) for value in some]))
-    return Profile(name, _kind_of_texts(name, some, distinct, length, found), **found, words_in_cell=length)
+    return Profile(name, _kind_of_texts(name, some, length, found), **found, words_in_cell=length)
 
 
-def _kind_of_texts(name: str, some: list[str], distinct: pa.Array, length: float, found: dict[str, Any]) -> str:
-    """Return the kind of a column of texts by `some` of its `distinct` values, of `length` words; of numbers look at all."""
+def _kind_of_texts(name: str, some: list[str], length: float, found: dict[str, Any]) -> str:
+    """Return the kind of a column of texts by `some` of its different values, of `length` words on average."""
     for kind, pattern in (("url", URL), ("date", DATE)):
         if all(pattern.fullmatch(value.strip()) for value in some):
             return kind
     if all(CODE.fullmatch(value.strip()) for value in some):
         return "list" if all(map(is_written_list, some)) else "code"
     if all(is_number(value) or is_yes_no(value) for value in some):
-        values = distinct.to_pylist()
-        if all(is_number(value) or is_yes_no(value) for value in values):
-            return _kind_of_values(name, values, found)
+        return _kind_of_values(name, some, found)
     if _is_id(name, found) and not any(" " in value for value in some):
         return "id"
     unspaced = length < FREE_TEXT and np.mean([len(value) for value in some]) >= 20  # Chinese, Japanese or Thai
