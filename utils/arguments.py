@@ -133,7 +133,7 @@ class DataArguments:
             require(name, getattr(self, name), lambda value: value is None or value >= 1, "at least 1")
         require("validation_fraction", self.validation_fraction, lambda value: 0 <= value < 1, "a share from 0 to below 1")
         try:
-            b"".decode(self.encoding or "utf-8")
+            "a".encode(self.encoding or "utf-8")
         except (LookupError, ValueError):
             raise UserError(f"--encoding {self.encoding}: no such encoding; there are utf-8, cp1252, utf-16 and more") from None
         if self.column_names and not self.no_header:

@@ -54,8 +54,9 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
     table = {name: cells[width * is_header + position :: width] for position, name in enumerate(names)}
     if delimiter == ";":
         use_decimal_points(path, table)
-    table = {name: pa.array(values) for name, values in read_export_columns(path, table).items()}
-    return Dataset(pa.table({**table, PLACE: pa.array([f"{path}, line {line}" for line in lines[is_header:]], pa.string())}))
+    places = [f"{path}, line {line}" for line in lines[is_header:]]
+    table, places = read_export_columns(path, table, places) if places else (table, places)
+    return Dataset(pa.table({name: pa.array(cells) for name, cells in {**table, PLACE: places}.items()}))
 
 
 def find_delimiter(path: str, text: str, ending: str) -> str:
@@ -85,8 +86,8 @@ def find_delimiter(path: str, text: str, ending: str) -> str:
         raise unknown_format(path, ending)
     if ending == ".txt":
         raise UserError(
-            f"{path} is no table: no comma, semicolon, tab or | gives its lines equally many fields; give it the ending .csv with "
-            f"a header, such as text, and quotation marks around each text, or without one add --no_header --column_names text"
+            f"{path} is no table: no comma, semicolon, tab or | gives its lines equally many fields; quote each text and give it "
+            f"the ending .csv, with a header such as text, or without one and with --no_header --column_names text"
         )
     others = [delimiter for delimiter in ";\t" if delimiter in header]
     return others[0] if others and "," not in header else USUAL[ending]

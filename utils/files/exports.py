@@ -37,32 +37,30 @@ def read_export(path: str, rows: list, places: list[str]) -> tuple[list, list[st
     return rows, places
 
 
-def read_export_columns(path: str, table: dict[str, list[str]]) -> dict[str, list]:
-    """Return the columns of a table with the labels in it as lists if doccano or Label Studio has written it."""
-    if list(table)[:3] == ["id", "text", "label"] and any(_joined(cell) for cell in table["label"]):
+def read_export_columns(path: str, table: dict[str, list], places: list[str]) -> tuple[dict[str, list], list[str]]:
+    """Return the columns of a table, with the labels as lists if doccano or Label Studio has written it, and its places."""
+    if list(table)[:3] == ["id", "text", "label"] and any(map(_is_joined, table["label"])):
         logger.info('%s: export of doccano; labels are separated by "#"', path)
-        labels = [[part for part in cell.split("#") if part] for cell in table["label"]]
-        return {("labels" if name == "label" else name): labels if name == "label" else cells for name, cells in table.items()}
+        labels = [[part for part in cell.split("#") if part] for cell in table.pop("label")]
+        return {**table, "labels": labels}, places
     if {"annotation_id", "lead_time"} <= table.keys():
-        logger.info("%s: export of Label Studio", path)
-        found = {name: list(map(_choices_in_text, cells)) for name, cells in table.items() if name not in LABEL_STUDIO}
-        given = {name: cells for name, cells in found.items() if any(isinstance(cell, list) for cell in cells)}
-        labels = [{name: cells[row] or None for name, cells in given.items()} for row in range(len(table["annotation_id"]))]
-        plain = [{name: cells[row] for name, cells in found.items() if name not in given} for row in range(len(labels))]
-        rows = _with_labels(plain, labels)
-        return {name: [row[name] for row in rows] for name in rows[0]} if rows else table
-    return table
+        parsed = {name: list(map(_parse_choices, cells)) for name, cells in table.items()}
+        rows, places = read_export(
+            path, [dict(zip(parsed, row, strict=True)) for row in zip(*parsed.values(), strict=True)], places
+        )
+        return {name: [row[name] for row in rows] for name in rows[0]}, places
+    return table, places
 
 
-def _joined(cell: str) -> bool:
+def _is_joined(cell: str) -> bool:
     return "#" in cell and all(part.strip() for part in cell.split("#"))
 
 
-def _choices_in_text(cell: str) -> list | str:
-    """Return the choices in a cell such as {"choices": ["a", "b"]}, and any other cell as it is."""
+def _parse_choices(cell: str) -> dict | str:
+    """Return a cell such as {"choices": ["a", "b"]} as an object, and any other cell as it is."""
     try:
-        return json.loads(cell)["choices"] if cell.startswith('{"choices"') else cell
-    except (ValueError, KeyError):
+        return json.loads(cell) if cell.startswith('{"choices"') else cell
+    except ValueError:
         return cell
 
 
@@ -164,7 +162,7 @@ def _choices_in(value: Any) -> Any:
 
 
 def _as_list(value: Any) -> list | None:
-    return value if value is None or isinstance(value, list) else [value]
+    return None if value in (None, "") else value if isinstance(value, list) else [value]
 
 
 # --- Prodigy ---

@@ -11,8 +11,11 @@ from utils.files.rows import rows_to_dataset
 
 TOO_DEEP = "lists or objects are nested too deeply"
 # What the splits of a dataset may be called.
-SPLIT_NAMES = {"train": ("train", "training"), "test": ("test", "test_matched")}
-SPLIT_NAMES |= {"validation": ("validation", "validation_matched", "valid", "val", "dev")}
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "validation_matched", "valid", "val", "dev"),
+    "test": ("test", "test_matched"),
+}
 SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 
 
