@@ -4,6 +4,7 @@ import codecs
 import gzip
 import io
 import logging
+import os
 import re
 import zipfile
 import zlib
@@ -33,9 +34,9 @@ BINARY = {
 
 def split_member(path: str) -> tuple[Path, str | None]:
     """Return a file and the part of it that is named, as in archive.zip:train.csv; None where the file alone is named."""
-    if not Path(path).exists():
+    if not os.path.exists(path):
         for colon in re.finditer(":", path):
-            if Path(path[: colon.start()]).is_file() and path[colon.end() :]:
+            if os.path.isfile(path[: colon.start()]) and path[colon.end() :]:
                 return Path(path[: colon.start()]), path[colon.end() :]
     return Path(path), None
 

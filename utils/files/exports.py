@@ -150,7 +150,7 @@ def _from_label_studio_min(rows: list[dict], places: list[str]) -> list[dict | N
         known = first.setdefault(str(row.get("id", place)), row)
         for name, value in row.items():  # a task has a row for each of its annotations
             if known.get(name) != value:
-                _agreed(f"{place}, {name!r}", [_as_list(known.get(name)), _as_list(value)])
+                _agreed(f"{place}, {name!r}", [_as_list(known.get(name)) or [], _as_list(value) or []])
         plain.append(row if known is row else None)
     tasks = {name for row in plain for name, value in (row or {}).items() if isinstance(value, list)}
     labels = [{task: None if row is None else _as_list(row.get(task)) for task in tasks} for row in plain]

@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -23,11 +24,11 @@ EXAMPLE_FILE = "example_rows.jsonl"  # where a smoke test without data keeps the
 
 def matching(pattern: str) -> list[str]:
     """Return the files meant by a name, a comma-separated list or a glob. A glob that matches nothing is a `UserError`."""
-    if Path(pattern).exists():  # a name may hold a comma
+    if os.path.exists(pattern):  # a name may hold a comma
         return [pattern]
     paths = []
     for part in (part.strip() for part in pattern.split(",")):
-        matches = sorted(glob.glob(part)) if glob.has_magic(part) and not Path(part).exists() else [part]
+        matches = sorted(glob.glob(part)) if glob.has_magic(part) and not os.path.exists(part) else [part]
         if not matches:
             raise UserError(f"no file matches {part}")
         paths += matches
@@ -73,7 +74,7 @@ def read_splits(pattern: str, options: DataArguments | None = None) -> Dataset |
 
 
 def _read(path: str, options: DataArguments) -> Dataset | dict[str, Dataset]:
-    dataset = _read_folder(path, options) if Path(path).is_dir() else _read_file(path, options)
+    dataset = _read_folder(path, options) if os.path.isdir(path) else _read_file(path, options)
     for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
         if len(split) == 0:
             raise UserError(f"{path} has a header but no rows")

@@ -78,7 +78,11 @@ def align_columns(splits: dict[str, Dataset]) -> dict[str, Dataset]:
         aligned[name] = split.rename_columns(renamed) if renamed else split
     if any(_is_list(split, "labels") for split in aligned.values()):
         for name, split in aligned.items():
-            if "label" in columns(split) and "labels" not in columns(split) and split.features["label"].dtype == "string":
+            if (
+                "label" in columns(split)
+                and "labels" not in columns(split)
+                and getattr(split.features["label"], "dtype", None) == "string"
+            ):
                 logger.info("%s: each label is read as a list of one, as other data has lists of labels", name)
                 lists = [None if label is None else [label] for label in split["label"][:]]
                 aligned[name] = split.remove_columns("label").add_column("labels", lists)
