@@ -38,6 +38,8 @@ def test_doccano(tmp_path, told):
     several = [{"id": 1, "text": "a", "labels": ["x"]}, {"id": 2, "text": "b", "labels": ["x", "y"]}]
     assert read(tmp_path, rows) == several
     assert read(tmp_path, [{**row, "Comments": []} for row in several]) == several
+    older = [{"id": row["id"], "data": row["text"], "label": row["label"]} for row in rows]
+    assert read(tmp_path, older) == several
 
 
 def test_plain_lists_of_labels_are_no_export(tmp_path, told):

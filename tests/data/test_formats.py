@@ -188,7 +188,7 @@ def test_bad_rows_are_refused_or_left_out(tmp_path, told):
         read_files(path)
     dataset = read_files(path, DataArguments(skip_bad_rows=True))
     assert plain(dataset) == rows and dataset[4][PLACE] == f"{path}, line 7"
-    assert "line 6: found 3 fields, expected 2 as in the header; 2 of 33 rows are left out" in told.text
+    assert "line 6: found 3 fields, expected 2 as in the header; 2 of 33 rows are like that, and are left out" in told.text
     path = write_csv(tmp_path / "b.csv", ["text", "n"], rows[:5] + [["b", "c", "d"]] + rows[:1])
     with pytest.raises(UserError, match="1 of 8 rows are like that: too many for --skip_bad_rows"):
         read_files(path, DataArguments(skip_bad_rows=True))

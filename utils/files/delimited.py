@@ -154,11 +154,13 @@ def _drop_bad_rows(path: str, lines: list[int], widths: list[int], cells: list[s
     if not bad:
         return width
     first = f"{path}, line {lines[bad[0]]}: found {widths[bad[0]]} fields, expected {width} as {expected}"
+    counted, many = f"{len(bad):,} of {len(lines):,} rows are like that", len(bad) > BAD_ROWS * len(lines)
+    if many:
+        told = "too many for --skip_bad_rows; put" if options.skip_bad_rows else "correct them, or put"
+        raise UserError(f"{first}; {counted}: {told} quotation marks around texts that hold the delimiter")
     if not options.skip_bad_rows:
-        raise UserError(f"{first}; {len(bad):,} of {len(lines):,} rows are like that: correct them, or add --skip_bad_rows")
-    if len(bad) > BAD_ROWS * len(lines):
-        raise UserError(f"{first}; {len(bad):,} of {len(lines):,} rows are like that: too many for --skip_bad_rows")
-    logger.info("%s; %s of %s rows are left out (--skip_bad_rows)", first, f"{len(bad):,}", f"{len(lines):,}")
+        raise UserError(f"{first}; {counted}: correct them, or leave them out with --skip_bad_rows")
+    logger.info("%s; %s, and are left out (--skip_bad_rows)", first, counted)
     kept, position = [], 0
     for found in widths:
         if found == width:

@@ -25,7 +25,9 @@ def read_export(path: str, rows: list, places: list[str]) -> tuple[list, list[st
             logger.info("%s: export of %s", path, tool)
             try:
                 converted = convert(rows, places)
-            except (KeyError, TypeError, AttributeError) as error:
+            except UserError:
+                raise
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise UserError(f"{path} looks like an export of {tool}, but is unlike it inside: {error!r}") from error
             kept = [number for number, row in enumerate(converted) if row is not None]
             if not kept:
@@ -39,10 +41,11 @@ def read_export(path: str, rows: list, places: list[str]) -> tuple[list, list[st
 
 def read_export_columns(path: str, table: dict[str, list], places: list[str]) -> tuple[dict[str, list], list[str]]:
     """Return the columns of a table, with the labels as lists if doccano or Label Studio has written it, and its places."""
-    if list(table)[:3] == ["id", "text", "label"] and any(map(_is_joined, table["label"])):
+    if list(table)[:3] in (["id", "text", "label"], ["id", "data", "label"]) and any(map(_is_joined, table["label"])):
         logger.info('%s: export of doccano; labels are separated by "#"', path)
-        labels = [[part for part in cell.split("#") if part] for cell in table.pop("label")]
-        return {**table, "labels": labels}, places
+        labels = [[part for part in cell.split("#") if part] for cell in table["label"]]
+        texts = table.get("text") or table["data"]
+        return {"id": table["id"], "text": texts, "labels": labels} | dict(list(table.items())[3:]), places
     if {"annotation_id", "lead_time"} <= table.keys():
         parsed = {name: list(map(_parse_choices, cells)) for name, cells in table.items()}
         rows, places = read_export(
@@ -102,15 +105,20 @@ def _without(row: dict, keys: set[str]) -> dict:
 
 # --- doccano ---
 
+DOCCANO = {"label", "labels", "Comments"}
+
 
 def _is_doccano(row: Any) -> bool:
-    if not _has(row, "id", "text"):
+    if not _has(row, "id", "text") and not (_has(row, "id", "data") and isinstance(row["data"], str)):  # `data` in version 1.5
         return False
     return _is_list_of_texts(row.get("label")) or ("Comments" in row and _is_list_of_texts(row.get("labels")))
 
 
 def _from_doccano(rows: list[dict], places: list[str]) -> list[dict | None]:
-    plain = [_without(row, {"label", "labels", "Comments"}) for row in rows]
+    plain = [
+        {"text" if name == "data" and "text" not in row else name: value for name, value in row.items() if name not in DOCCANO}
+        for row in rows
+    ]
     return _with_labels(plain, [{"label": row["label"] if "label" in row else row["labels"]} for row in rows])
 
 
@@ -238,8 +246,8 @@ def _from_spacy(rows: list, places: list[str]) -> list[dict | None]:
 
 
 def _is_argilla(row: Any) -> bool:
-    if _has(row, "annotation", "status"):
-        return _has(row, "text") or isinstance(row.get("inputs"), dict)
+    if _has(row, "annotation", "status") and row["status"] in ("Validated", "Default", "Discarded", "Edited"):
+        return any(field in row for field in ("text", "inputs", "fields"))
     return _has(row, "fields", "responses") and isinstance(row["fields"], dict) and isinstance(row["responses"], (dict, list))
 
 

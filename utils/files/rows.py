@@ -84,7 +84,7 @@ def align_columns(splits: dict[str, Dataset]) -> dict[str, Dataset]:
                 and getattr(split.features["label"], "dtype", None) == "string"
             ):
                 logger.info("%s: each label is read as a list of one, as other data has lists of labels", name)
-                lists = [None if label is None else [label] for label in split["label"][:]]
+                lists = [None if label is None else [label] if label else [] for label in split["label"][:]]
                 aligned[name] = split.remove_columns("label").add_column("labels", lists)
     return aligned
 
