@@ -121,6 +121,10 @@ def test_csv_of_label_studio(tmp_path, told):
     dataset = read_files(write_csv(tmp_path / "a.csv", header, rows))
     assert dataset["labels"][:] == [["Good", "Bad"], ["Bad"]] and "lead_time" not in dataset.column_names
     assert "export of Label Studio" in told.text
+    rows[0][2] = ""
+    assert read_files(write_csv(tmp_path / "b.csv", header, [rows[0], ["c", "3", '{"choices":["x","y"]}', *META.values()]]))[
+        "labels"
+    ][:] == [None, ["x", "y"]]
 
 
 # --- Prodigy ---

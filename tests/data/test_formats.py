@@ -159,11 +159,15 @@ def test_a_table_without_a_header_is_asked_about_and_read_as_answered(tmp_path, 
     assert columns(dataset) == ["label", "text"] and plain(dataset) == SPAM and dataset[0][PLACE] == f"{path}, line 1"
     with pytest.raises(UserError, match=r"--no_header needs names for 2 columns: add --no_header --column_names label,text"):
         read_files(path, DataArguments(no_header=True))
-    with pytest.raises(UserError, match="line 1: found 2 fields, expected 3 as in --column_names a,b,c: add --no_header"):
+    with pytest.raises(
+        UserError, match="line 1: found 2 fields, expected 3 as in --column_names a,b,c: name all .*, such as label,text"
+    ):
         read_files(path, DataArguments(no_header=True, column_names="a,b,c"))
     named = write_csv(tmp_path / "named.csv", ["Label", "text"], SPAM)
     assert plain(read_files(named, DataArguments(no_header=True, column_names="label,text"))) == SPAM
-    assert "line 1 holds the --column_names" in told.text
+    unlabelled = write_csv(tmp_path / "test.csv", ["text"], [["a"], ["b"]])
+    assert columns(read_files(unlabelled, DataArguments(no_header=True, column_names="label,text"))) == ["text"]
+    assert "line 1 holds names of --column_names" in told.text
     with pytest.raises(UserError, match="add --no_header, or name"):
         DataArguments(column_names="a,b")
     with pytest.raises(UserError, match="expected a different name for each column"):

@@ -50,13 +50,15 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
     if unquoted:
         lines, widths, cells = _parse(path, text, delimiter, csv.QUOTE_NONE, above)
     width = _drop_bad_rows(path, lines, widths, cells, options)
-    names, is_header = name_columns(path, lines[0], [cells[position::width] for position in range(width)], options)
-    table = {name: cells[width * is_header + position :: width] for position, name in enumerate(names)}
+    columns = [cells[position::width] for position in range(width)]
+    names, is_header = name_columns(path, lines[0], columns, options)
+    table = {name: column[is_header:] for name, column in zip(names, columns, strict=True)}
     if delimiter == ";":
         use_decimal_points(path, table)
     places = [f"{path}, line {line}" for line in lines[is_header:]]
-    table, places = read_export_columns(path, table, places) if places else (table, places)
-    return Dataset(pa.table({name: pa.array(cells) for name, cells in {**table, PLACE: places}.items()}))
+    plain, places = read_export_columns(path, table, places) if places else (table, places)
+    kind = pa.string() if plain is table else None  # to find out what a column holds takes longer
+    return Dataset(pa.table({name: pa.array(column, kind) for name, column in {**plain, PLACE: places}.items()}))
 
 
 def find_delimiter(path: str, text: str, ending: str) -> str:
@@ -65,7 +67,7 @@ def find_delimiter(path: str, text: str, ending: str) -> str:
     Raises:
         UserError: two characters fit, or none does in a file that need not be a table.
     """
-    header = text.lstrip("\r\n").split("\n", 1)[0]
+    header = re.match(r"[\r\n]*(.*)", text).group(1)
     if ending == ".tsv" and "\t" in header:
         return "\t"
     shares = {delimiter: _regularity(text, delimiter) for delimiter in DELIMITERS if delimiter in header}

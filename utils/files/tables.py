@@ -26,7 +26,7 @@ def name_columns(path: str, line: int, columns: list[list[str]], options: DataAr
     first = [cells[0] for cells in columns]
     if options.no_header:
         return _name_as_asked(path, line, columns, options)
-    for name, (_, *cells) in zip(first, columns, strict=True):
+    for name, cells in zip(first, columns, strict=True):
         if _is_value(name, cells, first):
             raise UserError(
                 f"{path}, line {line}: {name!r} looks like a value, not like the name of a column, because rows below hold "
@@ -48,19 +48,21 @@ def _name_as_asked(path: str, line: int, columns: list[list[str]], options: Data
     if not options.column_names:
         raise UserError(f"{path}: --no_header needs names for {len(columns)} columns: add {_name_options(columns)}")
     names = [name.strip() for name in options.column_names.split(",")]
+    known = {name_key(name): name for name in names}
+    if len(set(first)) == len(first) and all(name_key(cell) in known for cell in first):
+        logger.info("%s: line %d holds names of --column_names, so it is a header", path, line)
+        return [known[name_key(cell)] for cell in first], True
     if len(names) != len(columns):
         raise UserError(
             f"{path}, line {line}: found {len(columns)} fields, expected {len(names)} as in --column_names "
-            f"{options.column_names}: add {_name_options(columns)}"
+            f"{options.column_names}: name all of them, or if other files have these columns, add a first line with names here, "
+            f"such as {','.join(suggest_names(columns))}"
         )
-    is_header = list(map(name_key, first)) == list(map(name_key, names))
-    if is_header:
-        logger.info("%s: line %d holds the --column_names, so it is no row", path, line)
-    return names, is_header
+    return names, False
 
 
 def _is_value(name: str, cells: list[str], header: list[str]) -> bool:
-    """Return whether a name in a header looks like one of the `cells` below it.
+    """Return whether a name in a header, the first of `cells`, looks like those below it.
 
     A number looks like a value if all cells below it are numbers, and a text if it occurs below itself at least twice.
     Consecutive numbers are names: pandas writes such headers, and label ids look like this.
@@ -69,8 +71,8 @@ def _is_value(name: str, cells: list[str], header: list[str]) -> bool:
     consecutive = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     if _is_number(name) and not consecutive:
         filled = [cell for cell in cells if cell]
-        return bool(filled) and all(map(_is_number, filled))
-    return bool(name) and cells.count(name) > 1
+        return len(filled) > 1 and all(map(_is_number, filled))
+    return bool(name) and cells.count(name) > 2
 
 
 def _is_number(text: str) -> bool:
