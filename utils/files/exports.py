@@ -140,7 +140,7 @@ def _from_label_studio(rows: list[dict], places: list[str]) -> list[dict | None]
                 for part in annotation["result"]:
                     if part.get("type") in ("choices", "rating", "number"):
                         value = part["value"][part["type"]]
-                        answers.setdefault(part["from_name"], []).append(value if isinstance(value, list) else [value])
+                        answers.setdefault(str(part["from_name"]), []).append(value if isinstance(value, list) else [value])
         labels.append({task: _agreed(place, given) for task, given in answers.items()})
     plain = [{"id": row["id"], **row["data"]} if "id" in row else dict(row["data"]) for row in rows]
     return _with_labels(plain, labels)
