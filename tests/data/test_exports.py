@@ -142,6 +142,8 @@ def test_prodigy_binary(tmp_path, told):
     assert read(tmp_path, rows) == [{"text": "a", "SPAM": 1, "RUDE": 0}, {"text": "b", "SPAM": 0, "RUDE": None}]
     with pytest.raises(UserError, match="line 5: 'SPAM' is both accepted and rejected"):
         read(tmp_path, [*rows, answer("a", "reject", label="SPAM")])
+    once = [answer("a", "accept", label="SPAM"), answer("b", "reject", label="RUDE"), answer("c", "accept", label="RUDE")]
+    assert read(tmp_path, once) == [{"text": "a", "label": "SPAM"}, {"text": "c", "label": "RUDE"}]
 
 
 def test_prodigy_choice(tmp_path, told):

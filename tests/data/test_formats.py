@@ -180,6 +180,14 @@ def test_names_are_suggested_by_looks():
     assert suggest_names(cola) in (["label", "column2", "column3", "text"], ["column1", "label", "column3", "text"])
     assert suggest_names([list("0123456789"), sentences, list("xyzxyzxyzx")]) == ["id", "text", "label"]
     assert suggest_names([sentences]) == ["text"]
+    titles = [f"title {name}" for name in "abcdefghij"]
+    assert suggest_names([list("1212121212"), titles, sentences]) == ["label", "title", "text"]
+    assert suggest_names([sentences, [cell[:-2] for cell in sentences], list("1212121212")]) == [
+        "sentence1",
+        "sentence2",
+        "label",
+    ]
+    assert suggest_names([titles, sentences, sentences, list("ABABABABAB")]) == ["question", "A", "B", "answer"]
 
 
 # --- Bad rows ---

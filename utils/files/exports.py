@@ -188,23 +188,25 @@ def _from_prodigy(rows: list[dict], places: list[str]) -> list[dict | None]:
     if any("options" in row for row in rows):
         plain = [_without(row, PRODIGY) if row["answer"] == "accept" else None for row in rows]
         return _with_labels(plain, [{"label": _accepted(row)} for row in rows])
-    # A question for each label: was it accepted? One column holds the answers for one label, or one each for several.
     asked = list(dict.fromkeys(str(row["label"]) for row in rows))
+    if len(asked) > 1 and len({row["text"] for row in rows}) == len(rows):  # one question about each text: a label, or not
+        plain = [_without(row, PRODIGY) | {"label": str(row["label"])} for row in rows]
+        return [new if row["answer"] == "accept" else None for new, row in zip(plain, rows, strict=True)]
     if len(asked) == 1:
         logger.info("label is 1 where %s was accepted, and 0 where it was rejected", asked[0])
-        names = {asked[0]: "label"}
-    else:
-        names = {label: label for label in asked}
+    return _merge_questions(rows, places, {label: "label" if len(asked) == 1 else label for label in asked})
+
+
+def _merge_questions(rows: list[dict], places: list[str], names: dict[str, str]) -> list[dict | None]:
+    """Return a row for each text, with a column for each label, as in `names`: 1 accepted, 0 rejected, None not asked."""
     merged: dict[str, dict] = {}
     plain: list[dict | None] = []
     for row, place in zip(rows, places, strict=True):
         if row["answer"] == "ignore":
             plain.append(None)
             continue
-        known = merged.get(row["text"])
-        new = known is None
-        if new:
-            known = merged[row["text"]] = _without(row, PRODIGY) | dict.fromkeys(names.values())
+        new = row["text"] not in merged
+        known = merged.setdefault(row["text"], _without(row, PRODIGY) | dict.fromkeys(names.values()))
         name, value = names[str(row["label"])], int(row["answer"] == "accept")
         if known[name] not in (None, value):
             raise UserError(f"{place}: {row['label']!r} is both accepted and rejected for one text: keep one of the two rows")

@@ -5,6 +5,7 @@ import io
 import logging
 import re
 import shlex
+import string
 from typing import Any
 
 from datasets import Dataset
@@ -14,6 +15,7 @@ from utils.files.rows import name_key, rows_to_dataset
 
 logger = logging.getLogger(__name__)
 
+LETTERS = list(string.ascii_uppercase)
 SAMPLE = 1000  # rows that show what a column without a name holds
 
 
@@ -91,20 +93,40 @@ def _name_options(columns: list[list[str]]) -> str:
 
 
 def suggest_names(columns: list[list[str]]) -> list[str]:
-    """Return a name for each of the `columns` [columns, rows] by its looks: the longest are the text, few values the label."""
+    """Return a name for each of the `columns` [columns, rows] by its looks: the longest are the text, few values the label.
+
+    Another column of free text is a title, or if its texts are about as long the other of a pair. A last column of letters
+    answers a question that has candidates A, B and so on.
+    """
     sample = [cells[:SAMPLE] for cells in columns]
-    lengths = [sum(map(len, cells)) for cells in sample]
+    letters = LETTERS[: len(columns) - 2]
+    if len(letters) > 1 and 1 < len(set(sample[-1])) and set(sample[-1]) <= set(letters):
+        return ["question", *letters, "answer"]
     names = [f"column{number}" for number in range(1, len(columns) + 1)]
+    lengths = [sum(map(len, cells)) for cells in sample]
     text = lengths.index(max(lengths))
     names[text] = "text"
     kinds = {n: len(set(cells)) for n, cells in enumerate(sample) if n != text and all(cells)}
     few = [n for n, kind in kinds.items() if 1 < kind <= len(sample[n]) / 2]
     if few:
         names[min(few, key=kinds.get)] = "label"
-    unique = [n for n, kind in kinds.items() if kind == len(sample[n]) > 1 and not any(" " in cell for cell in sample[n])]
-    if unique:
-        names[unique[0]] = "id"
+    various = [n for n, kind in kinds.items() if kind > len(sample[n]) / 2 and names[n] != "label"]
+    free = [n for n in various if sum(map(_is_prose, sample[n])) > len(sample[n]) / 2]
+    if len(free) == 1 and lengths[free[0]] > lengths[text] / 2:
+        for number, column in enumerate(sorted((text, free[0])), start=1):
+            names[column] = f"sentence{number}"
+    elif free:
+        names[free[0]] = "title"
+    for column in various:
+        if kinds[column] == len(sample[column]) > 1 and not any(" " in cell for cell in sample[column]):
+            names[column] = "id"
+            break
     return names
+
+
+def _is_prose(cell: str) -> bool:
+    """Return whether a cell holds several words, rather than a name, a number or a date."""
+    return " " in cell.strip() and sum(map(str.isalpha, cell)) > len(cell) / 2
 
 
 def use_decimal_points(path: str, table: dict[str, list[str]]) -> None:
