@@ -7,7 +7,7 @@ import subprocess
 from conftest import ROOT, launch
 
 SCRIPTS = sorted(ROOT.glob("run_*.py"))
-OPTIONAL = {"optuna", "matplotlib", "peft"}
+OPTIONAL = {"optuna", "matplotlib", "peft", "openpyxl"}
 
 
 def imported(path, top_level_only=False):

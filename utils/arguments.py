@@ -79,13 +79,21 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """Where the rows come from. Formats: .csv .tsv .json .jsonl .parquet, each also .gz."""
+    """Where the rows come from. Formats: .csv .tsv .txt .json .jsonl .parquet .xlsx, each also .gz or .zip, and folders."""
 
     dataset_name: str | None = HfArg(default=None, help="Dataset: a name on the Hub, or a local folder.")
     dataset_config_name: str | None = HfArg(default=None, help="Configuration (subset) of that dataset.")
     train_file: str | None = HfArg(default=None, help="Training data: a file, a comma-separated list, or a glob.")
     validation_file: str | None = HfArg(default=None, help="Validation data, likewise. Unset: split off the training data.")
     test_file: str | None = HfArg(default=None, help="Rows to predict, likewise. Labels are optional.")
+    encoding: str | None = HfArg(
+        default=None, help="Encoding of the data files, such as cp1252. Unset: UTF-8, or what a byte order mark says."
+    )
+    no_header: bool = HfArg(default=False, help="The tables begin with a row, not with the names of columns.")
+    column_names: str | None = HfArg(default=None, help="Names for the columns of --no_header, joined by commas.")
+    skip_bad_rows: bool = HfArg(
+        default=False, help="Leave out rows with more or fewer fields than the header, and count them; at most 10 %% of a file."
+    )
     validation_fraction: float = HfArg(
         default=0.1, help="Share of the training data to split off, stratified, when there is no validation data; 0: none."
     )
@@ -129,6 +137,18 @@ class DataArguments:
         ):
             require(name, getattr(self, name), lambda value: value is None or value >= 1, "at least 1")
         require("validation_fraction", self.validation_fraction, lambda value: 0 <= value < 1, "a share from 0 to below 1")
+        try:
+            "a".encode(self.encoding or "utf-8")
+        except (LookupError, ValueError):
+            raise UserError(f"--encoding {self.encoding}: no such encoding; there are utf-8, cp1252, utf-16 and more") from None
+        if self.column_names and not self.no_header:
+            raise UserError(
+                f"--column_names {self.column_names}: these name the columns of files without a header; add --no_header, or name "
+                f"the columns to use with --text_column_names and the like"
+            )
+        names = [name.strip() for name in (self.column_names or "").split(",")]
+        if self.column_names and ("" in names or len(set(names)) < len(names)):
+            raise UserError(f"--column_names {self.column_names}: expected a different name for each column")
         if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
             raise UserError("both --dataset_name and --*_file are given: keep one source of data")
 

@@ -100,7 +100,7 @@ def test_a_lone_quotation_mark_in_tsv(tmp_path, first):
         ("a.jsonl", b'["a"]\n', "a.jsonl, line 1: found list, expected an object"),
         ("a.json", b'[{"text": "a"},', "a.json, line 1: not valid JSON"),
         ("a.parquet", b"PAR1nothing", "a.parquet is not a Parquet file"),
-        ("a.xlsx", b"x", "a.xlsx: unknown format .xlsx; expected .csv"),
+        ("a.xml", b"<x/>", "a.xml: unknown format .xml; expected .csv"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, message):

@@ -3,99 +3,171 @@
 import csv
 import io
 import logging
+import re
 import sys
-from pathlib import Path
+from itertools import islice
 
 import pyarrow as pa
 from datasets import Dataset
 
-from utils.arguments import UserError
+from utils.arguments import DataArguments, UserError
+from utils.files.content import unknown_format
+from utils.files.exports import read_export_columns
 from utils.files.rows import PLACE
+from utils.files.tables import name_columns, use_decimal_points
 
 logger = logging.getLogger(__name__)
 
 csv.field_size_limit(sys.maxsize)
 
+DELIMITERS = {",": "commas", ";": '";"', "\t": "tabs", "|": '"|"'}
+USUAL = {".csv": ",", ".tsv": "\t"}  # by the ending of the file
+SAMPLE_ROWS, SAMPLE_LENGTH = 500, 1_000_000  # what shows the delimiter
+REGULAR = 0.9  # share of rows with as many fields as the header that shows it, too
+BAD_ROWS = 0.1  # share of rows that --skip_bad_rows may leave out
 
-def read_delimited(path: str, text: str) -> Dataset:
-    """Read CSV or TSV. Every cell stays text: "NA" is not missing, and "007" is not 7."""
-    first_line = text.split("\n", 1)[0]
-    if ".tsv" in map(str.lower, Path(path).suffixes):
-        delimiter = "\t"
-    elif "," not in first_line and (";" in first_line or "\t" in first_line):
-        delimiter = ";" if ";" in first_line else "\t"
-        logger.info("%s: columns are separated by %s", path, "`;`" if delimiter == ";" else "tabs")
-    else:
-        delimiter = ","
+
+def read_delimited(path: str, text: str, ending: str, options: DataArguments) -> Dataset:
+    """Read CSV or TSV. Every cell stays text: "NA" is not missing, and "007" is not 7.
+
+    Raises:
+        UserError: two delimiters fit, or none in a file whose `ending` does not say that it is a table; a row has more or fewer
+            fields than the header.
+    """
+    told = re.match(r"sep=(.)\r?\n", text)  # for Excel
+    text, above = (text[told.end() :], 1) if told else (text, 0)
+    delimiter = told.group(1) if told else find_delimiter(path, text, ending)
+    if delimiter != USUAL.get(ending):
+        logger.info("%s: columns are separated by %s", path, DELIMITERS.get(delimiter, f'"{delimiter}"'))
     # Many TSV files do not quote: a quotation mark is part of the text. Read as quoting, it would swallow whole lines.
     try:
-        lines, widths, cells = _parse_delimited(path, text, delimiter, csv.QUOTE_MINIMAL)
+        lines, widths, cells = _parse(path, text, delimiter, csv.QUOTE_MINIMAL, above)
         unquoted = delimiter == "\t" and any("\t" in cell and "\n" in cell for cell in cells)
     except UserError:
         unquoted = delimiter == "\t"
         if not unquoted:
             raise
     if unquoted:
-        lines, widths, cells = _parse_delimited(path, text, delimiter, csv.QUOTE_NONE)
-    width = widths[0]
-    for line, found in zip(lines, widths, strict=True):
-        if found != width:
-            raise UserError(f"{path}, line {line}: found {found} fields, expected {width} as in the header")
-    header, cells = cells[:width], cells[width:]
-    table = [(name, cells[position::width]) for position, name in enumerate(header)]
-    _check_header(path, table)
-    table.append((PLACE, [f"{path}, line {line}" for line in lines[1:]]))
-    return Dataset(pa.table({name: pa.array(values, pa.string()) for name, values in table}))
+        lines, widths, cells = _parse(path, text, delimiter, csv.QUOTE_NONE, above)
+    width = _drop_bad_rows(path, lines, widths, cells, options)
+    columns = [cells[position::width] for position in range(width)]
+    names, is_header = name_columns(path, lines[0], columns, options)
+    table = {name: column[is_header:] for name, column in zip(names, columns, strict=True)}
+    if delimiter == ";":
+        use_decimal_points(path, table)
+    places = [f"{path}, line {line}" for line in lines[is_header:]]
+    plain, places = read_export_columns(path, table, places) if places else (table, places)
+    kind = pa.string() if plain is table else None  # to find out what a column holds takes longer
+    return Dataset(pa.table({name: pa.array(column, kind) for name, column in {**plain, PLACE: places}.items()}))
 
 
-def _parse_delimited(path: str, text: str, delimiter: str, quoting: int) -> tuple[list[int], list[int], list[str]]:
+def find_delimiter(path: str, text: str, ending: str) -> str:
+    """Return the character that separates the columns: the one that gives the rows as many fields as the header.
+
+    Raises:
+        UserError: two characters fit, or none does in a file that need not be a table.
+    """
+    header = re.match(r"[\r\n]*(.*)", text).group(1)
+    if ending == ".tsv" and "\t" in header:
+        return "\t"
+    shares = {delimiter: _regularity(text, delimiter) for delimiter in DELIMITERS if delimiter in header}
+    fitting = [delimiter for delimiter, share in shares.items() if share == 1]
+    if not fitting:
+        fitting = [delimiter for delimiter, share in shares.items() if share >= REGULAR and share == max(shares.values())]
+    if ending not in USUAL and "\t" in fitting:  # nobody writes tabs into prose
+        return "\t"
+    if len(fitting) > 1:
+        found = " and by ".join(DELIMITERS[delimiter] for delimiter in fitting)
+        raise UserError(
+            f"{path}, line 1: the columns may be separated by {found}: add a first line that says which, "
+            f"{' or '.join(f'sep={delimiter}' for delimiter in fitting)}"
+        )
+    if fitting:
+        return fitting[0]
+    if ending not in (*USUAL, ".txt"):
+        raise unknown_format(path, ending)
+    if ending == ".txt":
+        raise UserError(
+            f"{path} is no table: no comma, semicolon, tab or | gives its lines equally many fields; quote each text and give it "
+            f"the ending .csv, with a header such as text, or without one and with --no_header --column_names text"
+        )
+    others = [delimiter for delimiter in ";\t" if delimiter in header]
+    return others[0] if others and "," not in header else USUAL[ending]
+
+
+def _regularity(text: str, delimiter: str) -> float:
+    """Return the share of rows with as many fields as the header; 0 if it has a single field, or no row is below it."""
+    shares = []
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE) if delimiter == "\t" else (csv.QUOTE_MINIMAL,):
+        sample = io.StringIO(text[:SAMPLE_LENGTH], newline="")
+        widths = []
+        try:
+            for row in islice(csv.reader(sample, delimiter=delimiter, quoting=quoting, strict=True), SAMPLE_ROWS):
+                if row:
+                    widths.append(len(row))
+        except csv.Error:  # but for a sample that ends within quotation marks
+            widths = widths if len(text) > SAMPLE_LENGTH else []
+        below = widths[1:-1] if len(text) > SAMPLE_LENGTH and len(widths) > 2 else widths[1:]
+        shares.append(below.count(widths[0]) / len(below) if below and widths[0] > 1 else 0)
+    return max(shares)
+
+
+def _parse(path: str, text: str, delimiter: str, quoting: int, above: int) -> tuple[list[int], list[int], list[str]]:
     """Return the line that each row starts on, its number of cells, and the cells of all rows in one list.
 
     A list per row would keep Python's garbage collector busy for longer than the reading takes.
     """
     lines, widths, cells = [], [], []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
-    start = 1
+    start = above + 1
     try:
         for row in reader:
             if row:
                 lines.append(start)
                 widths.append(len(row))
                 cells += row
-            start = reader.line_num + 1
+            start = reader.line_num + above + 1
     except csv.Error as error:
         raise UserError(f"{path}, line {start}: {error} in the row that starts here; is a quotation mark left open?") from error
+    if not lines:
+        raise UserError(f"{path} is empty: expected rows with a text and its labels")
     return lines, widths, cells
 
 
-def _check_header(path: str, table: list[tuple[str, list[str]]]) -> None:
-    """Raise a `UserError` if a name occurs twice, or if the header looks like a first row of values.
+def _drop_bad_rows(path: str, lines: list[int], widths: list[int], cells: list[str], options: DataArguments) -> int:
+    """Return the number of fields in a row, and take the rows that have another one out of the lists.
 
-    A number looks like a value if all cells below it are numbers, and a text if it occurs below itself at least twice.
-    Consecutive numbers are names: pandas writes such headers, and label ids look like this.
+    Raises:
+        UserError: there is such a row without --skip_bad_rows, or too many of them.
     """
-    header = [name for name, _ in table]
-    numbers = [int(name) for name in header if name.isdecimal()]
-    consecutive = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    for name, cells in table:
-        if _is_number(name) and not consecutive:
-            filled = [cell for cell in cells if cell]
-            is_value = bool(filled) and all(map(_is_number, filled))
-        else:
-            is_value = bool(name) and cells.count(name) > 1
-        if is_value:
-            raise UserError(
-                f"{path}, line 1: {name!r} looks like a value, not like the name of a column, because rows below hold similar "
-                f"values: add a first line with names, such as text,label, or rename that column"
-            )
-    for name in header:
-        if header.count(name) > 1:
-            raise UserError(f"{path}, line 1: the column name {name!r} occurs {header.count(name)} times")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    asked = options.no_header and options.column_names
+    width, expected = widths[0], "in the header"
+    if asked and options.column_names.count(",") + 1 in widths:
+        width, expected = options.column_names.count(",") + 1, "in --column_names"
+    elif options.no_header:
+        expected = "in the first row"
+    if not options.no_header and len(widths) > 1 and all(found == width + 1 for found in widths[1:]):
+        # R leaves out the name of the row names in front; other programs end each row, but not the header, with a delimiter.
+        row_names, ends = cells[width :: width + 1], cells[2 * width :: width + 1]
+        if not any(ends) or len(set(row_names)) == len(row_names):
+            cells.insert(width if not any(ends) else 0, "")
+            return width + 1
+    bad = [row for row, found in enumerate(widths) if found != width]
+    if not bad:
+        return width
+    first = f"{path}, line {lines[bad[0]]}: found {widths[bad[0]]} fields, expected {width} as {expected}"
+    counted, many = f"{len(bad):,} of {len(lines):,} rows are like that", len(bad) > BAD_ROWS * len(lines)
+    if many:
+        told = "too many for --skip_bad_rows; put" if options.skip_bad_rows else "correct them, or put"
+        raise UserError(f"{first}; {counted}: {told} quotation marks around texts that hold the delimiter")
+    if not options.skip_bad_rows:
+        raise UserError(f"{first}; {counted}: correct them, or leave them out with --skip_bad_rows")
+    logger.info("%s; %s, and are left out (--skip_bad_rows)", first, counted)
+    kept, position = [], 0
+    for found in widths:
+        if found == width:
+            kept += cells[position : position + found]
+        position += found
+    cells[:] = kept
+    lines[:] = [line for line, found in zip(lines, widths, strict=True) if found == width]
+    return width

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,60 +13,96 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, UserError
-from utils.files.reading import EXAMPLE_FILE, matching, read_files
-from utils.files.rows import columns, file_of, first_of, one_line, with_places
+from utils.files.reading import EXAMPLE_FILE, is_folder_of_labels, is_saved_dataset, read_files, read_splits
+from utils.files.records import SPLIT_NAMES
+from utils.files.rows import align_columns, columns, file_of, files_of, first_of, one_line, with_places
 
 logger = logging.getLogger(__name__)
 
-# What the splits of a dataset from the Hub may be called.
-SPLIT_NAMES = {"train": ("train",), "test": ("test", "test_matched")}
-SPLIT_NAMES |= {"validation": ("validation", "validation_matched", "valid", "val", "dev")}
 
-
-def load_splits(args: DataArguments, read: Callable[[str], Dataset] = read_files) -> dict[str, Dataset]:
+def load_splits(args: DataArguments, read: Callable[[str], Dataset] | None = None) -> dict[str, Dataset]:
     """Load the train, validation and test data that the options name. Every row gets the hidden column `PLACE`.
 
     Args:
         read: turns the value of --train_file, --validation_file or --test_file into a dataset. To read something other than
-            files, write your own with `rows_to_dataset`. The example rows of a smoke test are always read as a file.
+            files, write your own with `rows_to_dataset`. None reads files as the options say. The example rows of a smoke test
+            are always read as a file.
 
     Raises:
         UserError: there is no data, or a file is missing, empty, unreadable or malformed.
     """
-    if args.dataset_name:
-        return _load_named(args)
+    splits = _load_named(args) if args.dataset_name else _load_files(args, read or partial(read_splits, options=args))
+    return align_columns(splits)
+
+
+def _load_files(args: DataArguments, read: Callable[[str], Dataset | dict[str, Dataset]]) -> dict[str, Dataset]:
     files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
     splits = {}
     for name, file in files.items():
-        if file:
-            is_example = args.smoke_test and Path(file).name == EXAMPLE_FILE
-            splits[name] = _checked(name, (read_files if is_example else read)(file), file, f"{file}, row")
+        if not file:
+            continue
+        is_example = args.smoke_test and Path(file).name == EXAMPLE_FILE
+        found = read_files(file) if is_example else read(file)
+        if isinstance(found, dict):
+            for split, source in _sources(found, file, args).items():
+                if split == name or (name == "train" and not files[split]):
+                    splits[split] = _checked(split, found[source], f"{file}:{source}", f"{file}:{source}, row")
+            if name not in splits:
+                raise UserError(f"{file} holds no {name} data; its splits: {', '.join(found)}")
+        else:
+            splits[name] = _checked(name, found, file, f"{file}, row")
     if not splits:
         raise UserError(
             "no data: give --train_file, --test_file or --dataset_name, or try --smoke_test (without any options the sample "
             "runs; to change its options, start from its file in configs/)"
         )
-    return splits
+    return {name: splits[name] for name in files if name in splits}
+
+
+def _sources(loaded: dict[str, Dataset], origin: str, args: DataArguments) -> dict[str, str]:
+    """Return what the splits are called in what was loaded from `origin`, without --remove_splits."""
+    removed = (args.remove_splits or "").split(",")
+    sources = {name: first_of(candidates, loaded) for name, candidates in SPLIT_NAMES.items()}
+    found = {name: source for name, source in sources.items() if source and source not in removed}
+    if not found:
+        raise UserError(f"{origin} has no train, validation or test split; its splits: {', '.join(loaded)}")
+    return found
 
 
 def _load_named(args: DataArguments) -> dict[str, Dataset]:
+    name = args.dataset_name
+    _check_dataset_name(name)
     try:
-        if any(Path(args.dataset_name, name).is_file() for name in ("state.json", "dataset_dict.json")):
-            loaded = load_from_disk(args.dataset_name)  # a folder written by `save_to_disk`
-        else:
-            loaded = load_dataset(args.dataset_name, args.dataset_config_name)
-    except (DatasetNotFoundError, DatasetGenerationError, OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"cannot load --dataset_name {args.dataset_name}: {one_line(error)}") from error
+        loaded = load_from_disk(name) if is_saved_dataset(name) else load_dataset(name, args.dataset_config_name)
+    except DatasetNotFoundError as error:
+        raise UserError(
+            f"--dataset_name {name}: neither a folder here (looked in {Path.cwd()}) nor a dataset on the Hub that can be read"
+        ) from error
+    except ConnectionError as error:
+        raise UserError(
+            f"--dataset_name {name}: no folder here has this name (looked in {Path.cwd()}), and the Hub cannot be reached: "
+            f"{one_line(error)}"
+        ) from error
+    except (DatasetGenerationError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot load --dataset_name {name}: {one_line(error)}") from error
     loaded = loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
-    splits, removed = {}, (args.remove_splits or "").split(",")
-    for name, candidates in SPLIT_NAMES.items():
-        source = first_of(candidates, loaded)
-        if source and source not in removed:
-            origin = f"{args.dataset_name}[{source}]"
-            splits[name] = _checked(name, loaded[source], origin, f"{origin}, index", first=0)
-    if not splits:
-        raise UserError(f"{args.dataset_name} has no train, validation or test split; its splits: {', '.join(loaded)}")
+    splits = {}
+    for split, source in _sources(loaded, name, args).items():
+        origin = f"{name}[{source}]"
+        splits[split] = _checked(split, loaded[source], origin, f"{origin}, index", first=0)
     return splits
+
+
+def _check_dataset_name(name: str) -> None:
+    """Raise a `UserError` for the name of a folder that is not there, or of data that --train_file reads."""
+    path = Path(name)
+    if path.is_file():
+        raise UserError(f"--dataset_name {name} is a file: give it as --train_file {name}")
+    if path.is_dir():
+        if not is_saved_dataset(name) and is_folder_of_labels(path):  # `datasets` would make a row of each line, without labels
+            raise UserError(f"--dataset_name {name} is a folder with a folder for each label: give it as --train_file {name}")
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or os.sep in name.replace("/", "") or name.endswith("/"):
+        raise UserError(f"--dataset_name {name}: there is no such folder (looked in {Path.cwd()})")
 
 
 def _checked(name: str, split: Dataset, origin: str, unit: str, first: int = 1) -> Dataset:
@@ -103,21 +140,18 @@ def _check_same_files(splits: dict[str, Dataset], args: DataArguments) -> None:
     """Warn of a file that is training and validation data. Raises a `UserError` for one that is training and test data."""
     if "train" not in splits or args.smoke_test or args.dataset_name:
         return
-    training = set(map(os.path.realpath, matching(args.train_file)))
-    both = {
-        name: [path for path in matching(pattern) if os.path.realpath(path) in training]
-        for name, pattern in (("validation", args.validation_file), ("test", args.test_file))
-        if name in splits and pattern
-    }
-    if args.validation_file and args.test_file and {"validation", "test"} <= splits.keys():
-        shared = set(map(os.path.realpath, matching(args.validation_file))) & set(map(os.path.realpath, matching(args.test_file)))
-        if shared:
-            logger.warning("%s is validation and test data: what is chosen by its scores is judged by them", shared.pop())
-    if both.get("validation"):
-        logger.warning("%s is training and validation data: its scores say nothing of other texts", both["validation"][0])
-    if both.get("test"):
+    files = {name: {os.path.realpath(file): file for file in files_of(split)} for name, split in splits.items()}
+
+    def shared(one: str, other: str) -> str | None:
+        return next((file for path, file in files.get(other, {}).items() if path in files.get(one, {})), None)
+
+    if file := shared("validation", "test"):
+        logger.warning("%s is validation and test data: what is chosen by its scores is judged by them", file)
+    if file := shared("train", "validation"):
+        logger.warning("%s is training and validation data: its scores say nothing of other texts", file)
+    if file := shared("train", "test"):
         raise UserError(
-            f"{both['test'][0]} is training and test data, whose scores would say nothing: name another --test_file; to predict "
+            f"{file} is training and test data, whose scores would say nothing: name another --test_file; to predict "
             f"training rows run again with the trained model as --model_name_or_path and --test_file alone"
         )
 

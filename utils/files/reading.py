@@ -1,107 +1,107 @@
 """Read data files. Text stays exactly as written, and every row remembers where it came from."""
 
 import glob
-import gzip
-import zlib
+import logging
+import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, concatenate_datasets, load_from_disk
 
-from utils.arguments import UserError
+from utils.arguments import DataArguments, UserError, shorten
+from utils.files.content import FORMATS, decode, read_content, unknown_format
 from utils.files.delimited import read_delimited
-from utils.files.records import read_json, read_json_lines
-from utils.files.rows import columns, one_line, with_places
+from utils.files.records import SPLIT_NAMES, read_json, read_json_lines
+from utils.files.rows import align_columns, columns, one_line, rows_to_dataset, with_places
+from utils.files.tables import read_workbook
+
+logger = logging.getLogger(__name__)
 
 EXAMPLE_FILE = "example_rows.jsonl"  # where a smoke test without data keeps the script's example rows
-FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-# The first bytes of files that are not text, and what to do about such a file.
-BINARY = {
-    b"\x1f\x8b": "is compressed with gzip: give it the ending .gz",
-    b"PK\x03\x04": "is a zip archive or an Excel workbook: unpack it, or save it as .csv",
-    b"PAR1": "is a Parquet file: give it the ending .parquet",
-}
 
 
 def matching(pattern: str) -> list[str]:
     """Return the files meant by a name, a comma-separated list or a glob. A glob that matches nothing is a `UserError`."""
+    if os.path.exists(pattern):  # a name may hold a comma
+        return [pattern]
     paths = []
     for part in (part.strip() for part in pattern.split(",")):
-        matches = sorted(glob.glob(part)) if glob.has_magic(part) and not Path(part).exists() else [part]
+        matches = sorted(glob.glob(part)) if glob.has_magic(part) and not os.path.exists(part) else [part]
         if not matches:
             raise UserError(f"no file matches {part}")
         paths += matches
     return paths
 
 
-def read_files(pattern: str) -> Dataset:
+def read_files(pattern: str, options: DataArguments | None = None) -> Dataset:
     """Read one file, a comma-separated list or a glob into one dataset.
 
+    Args:
+        options: those about files: --encoding, --no_header, --column_names, --skip_bad_rows. None: their defaults.
+
     Raises:
-        UserError: no file matches, one cannot be read, or their columns differ.
+        UserError: no file matches, one cannot be read, their columns differ, or a file holds several splits.
     """
+    found = read_splits(pattern, options)
+    if isinstance(found, dict):
+        raise UserError(f"{pattern} holds the splits {', '.join(found)}: expected one table")
+    return found
+
+
+def read_splits(pattern: str, options: DataArguments | None = None) -> Dataset | dict[str, Dataset]:
+    """Read as `read_files` does, but return the splits by name of a file, or a saved dataset, that holds several."""
     paths = matching(pattern)
-    datasets = [_read_file(path) for path in paths]
+    datasets = [_read(path, options or DataArguments()) for path in paths]
+    if len(datasets) == 1:
+        return datasets[0]
     for path, dataset in zip(paths, datasets, strict=True):
-        if set(dataset.column_names) != set(datasets[0].column_names):
+        if isinstance(dataset, dict):
+            raise UserError(f"{path} holds the splits {', '.join(dataset)}: give it alone")
+    datasets = align_columns(dict(zip(paths, datasets, strict=True)))
+    first = next(iter(datasets.values()))
+    for path, dataset in datasets.items():
+        if set(dataset.column_names) != set(first.column_names):
             raise UserError(
                 f"{path} has the columns {', '.join(columns(dataset))}, but {paths[0]} has "
-                f"{', '.join(columns(datasets[0]))}: files of one split need the same columns"
+                f"{', '.join(columns(first))}: files of one split need the same columns"
             )
     try:
-        return concatenate_datasets(datasets)
+        return concatenate_datasets(list(datasets.values()))
     except (ValueError, pa.ArrowInvalid) as error:
         raise UserError(f"the files of {pattern} do not fit together: {one_line(error)}") from error
 
 
-def _read_file(path: str) -> Dataset:
-    file = Path(path)
-    if file.is_dir():
-        raise UserError(f"{path} is a folder: name a file in it, or several with a pattern such as {file / '*.csv'}")
-    packed = file.suffix.lower() == ".gz"
-    suffix = Path(file.stem if packed else file).suffix.lower()
-    if suffix not in FORMATS:
-        raise UserError(f"{path}: unknown format {suffix or 'without an ending'}; expected {' '.join(FORMATS)}, or .gz of one")
-    try:
-        content = gzip.decompress(file.read_bytes()) if packed else file.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist (looked in {Path.cwd()})") from None
-    except (EOFError, zlib.error) as error:
-        raise UserError(f"{path} is truncated or damaged ({error}): download or compress it again") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if not content.removeprefix(b"\xef\xbb\xbf").strip():
-        raise UserError(f"{path} is empty: expected rows with a text and its labels")
-    if suffix == ".parquet":
-        dataset = _read_parquet(path, content)
-    else:
-        read = {".json": read_json, ".jsonl": read_json_lines}.get(suffix, read_delimited)
-        dataset = read(path, _decode(path, content))
-    if len(dataset) == 0:
-        raise UserError(f"{path} has a header but no rows")
+def _read(path: str, options: DataArguments) -> Dataset | dict[str, Dataset]:
+    dataset = _read_folder(path, options) if os.path.isdir(path) else _read_file(path, options)
+    for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
+        if len(split) == 0:
+            raise UserError(f"{path} has a header but no rows")
     return dataset
 
 
-def _decode(path: str, content: bytes) -> str:
-    for start, problem in BINARY.items():
-        if content.startswith(start):
-            raise UserError(f"{path} {problem}")
+def _read_file(path: str, options: DataArguments) -> Dataset | dict[str, Dataset]:
+    path, ending, part, content = read_content(path)
+    if ending in (".xlsx", ".xlsm"):
+        return read_workbook(path, content, part, options)
+    if part is not None and ending != ".json":
+        raise UserError(f"{path}: only a part of a .zip, .xlsx or .json can be named, as in archive.zip:train.csv")
+    if ending == ".parquet":
+        return _read_parquet(path, content)
+    known = ending in FORMATS
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
-        raise UserError(
-            f"{path}, line {line}: byte {content[error.start]:#x} is not UTF-8; "
-            f"convert the file, for example with: iconv -f {encoding} -t utf-8"
-        ) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(
-            f"{path}, line {line}: found a NUL byte; either the file is damaged, or it is UTF-16 and must be converted to UTF-8"
-        )
-    return text
+        text = decode(path, content, options.encoding)
+    except UserError as error:
+        raise error if known else unknown_format(path, ending) from error
+    is_json = not known and re.match(r"\s*(\[\s*)?\{", text)
+    if is_json:
+        logger.info("%s: JSON", path)
+    if is_json or ending == ".json":
+        return read_json(path, text, part, options)
+    if ending in (".jsonl", ".ndjson"):
+        return read_json_lines(path, text, options)
+    return read_delimited(path, text, ending, options)
 
 
 def _read_parquet(path: str, content: bytes) -> Dataset:
@@ -119,3 +119,52 @@ def _read_parquet(path: str, content: bytes) -> Dataset:
         return with_places(Dataset(table), f"{path}, row")
     except ValueError as error:
         raise UserError(f"{path}: a column has a type that cannot be read: {one_line(error)}") from error
+
+
+def is_saved_dataset(folder: str) -> bool:
+    """Return whether a folder was written by `save_to_disk`."""
+    return any(Path(folder, name).is_file() for name in ("state.json", "dataset_dict.json"))
+
+
+def _read_folder(path: str, options: DataArguments) -> Dataset | dict[str, Dataset]:
+    """Read a dataset saved by `save_to_disk`, or a folder with a folder of .txt files for each label, as in aclImdb/train."""
+    folder = Path(path)
+    if is_saved_dataset(path):
+        try:
+            return load_from_disk(path)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise UserError(f"cannot load the dataset in {path}: {one_line(error)}") from error
+    if options_for_splits := _splits_in(folder):
+        raise UserError(f"{path} is a folder of splits: name each, {options_for_splits}")
+    texts = {label: sorted(label.glob("*.txt")) for label in _folders_of_texts(folder)}
+    if len(texts) < 2:
+        raise UserError(f"{path} is a folder: name a file in it, or several with a pattern such as {folder / '*.csv'}")
+    rows, places = [], []
+    for label, files in texts.items():
+        for file in files:
+            name = f"{label.name}/{file.name}"
+            text = decode(str(file), file.read_bytes(), options.encoding)
+            rows.append({"id": name, "text": text.removesuffix("\n"), "label": label.name})
+            places.append(f"{path}, {name}")
+    labels = shorten([label.name for label in texts])
+    logger.info("%s: a folder for each label (%s), %s texts", path, labels, f"{len(rows):,}")
+    return rows_to_dataset(rows, places)
+
+
+def _folders_of_texts(folder: Path) -> list[Path]:
+    return [label for label in sorted(folder.iterdir()) if label.is_dir() and next(label.glob("*.txt"), None)]
+
+
+def is_folder_of_labels(folder: Path) -> bool:
+    """Return whether a folder holds a folder of texts for each label, itself or in the folders of its splits."""
+    return any(len(_folders_of_texts(each)) > 1 for each in (folder, *(path for path in folder.iterdir() if path.is_dir())))
+
+
+def _splits_in(folder: Path) -> str:
+    """Return the options that name the splits in a folder, such as train/ and test/, or train.csv and test.csv."""
+    found = []
+    for split in ("train", "validation", "test"):
+        candidates = [path for path in sorted(folder.iterdir()) if path.name.split(".")[0].lower() in SPLIT_NAMES[split]]
+        if len(candidates) == 1:
+            found.append(f"--{split}_file {candidates[0]}")
+    return " ".join(found) if len(found) > 1 else ""

@@ -3,16 +3,20 @@
 import bisect
 import contextlib
 import json
+import logging
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 
 from utils.arguments import UserError
+
+logger = logging.getLogger(__name__)
 
 PLACE = "__place__"  # hidden column that says where a row came from: "train.csv, line 17"
 KINDS = {str: "texts", int: "numbers", float: "numbers", bool: "true or false", list: "lists", dict: "objects"}
@@ -33,6 +37,12 @@ def file_of(dataset: Dataset) -> str:
     return dataset[0][PLACE].rsplit(", ", 1)[0]
 
 
+def files_of(dataset: Dataset) -> list[str]:
+    """Return all the files that a dataset's rows came from."""
+    places = dataset.select_columns(PLACE).with_format("arrow")[:][PLACE]
+    return pc.unique(pc.list_element(pc.split_pattern(places, ", ", max_splits=1, reverse=True), 0)).to_pylist()
+
+
 def cell_error(dataset: Dataset, row: int, column: str, problem: str) -> UserError:
     """Return the error for one cell: "train.csv, line 17, column 'label': <problem>"."""
     return UserError(f"{dataset[row][PLACE]}, column {column!r}: {problem}")
@@ -41,6 +51,46 @@ def cell_error(dataset: Dataset, row: int, column: str, problem: str) -> UserErr
 def column_error(dataset: Dataset, column: str, problem: str) -> UserError:
     """Return the error for a whole column: "train.csv, column 'label': <problem>"."""
     return UserError(f"{file_of(dataset)}, column {column!r}: {problem}")
+
+
+def name_key(name: str) -> str:
+    """Return what two spellings of a column's name have in common: its letters and digits, in lower case."""
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def align_columns(splits: dict[str, Dataset]) -> dict[str, Dataset]:
+    """Return the splits with the column names of the first where they differ only in case, spaces or punctuation.
+
+    Where one has a list of `labels` and another only a `label`, as two exports of one tool may, the label becomes a list.
+    """
+    if not splits:
+        return splits
+    first, aligned = columns(next(iter(splits.values()))), {}
+    for name, split in splits.items():
+        present, renamed = set(columns(split)), {}
+        for other in present - set(first):
+            same = [column for column in first if name_key(column) == name_key(other)]
+            if len(same) == 1 and same[0] not in present and same[0] not in renamed.values() and name_key(other):
+                renamed[other] = same[0]
+        if renamed:
+            told = ", ".join(f"{other!r} is {column!r}" for other, column in renamed.items())
+            logger.info("%s: columns are named as in %s: %s", name, next(iter(splits)), told)
+        aligned[name] = split.rename_columns(renamed) if renamed else split
+    if any(_is_list(split, "labels") for split in aligned.values()):
+        for name, split in aligned.items():
+            if (
+                "label" in columns(split)
+                and "labels" not in columns(split)
+                and getattr(split.features["label"], "dtype", None) == "string"
+            ):
+                logger.info("%s: each label is read as a list of one, as other data has lists of labels", name)
+                lists = [None if label is None else [label] if label else [] for label in split["label"][:]]
+                aligned[name] = split.remove_columns("label").add_column("labels", lists)
+    return aligned
+
+
+def _is_list(dataset: Dataset, column: str) -> bool:
+    return column in dataset.column_names and pa.types.is_list(dataset.features.arrow_schema.field(column).type)
 
 
 def one_line(error: Exception) -> str:

@@ -1,0 +1,207 @@
+"""Tables without types: what their columns are called, and how workbooks are read."""
+
+import datetime
+import io
+import logging
+import re
+import shlex
+import string
+from typing import Any
+
+from datasets import Dataset
+
+from utils.arguments import DataArguments, UserError, shorten
+from utils.files.rows import name_key, rows_to_dataset
+
+logger = logging.getLogger(__name__)
+
+LETTERS = list(string.ascii_uppercase)
+SAMPLE = 1000  # rows that show what a column without a name holds
+
+
+def name_columns(path: str, line: int, columns: list[list[str]], options: DataArguments) -> tuple[list[str], bool]:
+    """Return a name for each of the `columns` [columns, rows], and whether their first cells are these names.
+
+    Raises:
+        UserError: the header looks like a row of values, a name occurs twice, or --column_names do not fit.
+    """
+    first = [cells[0] for cells in columns]
+    if options.no_header:
+        return _name_as_asked(path, line, columns, options)
+    for name, cells in zip(first, columns, strict=True):
+        if _is_value(name, cells, first):
+            raise UserError(
+                f"{path}, line {line}: {name!r} looks like a value, not like the name of a column, because rows below hold "
+                f"similar values: add {_name_options(columns)}, or rename that column if this is a header"
+            )
+    names = [name.strip() for name in first]
+    for name in names:
+        if name and names.count(name) > 1:
+            raise UserError(f"{path}, line {line}: the column name {name!r} occurs {names.count(name)} times: rename one of them")
+    for position, name in enumerate(names):
+        if not name:
+            names[position] = next(new for new in (f"column{n}" for n in range(position + 1, 10**6)) if new not in names)
+            logger.info("%s: column %d has no name: it is called %s", path, position + 1, names[position])
+    return names, True
+
+
+def _name_as_asked(path: str, line: int, columns: list[list[str]], options: DataArguments) -> tuple[list[str], bool]:
+    first = [cells[0] for cells in columns]
+    if not options.column_names:
+        raise UserError(f"{path}: --no_header needs names for {len(columns)} columns: add {_name_options(columns)}")
+    names = [name.strip() for name in options.column_names.split(",")]
+    known = {name_key(name): name for name in names}
+    if len(set(first)) == len(first) and all(name_key(cell) in known for cell in first):
+        logger.info("%s: line %d holds names of --column_names, so it is a header", path, line)
+        return [known[name_key(cell)] for cell in first], True
+    if len(names) != len(columns):
+        raise UserError(
+            f"{path}, line {line}: found {len(columns)} fields, expected {len(names)} as in --column_names "
+            f"{options.column_names}: name all of them, or if other files have these columns, add a first line with names here, "
+            f"such as {','.join(suggest_names(columns))}"
+        )
+    return names, False
+
+
+def _is_value(name: str, cells: list[str], header: list[str]) -> bool:
+    """Return whether a name in a header, the first of `cells`, looks like those below it.
+
+    A number looks like a value if all cells below it are numbers, and a text if it occurs below itself at least twice.
+    Consecutive numbers are names: pandas writes such headers, and label ids look like this.
+    """
+    numbers = [int(other) for other in header if other.isdecimal()]
+    consecutive = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    if _is_number(name) and not consecutive:
+        filled = [cell for cell in cells if cell]
+        return len(filled) > 1 and all(map(_is_number, filled))
+    return bool(name) and cells.count(name) > 2
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _name_options(columns: list[list[str]]) -> str:
+    """Return the options that name columns without a header, and what the first row holds under these names."""
+    names = suggest_names(columns)
+    values = (f"{name} is {cells[0][:40]!r}" for name, cells in zip(names, columns, strict=True))
+    return f"--no_header --column_names {shlex.quote(','.join(names))} (in the first row {shorten(list(values))})"
+
+
+def suggest_names(columns: list[list[str]]) -> list[str]:
+    """Return a name for each of the `columns` [columns, rows] by its looks: the longest are the text, few values the label.
+
+    Another column of free text is a title, or if its texts are about as long the other of a pair. A last column of letters
+    answers a question that has candidates A, B and so on.
+    """
+    sample = [cells[:SAMPLE] for cells in columns]
+    letters = LETTERS[: len(columns) - 2]
+    if len(letters) > 1 and 1 < len(set(sample[-1])) and set(sample[-1]) <= set(letters):
+        return ["question", *letters, "answer"]
+    names = [f"column{number}" for number in range(1, len(columns) + 1)]
+    lengths = [sum(map(len, cells)) for cells in sample]
+    text = lengths.index(max(lengths))
+    names[text] = "text"
+    kinds = {n: len(set(cells)) for n, cells in enumerate(sample) if n != text and all(cells)}
+    few = [n for n, kind in kinds.items() if 1 < kind <= len(sample[n]) / 2]
+    if few:
+        names[min(few, key=kinds.get)] = "label"
+    various = [n for n, kind in kinds.items() if kind > len(sample[n]) / 2 and names[n] != "label"]
+    free = [n for n in various if sum(map(_is_prose, sample[n])) > len(sample[n]) / 2]
+    if len(free) == 1 and lengths[free[0]] > lengths[text] / 2:
+        for number, column in enumerate(sorted((text, free[0])), start=1):
+            names[column] = f"sentence{number}"
+    elif free:
+        names[free[0]] = "title"
+    for column in various:
+        if kinds[column] == len(sample[column]) > 1 and not any(" " in cell for cell in sample[column]):
+            names[column] = "id"
+            break
+    return names
+
+
+def _is_prose(cell: str) -> bool:
+    """Return whether a cell holds several words, rather than a name, a number or a date."""
+    return " " in cell.strip() and sum(map(str.isalpha, cell)) > len(cell) / 2
+
+
+def use_decimal_points(path: str, table: dict[str, list[str]]) -> None:
+    """Replace decimal commas, `3,5`, by points in the columns of `table` that hold nothing but numbers."""
+    changed = []
+    for name, cells in table.items():
+        filled = [cell for cell in cells if cell]
+        if all(re.fullmatch(r"\s*[+-]?\d+(,\d+)?\s*", cell) for cell in filled) and any("," in cell for cell in filled):
+            table[name] = [cell.replace(",", ".") for cell in cells]
+            changed.append(name)
+    if changed:
+        logger.info("%s: decimal commas are read as points in %s", path, shorten(changed))
+
+
+def read_workbook(path: str, content: bytes, sheet: str | None, options: DataArguments) -> Dataset:
+    """Read a sheet of an Excel workbook: the one that is named, or the only one that holds rows.
+
+    Raises:
+        UserError: openpyxl is not installed, the file is no workbook, or several sheets hold rows.
+    """
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        raise UserError(f"{path}: reading workbooks needs another package: pip install openpyxl, or save it as .csv") from None
+    try:
+        book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        sheets = {each.title: list(each.iter_rows(values_only=True)) for each in book.worksheets}
+    except Exception as error:  # openpyxl passes on whatever its parsers of zip and XML raise
+        raise UserError(f"{path} is not an Excel workbook ({type(error).__name__}): save it as .xlsx or .csv") from error
+    filled = {title: rows for title, rows in sheets.items() if any(cell is not None for row in rows for cell in row)}
+    if sheet is not None and sheet not in sheets:
+        raise UserError(f"{path} has no sheet {sheet!r}; its sheets: {', '.join(sheets)}")
+    if not filled:
+        raise UserError(f"{path} is empty: expected rows with a text and its labels")
+    if sheet is None and len(filled) > 1:
+        raise UserError(f"{path} has rows in the sheets {', '.join(filled)}: name one, such as {path}:{next(iter(filled))}")
+    sheet = sheet or next(iter(filled))
+    if len(sheets) > 1:
+        logger.info("%s: sheet %s is read", path, sheet)
+        path = f"{path}:{sheet}"
+    return _read_sheet(path, sheets[sheet], options)
+
+
+def _read_sheet(path: str, sheet: list[tuple], options: DataArguments) -> Dataset:
+    rows = [(number, row) for number, row in enumerate(sheet, start=1) if any(cell is not None for cell in row)]
+    if not rows:
+        raise UserError(f"{path} is empty: expected rows with a text and its labels")
+    width = max(len(row) for _, row in rows)
+    columns = [[row[n] if n < len(row) else None for _, row in rows] for n in range(width)]
+    columns = [cells for cells in columns if any(cell is not None for cell in cells)]
+    names, is_header = name_columns(path, rows[0][0], [[_as_text(cell) or "" for cell in cells] for cells in columns], options)
+    below = [_of_one_type(cells[is_header:]) for cells in columns]
+    return rows_to_dataset(
+        [dict(zip(names, row, strict=True)) for row in zip(*below, strict=True)],
+        [f"{path}, row {number}" for number, _ in rows[is_header:]],
+    )
+
+
+def _of_one_type(cells: list[Any]) -> list[Any]:
+    """Return the cells of a column as numbers if all of them are, whole ones where they are, or else as texts."""
+    filled = [cell for cell in cells if cell is not None]
+    if all(type(cell) is bool for cell in filled):
+        return cells
+    if all(type(cell) in (int, float) for cell in filled):
+        kind = int if all(float(cell).is_integer() for cell in filled) else float
+        return [None if cell is None else kind(cell) for cell in cells]
+    return list(map(_as_text, cells))
+
+
+def _as_text(cell: Any) -> str | None:
+    """Return a cell as text: 3.0 as "3", a date as 2026-11-25, nothing as None."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, datetime.datetime) and cell.time() == datetime.time():
+        return cell.date().isoformat()
+    if isinstance(cell, (datetime.date, datetime.time)):
+        return cell.isoformat()
+    return None if cell is None else str(cell)
