@@ -6,24 +6,65 @@ import logging
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from utils.arguments import DataArguments, UserError
+from utils.data.classes import class_ids
 from utils.data.files import columns, read_files, whole_file
+from utils.data.labels import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
 
-def write_predictions(path: Path, id_name: str, ids: list, names: list[str], probabilities: np.ndarray, **decided: list) -> None:
-    """Write one line a row, in the order given: its id, a probability for each name (none where it is NaN), the decisions."""
+def write_predictions(
+    path: Path,
+    id_name: str,
+    ids: list,
+    names: list[str],
+    probabilities: np.ndarray,
+    decided: dict[str, list],
+    of_row: dict[str, list],
+) -> None:
+    """Write one line a row, in the order given: its id, a probability for each name (none where it is NaN), the rest by column.
+
+    A column of `of_row`, what the test data itself says of a row, begins with `test_` where another has its name.
+    """
+    taken = {id_name, *decided}
+    header = [id_name, *(f"label {name}" if name in taken else name for name in names), *decided]
+    for name in of_row:
+        header.append(name if name not in header else f"test_{name}")
+    columns = [map(_six_digits, values) for values in (*decided.values(), *of_row.values())]
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        taken = {id_name, *decided}
-        writer.writerow([id_name, *(f"label {name}" if name in taken else name for name in names), *decided])
-        for row_id, row, *decisions in zip(ids, probabilities.tolist(), *decided.values(), strict=True):
-            writer.writerow([row_id, *("" if math.isnan(value) else value for value in row), *decisions])
+        writer.writerow(header)
+        for row_id, row, *rest in zip(ids, probabilities.tolist(), *columns, strict=True):
+            writer.writerow([row_id, *("" if math.isnan(value) else _six_digits(value) for value in row), *rest])
     logger.info("wrote %s (%s rows)", path, f"{len(ids):,}")
+
+
+def _six_digits(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def labels_in_words(targets: np.ndarray | None, names: list[str], problem_type: str | None, unknown: float) -> list | None:
+    """Return the true label of each row as its decision is written, nothing where it is unknown. None without targets.
+
+    Args:
+        targets: [rows, labels] of several labels; numbers [rows]; or a class in any form of `ClassFormat.targets`.
+        names: of the labels; empty where the target is a position.
+        problem_type: as transformers calls it.
+    """
+    if targets is None:
+        return None
+    if problem_type == "regression":
+        values = targets.reshape(len(targets)).tolist()
+        return ["" if value == unknown or math.isnan(value) else value for value in values]
+    if problem_type == "multi_label_classification" and targets.ndim == 2 and targets.shape[1] == len(names):
+        return [";".join(name for name, yes in zip(names, row, strict=True) if yes) for row in targets >= 0.5]
+    ids = class_ids(targets).tolist()
+    return ["" if position == UNKNOWN else names[position] if names else position for position in ids]
 
 
 def save_thresholds(thresholds: np.ndarray, names: list[str], output_dir: Path) -> None:

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from utils.arguments import Arguments
-from utils.command_line import parse_arguments
+from utils.command_line import defaults, parse_arguments
 from utils.data.files import read_array
 from utils.data.labels import UNKNOWN, saved_label_names, saved_setting
 from utils.data.loading import (
@@ -54,9 +54,9 @@ def read_arguments(
         example_rows: what --smoke_test trains on where no data is given; `row_columns` get random numbers there.
         values: values for some options in place of those given, as a trial of a search has. Nothing is set up then.
     """
-    *parts, options = parse_arguments(kinds, argv, description, sample, values)
+    *parts, given = parse_arguments(kinds, argv, description, sample, values)
     again = partial(read_arguments, kinds, argv, description, sample, example_rows, row_columns)
-    args = Arguments(*parts, options, again)
+    args = Arguments(*parts, defaults(kinds) | given, given, again)
     set_seed(args.training.seed)
     if args.training.tune_cpu:
         keep_memory()
@@ -84,6 +84,8 @@ class Task:
         submission: Kaggle's file to write, if one is asked for.
         bias: where the output layer of a new head starts, [logits]; None leaves it.
         trainer_options: what the script's own trainer is told besides.
+        found: by option, what was found in the data where the option was not given; `args.yaml` has it too.
+        texts: how the test rows begin, once they are encoded.
         examples: the first rows of each split as they were read, by name, once they are encoded.
     """
 
@@ -114,6 +116,8 @@ class Task:
         self.delimiter: str | None = None
         self.tokenizer = self.max_length = None
         self.bias: torch.Tensor | None = None
+        self.found: dict[str, Any] = {}
+        self.texts: list[str] = []
         self.examples: dict[str, list[dict]] = {}
 
     def find_texts(self, taken: list[str]) -> None:
@@ -169,6 +173,7 @@ class Task:
         """
         for name, split in self.splits.items():
             self.examples[name] = [split[row] for row in range(min(2, len(split)))]
+            self.texts = beginnings(split, self.text_columns or ["context", "question"]) if name == "test" else self.texts
             with self.args.training.main_process_first():
                 self.splits[name] = encode_split(
                     name, split, self._encoding(encode, self.max_length), self.args.data, self.row_columns
@@ -183,3 +188,10 @@ class Task:
             self.splits, columns, describe, self.args.data, self.args.training.output_dir, encoding, self.max_length, weigh
         )
         return {}
+
+
+def beginnings(split: Dataset, columns: list[str], characters: int = 200) -> list[str]:
+    """Return the first characters of each row's texts; several share them and are joined by ` | `."""
+    share = characters // len(columns)
+    rows = zip(*(split[name][:] for name in columns), strict=True)
+    return [" | ".join(str(text)[:share] for text in row if text) for row in rows]
