@@ -120,13 +120,13 @@ class Lines(PrinterCallback):
 
 def show_progress(trainer: Trainer, loss_sum: Callable[[], float]) -> None:
     """Show `Bars` and `Lines`, unless --log_level asks for what transformers prints, or a notebook has its own table."""
-    args = trainer.args
-    bars = trainer.pop_callback(ProgressCallback) if args.log_level in ("passive", "warning", "error", "critical") else None
-    if bars:
+    if trainer.args.log_level in ("debug", "info", "detail"):
+        return
+    if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Bars())
-    if bars or args.disable_tqdm:
-        trainer.pop_callback(PrinterCallback)
-        trainer.add_callback(Lines(loss_sum))
+    elif not trainer.pop_callback(PrinterCallback):
+        return
+    trainer.add_callback(Lines(loss_sum))
 
 
 def run(main: Callable[[], object]) -> None:

@@ -292,7 +292,7 @@ def test_a_finished_run_is_not_trained_over(unfinished, tmp_path, caplog):
     finished = (folder / "model.safetensors").read_bytes()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     for arguments in (base, [*base, "--seed=3"], [*base, "--resume_from_checkpoint=False"]):
-        with pytest.raises(ValueError, match=f"{folder} holds a finished run: name another folder, replace it"):
+        with pytest.raises(ValueError, match=f"{folder} holds a finished run: name another folder, replace it .* True$"):
             run_multilabel.main(arguments)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     predict = [f"--model_name_or_path={folder}", f"--output_dir={folder}", f"--test_file={tmp_path / 'train.jsonl'}"]
@@ -301,6 +301,23 @@ def test_a_finished_run_is_not_trained_over(unfinished, tmp_path, caplog):
     run_multilabel.main([*base, "--overwrite_output_dir", "--seed=3"])
     assert (folder / "model.safetensors").read_bytes() != finished
     assert not (folder / "predictions.csv").exists()  # those of the model before
+
+
+def test_a_finished_run_keeps_no_checkpoints_unless_asked(unfinished):
+    base, folder = unfinished
+    base.remove(KEEP)
+    (folder / ".checkpoint-2").mkdir()  # as a kill amid a save leaves it
+    run_multilabel.main(base)
+    assert not [path for path in folder.iterdir() if path.is_dir()] and (folder / "args.yaml").is_file()
+    with pytest.raises(ValueError, match="name another folder, or replace it with --overwrite_output_dir$"):
+        run_multilabel.main(base)
+    with pytest.raises(ValueError, match="there is no checkpoint in .*; a finished run has none without --keep_checkpoints"):
+        run_multilabel.main([*base, "--resume_from_checkpoint"])
+    run_multilabel.main([*base, KEEP, "--overwrite_output_dir"])
+    assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
+    test = write_jsonl(folder.parent / "test.jsonl", make_rows(5, 3))
+    run_multilabel.main([f"--model_name_or_path={folder}", f"--test_file={test}", f"--output_dir={folder}"])
+    assert len(list(folder.glob("checkpoint-*"))) == 2  # predicting there removes none
 
 
 def test_overwriting_continues_an_interrupted_run_of_the_same_options_and_replaces_others(unfinished, caplog):

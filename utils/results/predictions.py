@@ -5,6 +5,8 @@ import json
 import logging
 import math
 from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +38,32 @@ def write_predictions(
     for name in of_row:
         header.append(name if name not in header else f"test_{name}")
     columns = [map(_six_digits, values) for values in (*decided.values(), *of_row.values())]
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for row_id, row, *rest in zip(ids, probabilities.tolist(), *columns, strict=True):
-            writer.writerow([row_id, *("" if math.isnan(value) else _six_digits(value) for value in row), *rest])
+    shown = ([*("" if math.isnan(value) else _six_digits(value) for value in row)] for row in probabilities.tolist())
+    _write_csv(path, header, ([row_id, *row, *rest] for row_id, row, *rest in zip(ids, shown, *columns, strict=True)))
     logger.info("wrote %s (%s rows)", path, f"{len(ids):,}")
+
+
+def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
+    with whole_file(path) as file:
+        plain, quoted = (csv.writer(file, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+        for row in chain([header], rows):  # Python before 3.13 would leave a carriage return without quotes
+            (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
 
 
 def _six_digits(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def labels_in_words(targets: np.ndarray | None, names: list[str], problem_type: str | None, unknown: float) -> list | None:
-    """Return the true label of each row as its decision is written, nothing where it is unknown. None without targets.
+def labels_in_words(targets: np.ndarray | None, names: list[str], problem_type: str | None, unknown: float) -> list:
+    """Return the true label of each row as its decision is written, nothing where it is unknown; [] if none is known.
 
     Args:
         targets: [rows, labels] of several labels; numbers [rows]; or a class in any form of `ClassFormat.targets`.
         names: of the labels; empty where the target is a position.
         problem_type: as transformers calls it.
     """
-    if targets is None:
-        return None
+    if targets is None or np.all((targets == unknown) | np.isnan(targets)):
+        return []
     if problem_type == "regression":
         values = targets.reshape(len(targets)).tolist()
         return ["" if value == unknown or math.isnan(value) else value for value in values]
@@ -116,9 +122,6 @@ class Submission:
 
     def write(self, path: Path, probabilities: np.ndarray) -> None:
         """Write the `probabilities` [test rows, labels] as the sample has them."""
-        with whole_file(path) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.header)
-            for row_id, row in zip(self.ids, probabilities[self.rows][:, self.columns].tolist(), strict=True):
-                writer.writerow([row_id, *row])
+        found = probabilities[self.rows][:, self.columns].tolist()
+        _write_csv(path, self.header, ([row_id, *row] for row_id, row in zip(self.ids, found, strict=True)))
         logger.info("wrote %s (%s rows)", path, f"{len(self.ids):,}")

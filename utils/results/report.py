@@ -95,9 +95,9 @@ class Results:
         """Write predictions.csv, see `write_predictions`, and submission.csv if it is asked for."""
         task, kind = self.task, self.task.config.problem_type
         names = [] if kind == "regression" else task.labels  # a number is the decision
-        labels = labels_in_words(self.targets, names if self.kind == TEXT else [], kind, task.unknown)
-        of_row = {"label": labels, "text": None if task.args.training.no_text else task.texts}
-        of_row = {name: values for name, values in of_row.items() if values is not None}
+        labels = labels_in_words(self.targets, names if self.kind == TEXT else [], kind, task.unknown)  # of the test rows
+        of_row = {"label": labels, "text": [] if task.args.training.no_text else task.texts}
+        of_row = {name: values for name, values in of_row.items() if values}
         if self.is_main:
             path = self.output_dir / "predictions.csv"
             write_predictions(path, task.id_column, task.ids, names, probabilities[:, : len(names)], decided, of_row)
@@ -105,18 +105,17 @@ class Results:
                 task.submission.write(self.output_dir / "submission.csv", probabilities)
 
     def finish(self) -> dict[str, float]:
-        """Write the model card and args.yaml, print the scores, and return the metrics."""
+        """Write the model card and args.yaml, remove the checkpoints, print the scores, and return the metrics."""
         args = self.task.args
+        self.trainer.accelerator.wait_for_everyone()  # until no process reads a checkpoint
         if self.is_main:
             if self.task.training:
                 data = args.data.dataset_name or args.data.train_file
                 write_model_card(self.trainer, self.kind, args.model.model_name_or_path, data, self._card_sections())
             save_arguments(self.task)
-            self.print_scores()
-        self.trainer.accelerator.wait_for_everyone()
-        if self.is_main:
             if self.task.training and not args.training.keep_checkpoints:
                 remove_checkpoints(args.training)
+            self.print_scores()
             if args.data.smoke_test:
                 self.trainer.check_reload(self.model_class)
                 logger.info("smoke test passed: trained, evaluated, predicted, saved and loaded again")

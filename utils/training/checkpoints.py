@@ -142,10 +142,10 @@ def refuse_finished(args: TrainingArguments) -> None:
     """Raise a `UserError` if --output_dir holds a finished run that may not be replaced."""
     if is_finished(args) and not args.overwrite_output_dir:
         held = "a finished run" if Path(args.output_dir, "args.yaml").is_file() else "a model"
-        more = ", or continue from its end with --resume_from_checkpoint True" if sort_checkpoints(args.output_dir) else ""
-        raise UserError(
-            f"--output_dir {args.output_dir} holds {held}: name another folder, or replace it with --overwrite_output_dir{more}"
-        )
+        ways = ["name another folder", "replace it with --overwrite_output_dir"]
+        if sort_checkpoints(args.output_dir):
+            ways.append("continue from its end with --resume_from_checkpoint True")
+        raise UserError(f"--output_dir {args.output_dir} holds {held}: {', '.join(ways[:-1])}, or {ways[-1]}")
 
 
 def _choose(args: TrainingArguments) -> str | None:
