@@ -191,7 +191,7 @@ def parse_arguments(
     asked = next((position for position, argument in enumerate(argv) if argument in ("-h", "--help")), None)
     if asked is not None:
         print(help_text(Path(sys.argv[0]).name, dataclass_types, description, argv[asked + 1 : asked + 2] == ["all"]), end="")
-        sys.exit()
+        sys.exit(0)
     if not argv:
         if not sample.is_file():
             raise UserError(f"nothing to do: the sample {sample.name} is missing; give --train_file, or --smoke_test")

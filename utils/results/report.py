@@ -95,7 +95,7 @@ class Results:
         """Write predictions.csv, see `write_predictions`, and submission.csv if it is asked for."""
         task, kind = self.task, self.task.config.problem_type
         names = [] if kind == "regression" else task.labels  # a number is the decision
-        labels = labels_in_words(self.targets, names if self.kind == TEXT else [], kind, task.unknown)  # of the test rows
+        labels = labels_in_words(self.targets, task.format.names if self.kind == TEXT else [], kind, task.unknown)
         of_row = {"label": labels, "text": [] if task.args.training.no_text else task.texts}
         of_row = {name: values for name, values in of_row.items() if values}
         if self.is_main:
