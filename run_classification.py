@@ -45,8 +45,8 @@ class ClassificationArguments(GlueArguments):
     )
     threshold: str | None = HfArg(
         default=None,
-        help="Two classes: the probability of the second from which it is decided, a number, or tuned (for F1 on the validation "
-        "data). Unset: 0.5 after training, otherwise what the saved model has.",
+        help="Two classes: decide the second from this probability; tuned: for F1 on the validation data. Unset: 0.5 after "
+        "training, otherwise what the saved model has.",
     )
 
     def __post_init__(self):
@@ -62,19 +62,19 @@ class ClassificationTrainingArguments(FineTuningArguments):
     output_dir: str | None = HfArg(default="outputs/classification", help="Where the model, results and predictions go.")
     loss: Literal["cross_entropy", "bce", "focal"] = HfArg(
         default="cross_entropy",
-        help="cross_entropy; bce: each logit is a yes/no question, for --binary_form one_logit (where it is the same) and "
-        "one_hot; focal: gives less weight to rows that are easily classified.",
+        help="Focal gives less weight to easy rows. bce: each logit is a yes/no question, for --binary_form one_logit (where it "
+        "is the same) and one_hot.",
     )
     class_weights: str = HfArg(
         default="none",
-        help="Weight of each class in the loss: none, balanced (inverse to its share of the training split), sqrt (the square "
-        "root of that), or a number for each class joined by commas, in the order of the labels as printed.",
+        help="Weights of classes: none, balanced, sqrt, or numbers. balanced: inverse to a class's share of the training split; "
+        "sqrt: the square root of that; numbers are joined by commas, in the order of the labels as printed.",
     )
     prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each class's share of the training split.")
     metric_for_best_model: str | None = HfArg(
         default="own",
         aliases=["--metric_name"],
-        help="Metric on the validation data that chooses the best weights; own: accuracy, pearson for numbers, or the metric of "
+        help="Metric on the validation data that chooses the best weights. own: accuracy, pearson for numbers, or that of "
         "--task_name.",
     )
 

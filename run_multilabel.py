@@ -42,8 +42,8 @@ class MultilabelArguments(TextArguments):
     )
     threshold: str | None = HfArg(
         default=None,
-        help="per_label or single (tuned for F1 on the validation data), or a number such as 0.5. Unset: per_label after "
-        "training, otherwise what the saved model has.",
+        help="per_label, single or a number. Unset: per_label after training, otherwise what the saved model has. Not a number: "
+        "tuned for F1 on the validation data.",
     )
     sample_submission: str | None = HfArg(
         default=None, help="Kaggle's sample file. submission.csv is then written with its header and its order of rows."
@@ -62,12 +62,12 @@ class MultilabelTrainingArguments(FineTuningArguments):
     output_dir: str | None = HfArg(default="outputs/multilabel", help="Where the model, results and predictions go.")
     loss: Literal["bce", "focal", "asymmetric"] = HfArg(
         default="bce",
-        help="Binary cross-entropy; focal and asymmetric give less weight to labels that are easily seen as absent.",
+        help="Focal and asymmetric give less weight to easy absences. bce: binary cross-entropy.",
     )
     pos_weight: str = HfArg(
         default="none",
-        help="Weight of positives in the loss: none, balanced (negatives / positives in the training split), sqrt (its square "
-        "root), a number, or a number for each label joined by commas.",
+        help="Weight of positives: none, balanced, sqrt, a number, or one a label. balanced: negatives / positives in the "
+        "training split; sqrt: its square root; numbers for each label are joined by commas.",
     )
     prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each label's log-odds in the training split.")
     metric_for_best_model: str | None = HfArg(

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "training")]
 
 import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 from bad_inputs import ALL, CASES  # noqa: E402
 from conftest import make_rows, write_jsonl  # noqa: E402
 from test_checkpoints import rows_of  # noqa: E402
@@ -283,7 +284,7 @@ def compare(one: Path, other: Path) -> tuple[str, str, str]:
     names = [name for name in scores[0] if not name.endswith(SCORES_OF_SPEED)]
     gaps = {name: abs(scores[0][name] - scores[1][name]) for name in names}
     losses = max(gap for name, gap in gaps.items() if name.endswith("_loss"))
-    tables = [np.genfromtxt(folder / "predictions.csv", delimiter=",", skip_header=1) for folder in (one, other)]
+    tables = [pd.read_csv(folder / "predictions.csv").select_dtypes("number").to_numpy() for folder in (one, other)]
     predictions = np.nanmax(np.abs(tables[0] - tables[1]))
     return f"{losses:.1e}", f"{max(gaps.values()):.1e}", f"{predictions:.1e}"
 

@@ -367,7 +367,7 @@ def test_g_poly_loss_and_resuming_with_another_loss(tmp_path, tiny_model):
     files = write_splits(tmp_path, train=topic_rows(60, 1), validation=validation, test=validation)
     shutil.copy(tmp_path / "validation.jsonl", tmp_path / "test.jsonl")
     options = [f"--model_name_or_path={tiny_model}", *files, *LEARN, "--num_train_epochs=2", "--loss=poly"]
-    options += ["--load_best_model_at_end=False"]
+    options += ["--load_best_model_at_end=False", "--keep_checkpoints"]
     resumed = [*options, "--resume_from_checkpoint=o/checkpoint-4"]
     smoke, trained, again, refused, continued, anyway = run_all(
         tmp_path,
@@ -421,6 +421,7 @@ def test_fourth_script_learns_grades(tmp_path, tiny_model):
     files = write_splits(tmp_path, train=rows(160, 1), validation=rows(40, 2), test=test)
     write_splits(tmp_path, names=[row | {"label": f"grade {row['label']}"} for row in test])
     base = [script, f"--model_name_or_path={tiny_model}", *files, *LEARN, "--num_train_epochs=6", "--save_total_limit=6"]
+    base += ["--keep_checkpoints"]
     smoke, trained, again, resumed, refused = run_all(
         tmp_path,
         [script, "--smoke_test"],
@@ -432,7 +433,8 @@ def test_fourth_script_learns_grades(tmp_path, tiny_model):
     assert succeeded(smoke, trained, again, resumed) and "smoke test passed" in smoke.log
     predictions, truth = read_predictions(tmp_path / "o"), np.array([row["label"] for row in test])
     above, decided = probability_of(predictions, names), np.array([int(row["prediction"]) for row in predictions])
-    assert list(predictions[0]) == ["row", *names, "prediction"]
+    assert list(predictions[0]) == ["row", *names, "prediction", "label", "text"]
+    assert [int(row["label"]) for row in predictions] == truth.tolist()
     assert (decided == 1 + (above >= 0.5).sum(axis=1)).all()
     results = read_results(tmp_path / "o")
     assert results["predict_mean_absolute_error"] == pytest.approx(np.abs(decided - truth).mean())

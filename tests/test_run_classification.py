@@ -67,7 +67,8 @@ def test_it_learns_and_writes_its_files(trained):
     output, metrics, test = trained
     assert metrics["predict_accuracy"] > 0.9 and metrics["predict_roc_auc_macro"] > 0.95
     rows = read_csv(output / "predictions.csv")
-    assert list(rows[0]) == ["id", *TOPICS, "prediction"] and [row["id"] for row in rows] == [row["id"] for row in test]
+    assert list(rows[0]) == ["id", *TOPICS, "prediction", "label", "text"]
+    assert [(row["id"], row["label"], row["text"]) for row in rows] == [(r["id"], r["label"], r["text"][:200]) for r in test]
     truth, decided = [row["label"] for row in test], [row["prediction"] for row in rows]
     found = np.array([[float(row[label]) for label in TOPICS] for row in rows])
     assert decided == [TOPICS[i] for i in found.argmax(axis=1)]
@@ -98,10 +99,11 @@ def test_saved_model_predicts_alone_with_its_own_labels(trained, tmp_path):
     base = [f"--model_name_or_path={output}"]
     unlabelled = write_csv(tmp_path / "test.csv", ["id", "text"], [[r["id"], r["text"]] for r in test])
     run_classification.main([*base, f"--test_file={unlabelled}", f"--output_dir={tmp_path / 'out'}"])
-    assert (tmp_path / "out" / "predictions.csv").read_text() == (output / "predictions.csv").read_text()
+    labelled = read_csv(output / "predictions.csv")
+    assert all(row.pop("label") for row in labelled) and read_csv(tmp_path / "out" / "predictions.csv") == labelled
     minus_one = write_csv(tmp_path / "glue.csv", ["id", "text", "label"], [[r["id"], r["text"], -1] for r in test])
     found = run_classification.main([*base, f"--test_file={minus_one}", f"--output_dir={tmp_path / 'out2'}"])
-    assert (tmp_path / "out2" / "predictions.csv").read_text() == (output / "predictions.csv").read_text()
+    assert read_csv(tmp_path / "out2" / "predictions.csv") == labelled
     assert "predict_accuracy" not in found
     one_label = write_jsonl(tmp_path / "one.jsonl", [r for r in test if r["label"] == "praise"])
     found = run_classification.main([*base, f"--validation_file={one_label}", f"--output_dir={tmp_path / 'out3'}"])
@@ -131,8 +133,11 @@ def test_every_valid_binary_form_learns_and_agrees_with_pipeline(tmp_path, tiny_
     output = tmp_path / "o"
     metrics = run_classification.main([f"--model_name_or_path={tiny_model}", f"--output_dir={output}", *files, *LEARN, *extra])
     assert metrics["predict_roc_auc"] > 0.97 and metrics["predict_accuracy"] > 0.9
-    names = [column for column in read_csv(output / "predictions.csv")[0] if column not in ("id", "prediction")]
+    names = [column for column in read_csv(output / "predictions.csv")[0] if column not in ("id", "prediction", "label", "text")]
     assert len(names) == 2
+    for row, given in zip(read_csv(output / "predictions.csv"), splits["test"], strict=True):
+        label = write(False) != given["label"]  # whether the second class is true
+        assert row["label"] == names[label]
     agrees_with_pipeline(output, splits["test"], names)
     test = write_jsonl(tmp_path / "again.jsonl", splits["test"])
     again = run_classification.main([f"--model_name_or_path={output}", f"--test_file={test}", f"--output_dir={tmp_path / 'p'}"])
@@ -148,7 +153,8 @@ def test_regression(tmp_path, tiny_model):
     metrics = run_classification.main([f"--model_name_or_path={tiny_model}", f"--output_dir={output}", *files, *LEARN])
     assert metrics["predict_pearson"] > 0.9 and metrics["predict_mse"] == pytest.approx(metrics["predict_loss"], rel=1e-4)
     rows = read_csv(output / "predictions.csv")
-    assert list(rows[0]) == ["id", "prediction"]
+    assert list(rows[0]) == ["id", "prediction", "label", "text"]
+    assert [float(row["label"]) for row in rows] == [row["label"] for row in splits["test"]]
     agreed = pipeline("text-classification", model=str(output))(splits["test"][0]["text"])
     assert agreed[0]["score"] == pytest.approx(float(rows[0]["prediction"]), abs=1e-4)
 
@@ -163,6 +169,10 @@ def test_pairs_are_encoded_as_pairs_and_agree_with_pipeline(tmp_path, tiny_model
     metrics = run_classification.main([*base, *LEARN, "--text_column_names=text,other"])
     assert metrics["predict_accuracy"] > 0.9
     agrees_with_pipeline(tmp_path / "o", splits["test"], ["no", "yes"])
+    texts = [row["text"] for row in read_csv(tmp_path / "o" / "predictions.csv")]
+    assert texts == [f"the kettle | {row['other'][:100]}" for row in splits["test"]]
+    card = (tmp_path / "o" / "README.md").read_text()
+    assert "text_pair" in card and '["a text"]' not in card
     joined = run_classification.main(
         [*base, *LEARN, "--text_column_names=text,other", "--text_column_delimiter= ", "--overwrite_output_dir"]
     )
@@ -179,7 +189,7 @@ def test_unknown_labels_are_set_aside_in_training_and_predicted(tmp_path, tiny_m
         + [f"--train_file={write_jsonl(tmp_path / 'a.jsonl', train)}", f"--test_file={write_jsonl(tmp_path / 'b.jsonl', test)}"]
     )
     assert "train: 7 rows without a known label are set aside" in caplog.text
-    assert len(read_csv(tmp_path / "o" / "predictions.csv")) == 60
+    assert [row["label"] for row in read_csv(tmp_path / "o" / "predictions.csv")] == [row["label"] or "" for row in test]
     assert metrics["predict_no_support"] + metrics["predict_yes_support"] == 55
 
 
@@ -319,7 +329,7 @@ def test_the_label_column_is_remembered_and_a_label_may_be_called_average(tmp_pa
     again = run_classification.main(predict)
     assert again["predict_average_precision"] == metrics["predict_average_precision"]
     found = read_csv(tmp_path / "p" / "predictions.csv")
-    assert list(found[0]) == ["row", "average", "label prediction", "prediction"]
+    assert list(found[0]) == ["row", "average", "label prediction", "prediction", "label", "text"]
     truth = [row["stars"] == "prediction" for row in rows]
     expected = average_precision_score(truth, [float(row["label prediction"]) for row in found])
     assert metrics["predict_average_precision"] == pytest.approx(expected)
@@ -332,12 +342,12 @@ def test_a_trained_head_without_names_predicts(tmp_path, tiny_model):
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "m")
     rows = write_jsonl(tmp_path / "a.jsonl", make_rows(5))
     run_classification.main([f"--model_name_or_path={tmp_path / 'm'}", f"--test_file={rows}", f"--output_dir={tmp_path / 'o'}"])
-    assert list(read_csv(tmp_path / "o" / "predictions.csv")[0]) == ["id", "LABEL_0", "LABEL_1", "LABEL_2", "prediction"]
+    assert list(read_csv(tmp_path / "o" / "predictions.csv")[0]) == ["id", "LABEL_0", "LABEL_1", "LABEL_2", "prediction", "text"]
 
 
 def test_a_checkpoint_of_other_labels_is_not_resumed(tmp_path, tiny_model):
     base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=4", "--save_strategy=steps"]
-    base += ["--save_steps=2", "--validation_fraction=0"]
+    base += ["--save_steps=2", "--validation_fraction=0", "--keep_checkpoints"]
     for number, names in enumerate((("a", "b"), ("c", "d"), ("a", "b", "c"))):
         train = write_jsonl(tmp_path / f"{number}.jsonl", labels(*names))
         if number == 0:

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_file", "test_file", "max_predict_samples", "do_")
 HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
 HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_")
-HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_")
+HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_", "keep_checkpoints", "no_text")
 
 
 class UserError(ValueError):
@@ -59,19 +59,14 @@ class ModelArguments:
     model_name_or_path: str | None = HfArg(
         default=None, help="Model to start from: a folder, or a name on the Hub. A model that this script saved can also predict."
     )
-    tokenizer_name: str | None = HfArg(default=None, help="Tokenizer: a folder, or a name on the Hub. Unset: the model's own.")
-    config_name: str | None = HfArg(default=None, help="Config: a folder, or a name on the Hub. Unset: the model's own.")
+    tokenizer_name: str | None = HfArg(default=None, help="Tokenizer: a folder or a Hub name. Unset: the model's own.")
+    config_name: str | None = HfArg(default=None, help="Config: a folder or a Hub name. Unset: the model's own.")
     cache_dir: str | None = HfArg(default=None, help="Folder for files from the Hub. Unset: the HF cache.")
     model_revision: str = HfArg(default="main", help="Branch, tag or commit of the model on the Hub.")
-    token: str | None = HfArg(default=None, help="Hub token for private models. Unset: the one from `hf auth login`.")
+    token: str | None = HfArg(default=None, help="Token for private models. Unset: that of `hf auth login`.")
     trust_remote_code: bool = HfArg(default=False, help="Allow a Hub repository to run its own model code.")
-    attention_dropout: float | None = HfArg(
-        default=None,
-        help="Dropout of the attention weights. Unset: the model's own; 0: none.",
-    )
-    ignore_mismatched_sizes: bool = HfArg(
-        default=False, help="Replace a saved head that has another width or other labels with a new one."
-    )
+    attention_dropout: float | None = HfArg(default=None, help="Dropout of attention weights; 0: none. Unset: the model's own.")
+    ignore_mismatched_sizes: bool = HfArg(default=False, help="Replace a saved head that has another width or other labels.")
 
     def __post_init__(self):
         require("attention_dropout", self.attention_dropout, lambda value: value is None or 0 <= value < 1, "from 0 to below 1")
@@ -124,7 +119,7 @@ class DataArguments:
     check_data: bool = HfArg(default=False, help="Report on the data, and stop before any model is loaded.")
     smoke_test: bool = HfArg(
         default=False,
-        help="Try everything with a tiny random model and a few rows: train, predict, save, reload. Seconds, offline.",
+        help="Try every step with a tiny random model, offline, in seconds. It trains, predicts, saves and reloads a few rows.",
     )
 
     def __post_init__(self):
@@ -191,21 +186,22 @@ class SearchArguments:
 
     search_trials: int = HfArg(
         default=0,
-        help="Search hyperparameters with Optuna: train N trials, judge them by --metric_for_best_model on the validation data, "
-        "then train with the best. 0: no search.",
+        help="Train N trials, then once with the best values. Optuna draws the values; --metric_for_best_model on the validation "
+        "data judges them. 0: no search.",
     )
     search_space: str | None = HfArg(
         default=None,
-        help="What to vary, instead of the script's SEARCH_SPACE: a YAML or JSON file, YAML text, or a block in a file of "
-        "options; for each option log, linear or int with [low, high], or choice with a list.",
+        help="What to vary. Unset: the script's SEARCH_SPACE. A YAML or JSON file, YAML text, or a block in a file of options; "
+        "for each option log, linear or int with [low, high], or choice with a list.",
     )
     search_storage: str | None = HfArg(
         default=None,
-        help="Where to keep the trials, to continue a search or share it between processes: sqlite:///study.db, the URL of "
-        "another database, or a journal file such as study.log. Unset: in memory.",
+        help="Keep the trials, as in sqlite:///study.db. Unset: in memory. So a search can be continued, or shared between "
+        "processes. The URL of a database, or a journal file such as study.log.",
     )
     search_pruning: bool = HfArg(
-        default=True, help="Stop a trial early if its best score so far is below the median of the earlier trials at that epoch."
+        default=True,
+        help="Stop bad trials early. Bad: the best score so far is below the median of earlier ones at that epoch.",
     )
 
     def __post_init__(self):
@@ -225,59 +221,61 @@ class FineTuningArguments(TrainingArguments):
     per_device_eval_batch_size: int | None = HfArg(
         default=None,
         aliases=["--per_gpu_eval_batch_size"],
-        help="Rows in an evaluation batch on each device. Unset: 32 on a CPU, 64 elsewhere.",
+        help="Rows in an evaluation batch. Unset: 32 on a CPU, 64 elsewhere.",
     )
     overwrite_output_dir: bool = HfArg(
         default=False,
         aliases=["--overwrite_output"],
-        help="Replace a finished run in --output_dir, or an unfinished one that had other options or data.",
+        help="Replace a finished run, or one that had other options. It is the one in --output_dir; other data count too.",
     )
     resume_from_checkpoint: str | None = HfArg(
         default=None,
-        help="Unset: continue an unfinished run in --output_dir if its options and data are the same. True: insist on the newest "
-        "sound checkpoint there. A folder: continue from that checkpoint. False: start over.",
+        help="Continue: True, False, or a checkpoint. Unset: an unfinished run of the same options and data in --output_dir. "
+        "True: insist on the newest sound checkpoint there. A folder: continue from that checkpoint. False: start over.",
     )
     resume_anyway: bool = HfArg(
         default=False,
-        help="Continue from a checkpoint although options, data, labels or script have changed; the new ones apply.",
+        help="Continue although options, data, labels or script have changed. The new ones apply.",
     )
+    keep_checkpoints: bool = HfArg(
+        default=False, help="Keep the checkpoints of a finished run. It is several times the size of the model."
+    )
+    no_text: bool = HfArg(default=False, help="Leave the texts out of predictions.csv. Otherwise it has their beginnings.")
     learning_rate: float = HfArg(default=5e-5, help="Peak learning rate of the encoder.")
     num_train_epochs: float = HfArg(default=3.0, help="Number of passes over the training data.")
-    warmup_steps: float = HfArg(default=0.1, help="Number of warm-up steps, or below 1 their share of all steps.")
-    weight_decay: float = HfArg(default=0.01, help="Weight decay of AdamW, for all parameters but biases and norms.")
+    warmup_steps: float = HfArg(default=0.1, help="Warm-up steps, or below 1 their share of all steps.")
+    weight_decay: float = HfArg(default=0.01, help="Weight decay of AdamW, but not of biases and norms.")
     train_sampling_strategy: Literal["group_by_length", "random", "sequential"] = HfArg(
         default="group_by_length",
-        help="Order of the training rows: batches of texts of similar length (less padding), random, or the order of the file.",
+        help="Order of the rows: in batches of similar length, random, or as in the file. Similar length means less padding.",
     )
     eval_strategy: str = HfArg(default="epoch", help="When to evaluate during training: no, steps or epoch.")
-    save_strategy: str | None = HfArg(
-        default=None, help="When to save a checkpoint: no, steps, epoch or best. Unset: at every evaluation."
-    )
-    save_steps: float | None = HfArg(default=None, help="Steps between checkpoints. Unset: as between evaluations, or 500.")
-    save_total_limit: int | None = HfArg(default=2, help="How many checkpoints to keep, the newest and the best among them.")
+    save_strategy: str | None = HfArg(default=None, help="When to save: no, steps, epoch, best. Unset: as evaluations.")
+    save_steps: float | None = HfArg(default=None, help="Steps between checkpoints. Unset: as evaluations, or 500.")
+    save_total_limit: int | None = HfArg(default=2, help="Checkpoints to keep, the newest and the best among them.")
     load_best_model_at_end: bool | None = HfArg(
-        default=None, help="Keep the weights of the best evaluation. Unset: yes, if every evaluation has a checkpoint."
+        default=None, help="Keep the best weights. Unset: if evaluations have checkpoints."
     )
-    logging_steps: float = HfArg(default=50, help="Steps between two log lines, or below 1 their share of all steps.")
+    logging_steps: float = HfArg(default=50, help="Steps between log lines, or below 1 their share.")
     logging_nan_inf_filter: bool = HfArg(default=False, help="Hide NaN and infinite losses in the log.")
-    bf16: bool | None = HfArg(default=None, help="Train in bf16. If neither --bf16 nor --fp16 is given, the hardware decides.")
-    fp16: bool | None = HfArg(default=None, help="Train in fp16. `--fp16 False` asks for float32.")
+    bf16: bool | None = HfArg(default=None, help="Train in bf16. Unset: the hardware decides.")
+    fp16: bool | None = HfArg(default=None, help="Train in fp16; `--fp16 False` asks for float32.")
     head_learning_rate_multiplier: float = HfArg(
-        default=10.0, help="Learning rate of a new head (output layer and pooler), as a multiple of --learning_rate."
+        default=10.0, help="A new head learns so many times faster. The head: output layer and pooler, beside --learning_rate."
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     max_tokens_per_batch: int | None = HfArg(
         default=None,
-        help="Limit on the tokens, with padding, that go through the model at once. A larger batch is split into parts: the same "
-        "loss and gradient, less memory. Unset: 1024 on a CPU, no limit elsewhere; 0: no limit.",
+        help="Most tokens at once, with padding; 0: any. Unset: 1024 on a CPU. A larger batch is split into parts: the same loss "
+        "and gradient, less memory. Elsewhere than on a CPU there is no limit.",
     )
     freeze_embeddings: bool = HfArg(
         default=False,
-        help="Do not train the word embeddings, which are half of a small model's parameters. Saves time and memory.",
+        help="Do not train the word embeddings, to save time and memory. They are half of a small model's parameters.",
     )
     tune_cpu: bool = HfArg(
         default=True,
-        help="Use what makes training fast on a CPU and does not change what is learnt (docs/speed.md).",
+        help="Use what is fast on a CPU, with equal results. See docs/speed.md.",
     )
 
     def __post_init__(self):
@@ -407,7 +405,8 @@ class Arguments:
     """All arguments of a run.
 
     Attributes:
-        options: the value of every option by name, ready for `args.yaml`.
+        options: the value of every option by name.
+        given: those that the command line or the file of options holds.
         reread: returns the arguments of the same command line with other values for some options, as a trial of a search has.
     """
 
@@ -416,4 +415,5 @@ class Arguments:
     training: FineTuningArguments
     search: SearchArguments
     options: dict[str, Any]
+    given: dict[str, Any]
     reread: "Callable[[dict[str, Any]], Arguments]"

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
+from argparse import SUPPRESS
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +22,7 @@ from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
 from utils.arguments import RunError, Stopped, UserError
+from utils.help import default_of, help_text
 
 TUNED = ("per_label", "single")
 
@@ -55,18 +56,18 @@ RENAMED_OPTIONS = {
 }
 
 
-class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Shows defaults, and the script's docstring with its line breaks."""
+# Options that name files and folders. `args.yaml` has them in full, so that it runs from another folder.
+PATHS = ("train_file", "validation_file", "test_file", "sample_submission", "label_descriptions", "output_dir", "cache_dir")
+PATHS_OR_NAMES = ("model_name_or_path", "tokenizer_name", "config_name", "dataset_name", "search_space")  # on the Hub, or a text
 
 
 class ArgumentParser(HfArgumentParser):
-    """`HfArgumentParser` that raises one line instead of printing the usage of 150 options."""
+    """`HfArgumentParser` that finds only what is given, and raises one line instead of printing the usage of 150 options."""
 
     def add_argument(self, *names, **options):
+        options["default"] = SUPPRESS  # the dataclasses have the defaults
         if names[0] == "--resume_from_checkpoint":
             options |= {"nargs": "?", "const": "True"}
-        if names[0].startswith("--no_") and options.get("action") == "store_false":
-            options["help"] = f"Turn off --{names[0].removeprefix('--no_')}."
         if options.get("type") is string_to_bool and "nargs" not in options:
             options |= {"nargs": "?", "const": True}  # a flag that is unset by default: --fp16 alone means True
         return super().add_argument(*names, **options)
@@ -171,13 +172,13 @@ def check_command_line(dataclass_types, description: str, sample: Path) -> None:
 def parse_arguments(
     dataclass_types, argv: list[str] | None, description: str, sample: Path, values: dict[str, Any] | None = None
 ) -> tuple:
-    """Return one instance of each dataclass, then the dict of every option's value, ready for `args.yaml`.
+    """Return one instance of each dataclass, then the dict of the options that were given. Answer --help and end.
 
     Args:
         dataclass_types: the dataclasses, in the order of the returned instances.
+        description: the script's docstring, for `--help`.
         argv: the command line without the program's name; `None` reads `sys.argv`. A first argument that ends in
             .yaml, .yml or .json is read as a file of options; the rest overrides it.
-        description: the script's docstring, for `--help`.
         sample: the options of the embedded sample, used where there are no arguments at all.
         values: replace the given values; None unsets an option.
 
@@ -185,18 +186,17 @@ def parse_arguments(
     """
     if _checked and argv is None and values is None:
         return _checked.pop()
-    argv = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
+    is_program = argv is None
+    argv = sys.argv[1:] if is_program else [str(argument) for argument in argv]
+    asked = next((position for position, argument in enumerate(argv) if argument in ("-h", "--help")), None)
+    if asked is not None:
+        print(help_text(Path(sys.argv[0]).name, dataclass_types, description, argv[asked + 1 : asked + 2] == ["all"]), end="")
+        sys.exit(0)
     if not argv:
         if not sample.is_file():
             raise UserError(f"nothing to do: the sample {sample.name} is missing; give --train_file, or --smoke_test")
         argv = [str(sample)]
-    parser = ArgumentParser(
-        dataclass_types,
-        description=description,
-        usage="%(prog)s [options.yaml] [--option value ...]",
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ArgumentParser(dataclass_types, add_help=False, allow_abbrev=False)
     known = {field.name for dataclass_type in dataclass_types for field in fields(dataclass_type) if field.init}
     if argv[0].endswith((".yaml", ".yml", ".json")) and not argv[0].startswith("-"):
         several = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
@@ -206,12 +206,46 @@ def parse_arguments(
     namespace, unknown = parser.parse_known_args(argv)
     if unknown:
         raise UserError(unknown_option(unknown[0], known))
-    options = vars(namespace) | {name: None for name, value in values.items() if value is None}
+    given = vars(namespace) | {name: None for name, value in values.items() if value is None}
+    if is_program:
+        _say_what_is_read(given)
     try:
-        instances = parser.parse_dict(options, allow_extra_keys=True)
+        instances = parser.parse_dict(given, allow_extra_keys=True)
     except (ValueError, ImportError) as error:  # TrainingArguments checks its own combinations
         raise UserError(" ".join(str(error).split())) from error
-    return *instances, {name: value for name, value in options.items() if name != "token" and not name.endswith("_token")}
+    return *instances, _without_tokens(given)
+
+
+def _say_what_is_read(given: dict[str, Any]) -> None:
+    """Print the first line of a run. What TrainingArguments and then the script import takes seconds."""
+    if os.environ.get("RANK", "0") != "0" or given.get("log_level") in ("warning", "error", "critical"):
+        return
+    files = [given[name] for name in ("train_file", "validation_file", "test_file") if given.get(name)]
+    dataset = given.get("dataset_name") or given.get("task_name")
+    example = "the example rows" if given.get("smoke_test") else None
+    if files or dataset or example:
+        print(f"loading {dataset} …" if dataset else f"reading {(*files, example)[0]} …", file=sys.stderr, flush=True)
+
+
+def defaults(dataclass_types) -> dict[str, Any]:
+    """Return the default of every option."""
+    return _without_tokens({field.name: default_of(field) for kind in dataclass_types for field in fields(kind) if field.init})
+
+
+def _without_tokens(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "token" and not name.endswith("_token")}
+
+
+def in_full(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with the files and folders that they name, also in lists and as globs, as absolute paths."""
+
+    def full(value: str) -> str:
+        parts = [value] if os.path.exists(value) else value.split(",")
+        return ",".join(part if "://" in part else os.path.abspath(part.strip()) for part in parts)
+
+    named = {name for name in PATHS if options.get(name)}
+    named |= {name for name in PATHS_OR_NAMES if options.get(name) and os.path.exists(options[name])}
+    return options | {name: full(options[name]) for name in named}
 
 
 def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:

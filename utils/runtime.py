@@ -1,4 +1,4 @@
-"""The frame of a run: logging, one-line errors, and a clean end of several processes."""
+"""The frame of a run: logging, progress, one-line errors, and a clean end of several processes."""
 
 import atexit
 import contextlib
@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 import datasets
 import torch
 import transformers
-from transformers import TrainingArguments
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerState, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from utils.command_line import connected, leave, one_line_errors
 
@@ -50,6 +52,81 @@ def quiet() -> Iterator[None]:
             each.setLevel(level)
         if not no_bars:
             datasets.enable_progress_bars()
+
+
+def shown(value: float) -> str:
+    """Return a number in few digits."""
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
+
+
+def position(step: int, epoch: float, args: TrainingArguments, state: TrainerState, of: str = "/") -> str:
+    """Return where in the training a step is: its epoch, or its number where evaluations count steps."""
+    if args.eval_strategy == IntervalStrategy.STEPS:
+        return f"step {step}{of}{state.max_steps}"
+    return f"epoch {round(epoch, 2):g}{of}{state.num_train_epochs if args.max_steps > 0 else f'{args.num_train_epochs:g}'}"
+
+
+class Bars(ProgressCallback):
+    """The progress bars of transformers, without its lines."""
+
+    def on_log(self, args, state, control, **kwargs):
+        pass
+
+
+class Lines(PrinterCallback):
+    """Tells each evaluation, or each epoch without one, in a line of words; and the loss every `logging_steps`.
+
+    Args:
+        loss_sum: returns the sum of the losses of all training steps so far.
+    """
+
+    def __init__(self, loss_sum: Callable[[], float]):
+        self.loss_sum, self.last = loss_sum, (0, 0.0)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.last = state.global_step, self.loss_sum()
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if "loss" in logs:
+            rate = f"  learning_rate {logs['learning_rate']:.2g}" if "learning_rate" in logs else ""
+            self._tell(f"step {state.global_step}/{state.max_steps}  loss {shown(logs['loss'])}{rate}")
+
+    def on_evaluate(self, args, state, control, metrics, **kwargs):
+        chosen = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+        parts = [f"validation loss {shown(metrics['eval_loss'])}"] if "eval_loss" in metrics else []
+        if chosen in metrics and chosen != "eval_loss":
+            parts.append(f"{chosen.removeprefix('eval_')} {shown(metrics[chosen])}")
+        if chosen in metrics:
+            value, best = metrics[chosen], state.best_metric
+            if best is None or (value > best if args.greater_is_better else value < best):
+                parts.append("best so far")
+        self._tell_position(args, state, *parts)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if args.eval_strategy == IntervalStrategy.NO:
+            self._tell_position(args, state)
+
+    def _tell_position(self, args, state, *parts: str) -> None:
+        step, loss_sum = state.global_step, self.loss_sum()
+        if step > self.last[0]:
+            parts = f"loss {shown((loss_sum - self.last[1]) / (step - self.last[0]))}", *parts
+        self.last = step, loss_sum
+        self._tell("  ".join([position(step, state.epoch, args, state), *parts]))
+
+    def _tell(self, line: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):  # the bars stay below
+            logger.info(line)
+
+
+def show_progress(trainer: Trainer, loss_sum: Callable[[], float]) -> None:
+    """Show `Bars` and `Lines`, unless --log_level asks for what transformers prints, or a notebook has its own table."""
+    if trainer.args.log_level in ("debug", "info", "detail"):
+        return
+    if trainer.pop_callback(ProgressCallback):
+        trainer.add_callback(Bars())
+    elif not trainer.pop_callback(PrinterCallback):
+        return
+    trainer.add_callback(Lines(loss_sum))
 
 
 def run(main: Callable[[], object]) -> None:

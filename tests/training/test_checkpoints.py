@@ -24,7 +24,8 @@ from utils.arguments import RunError, Stopped
 from utils.training import checkpoints
 
 SCRIPTS = {"classification": run_classification, "multilabel": run_multilabel, "multiple_choice": run_multiple_choice}
-EVERY_STEP = ["--save_strategy=steps", "--save_steps=1", "--save_total_limit=20"]
+KEEP = "--keep_checkpoints"
+EVERY_STEP = ["--save_strategy=steps", "--save_steps=1", "--save_total_limit=20", KEEP]
 
 
 def rows_of(script: str, count: int, seed: int = 0) -> list[dict]:
@@ -89,7 +90,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(setting, tmp_pat
 
 def test_a_run_with_its_last_step_within_an_epoch_goes_on_without_another_step(setting, tmp_path):
     script, base = setting
-    base = [*base, "--max_steps=6", "--save_strategy=steps", "--save_steps=3"]
+    base = [*base, "--max_steps=6", "--save_strategy=steps", "--save_steps=3", KEEP]
     script.main([*base, f"--output_dir={tmp_path / 'o'}"])
     expected = outcome(tmp_path / "o")
     (tmp_path / "o" / "args.yaml").unlink()  # as if it had been killed before its end
@@ -138,7 +139,7 @@ DAMAGES = {
 
 def test_the_newest_sound_checkpoint_is_taken_and_the_others_are_named(tmp_path, tiny_model, caplog):
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={write_jsonl(tmp_path / 'a.jsonl', make_rows(24))}"]
-    base += ["--max_steps=4", "--save_strategy=steps", "--save_steps=1", "--save_total_limit=9", "--validation_fraction=0"]
+    base += ["--max_steps=4", "--save_strategy=steps", "--save_steps=1", "--save_total_limit=9", "--validation_fraction=0", KEEP]
     run_multilabel.main([*base, f"--output_dir={tmp_path / 'whole'}"])
     (tmp_path / "whole" / "args.yaml").unlink()
     expected = load_file(tmp_path / "whole" / "model.safetensors")
@@ -171,7 +172,7 @@ def test_the_newest_sound_checkpoint_is_taken_and_the_others_are_named(tmp_path,
 def test_a_checkpoint_of_the_model_alone_is_not_resumed(tmp_path, tiny_model):
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={write_jsonl(tmp_path / 'a.jsonl', make_rows(24))}"]
     base += ["--max_steps=2", "--validation_fraction=0", f"--output_dir={tmp_path / 'o'}"]
-    run_multilabel.main([*base, "--save_strategy=steps", "--save_steps=1", "--save_only_model"])
+    run_multilabel.main([*base, "--save_strategy=steps", "--save_steps=1", "--save_only_model", KEEP])
     with pytest.raises(ValueError, match=r"checkpoint-2: it holds only the model \(--save_only_model\)"):
         run_multilabel.main([*base, "--resume_from_checkpoint"])
 
@@ -197,7 +198,7 @@ def test_a_folder_of_the_user_is_not_cleared(tmp_path, tiny_model):
 
 def test_the_best_weights_so_far_are_a_piece_of_a_checkpoint(tmp_path, tiny_model):
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={write_jsonl(tmp_path / 'a.jsonl', make_rows(40))}"]
-    base += ["--num_train_epochs=4", "--metric_for_best_model=eval_loss", "--learning_rate=1e-2", "--save_total_limit=9"]
+    base += ["--num_train_epochs=4", "--metric_for_best_model=eval_loss", "--learning_rate=1e-2", "--save_total_limit=9", KEEP]
     run_multilabel.main([*base, f"--output_dir={tmp_path / 'o'}"])
     newest = max((tmp_path / "o").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     best = json.loads((newest / "run.json").read_text())["best"]
@@ -219,7 +220,7 @@ def unfinished(tmp_path, tiny_model) -> tuple[list[str], Path]:
     """Arguments of a run of six steps, of which the first three are done."""
     train = write_jsonl(tmp_path / "train.jsonl", make_rows(48))
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path / 'o'}", "--max_steps=6"]
-    base += ["--per_device_train_batch_size=8", "--save_strategy=steps", "--save_steps=3", "--validation_fraction=0"]
+    base += ["--per_device_train_batch_size=8", "--save_strategy=steps", "--save_steps=3", "--validation_fraction=0", KEEP]
     run_multilabel.main(base)
     for path in (tmp_path / "o").iterdir():
         if path.name != "checkpoint-3":
@@ -291,7 +292,7 @@ def test_a_finished_run_is_not_trained_over(unfinished, tmp_path, caplog):
     finished = (folder / "model.safetensors").read_bytes()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     for arguments in (base, [*base, "--seed=3"], [*base, "--resume_from_checkpoint=False"]):
-        with pytest.raises(ValueError, match=f"{folder} holds a finished run: name another folder, replace it"):
+        with pytest.raises(ValueError, match=f"{folder} holds a finished run: name another folder, replace it .* True$"):
             run_multilabel.main(arguments)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     predict = [f"--model_name_or_path={folder}", f"--output_dir={folder}", f"--test_file={tmp_path / 'train.jsonl'}"]
@@ -300,6 +301,23 @@ def test_a_finished_run_is_not_trained_over(unfinished, tmp_path, caplog):
     run_multilabel.main([*base, "--overwrite_output_dir", "--seed=3"])
     assert (folder / "model.safetensors").read_bytes() != finished
     assert not (folder / "predictions.csv").exists()  # those of the model before
+
+
+def test_a_finished_run_keeps_no_checkpoints_unless_asked(unfinished):
+    base, folder = unfinished
+    base.remove(KEEP)
+    (folder / ".checkpoint-2").mkdir()  # as a kill amid a save leaves it
+    run_multilabel.main(base)
+    assert not [path for path in folder.iterdir() if path.is_dir()] and (folder / "args.yaml").is_file()
+    with pytest.raises(ValueError, match="name another folder, or replace it with --overwrite_output_dir$"):
+        run_multilabel.main(base)
+    with pytest.raises(ValueError, match="there is no checkpoint in .*; a finished run has none without --keep_checkpoints"):
+        run_multilabel.main([*base, "--resume_from_checkpoint"])
+    run_multilabel.main([*base, KEEP, "--overwrite_output_dir"])
+    assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
+    test = write_jsonl(folder.parent / "test.jsonl", make_rows(5, 3))
+    run_multilabel.main([f"--model_name_or_path={folder}", f"--test_file={test}", f"--output_dir={folder}"])
+    assert len(list(folder.glob("checkpoint-*"))) == 2  # predicting there removes none
 
 
 def test_overwriting_continues_an_interrupted_run_of_the_same_options_and_replaces_others(unfinished, caplog):

@@ -174,7 +174,7 @@ def test_a_run_of_few_words_resumes_to_the_same_weights_and_not_with_other_words
 
     few, others = file("few.jsonl", ["kettle", "late", "money", "parcel"]), file("others.jsonl", ["monday", "shop", "the", "was"])
     base = [f"--model_name_or_path={tiny_model}", "--max_steps=6", "--per_device_train_batch_size=8", "--validation_fraction=0"]
-    base += ["--save_strategy=steps", "--save_steps=3", "--save_total_limit=3"]
+    base += ["--save_strategy=steps", "--save_steps=3", "--save_total_limit=3", "--keep_checkpoints"]
     run_classification.main([*base, few, f"--output_dir={tmp_path / 'whole'}"])
     checkpoint = tmp_path / "whole" / "checkpoint-3"
     state = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]

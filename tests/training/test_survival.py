@@ -36,7 +36,7 @@ ODD = [
     'say "hi"',
     "two\nlines",
 ]
-ODD += ["\r\n", "#", "=1+1", "true", "\u2028", "-1.50", "inf", "{}", "[1]", "'", "\\N", "\ufeffmark"]
+ODD += ["\r\n", "#", "=1+1", "true", "\u2028", "-1.50", "inf", "{}", "[1]", "'", "\\N", "\ufeffmark", "a\rreturn"]
 
 
 def read_csv(path: Path) -> list[dict]:
@@ -66,7 +66,9 @@ def test_texts_ids_and_labels_are_written_back_as_they_are(tmp_path, tiny_model,
     run_classification.main([*base, f"--output_dir={tmp_path / 'o'}", "--max_steps=1", "--text_column_names=text"])
     predictions = read_csv(tmp_path / "o" / "predictions.csv")
     assert [row["id"] for row in predictions] == [row["id"] for row in rows]
-    assert set(predictions[0]) == {"id", *labels, "prediction"} and {row["prediction"] for row in predictions} <= set(labels)
+    assert set(predictions[0]) == {"id", *labels, "prediction", "label", "text"}
+    assert [(row["label"], row["text"]) for row in predictions] == [(row["label"], row["text"]) for row in rows]
+    assert {row["prediction"] for row in predictions} <= set(labels)
     assert set(json.loads((tmp_path / "o" / "config.json").read_text())["label2id"]) == set(labels)
 
 
@@ -94,7 +96,7 @@ def test_lists_of_odd_labels(tmp_path, tiny_model):
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={test}", "--validation_fraction=0"]
     metrics = run_multilabel.main([*base, f"--output_dir={tmp_path / 'o'}", "--max_steps=1"])
     names = {label for row in rows for label in row["labels"]}
-    assert set(read_csv(tmp_path / "o" / "predictions.csv")[0]) == {"row", *names, "prediction"}
+    assert set(read_csv(tmp_path / "o" / "predictions.csv")[0]) == {"row", *names, "prediction", "label", "text"}
     assert metrics["predict_x_support"] == sum("x" in row["labels"] for row in rows)
 
 

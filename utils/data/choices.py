@@ -116,6 +116,10 @@ class ChoiceFormat:
     def label_columns(self) -> list[str]:
         return [self.answer] if self.answer else []
 
+    def words(self, target: np.ndarray) -> str:
+        """Return the position of a row's right candidate, "" if it is unknown."""
+        return "" if target == UNKNOWN else str(target)
+
     def unknown_rows(self, targets: np.ndarray) -> np.ndarray:
         """Return which rows [rows] of `targets` have no known answer."""
         return targets == UNKNOWN

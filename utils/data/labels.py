@@ -89,8 +89,8 @@ class LabelFormat:
         return {"label_column_names": self.columns}
 
     def words(self, target: np.ndarray) -> str:
-        """Return the labels of a row [labels] in words."""
-        return "; ".join(name for name, value in zip(self.names, target, strict=True) if value >= 0.5)
+        """Return the labels of a row [labels] in words, as predictions.csv has them."""
+        return ";".join(name for name, value in zip(self.names, target, strict=True) if value >= 0.5)
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the label columns, with a label in at least one cell."""

@@ -1,24 +1,28 @@
-"""The model card: what transformers writes, how to use the model (after trying it), and the scores."""
+"""The model card: what transformers writes of the training, how to use the model (after trying it), and the scores."""
 
 import logging
+import re
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForMultipleChoice, AutoTokenizer, Trainer, pipeline
+from transformers.modelcard import TrainingSummary
 
 from utils.files.rows import one_line
 
 logger = logging.getLogger(__name__)
 
 TEXT, CHOICE = "text-classification", "multiple-choice"  # the Hub's names of the tasks
-HOW_TO_USE = {
-    TEXT: """```python
+PAIR = "pairs"
+CLASSIFY = """```python
 from transformers import pipeline
 
 classify = pipeline("text-classification", model="<this folder>", top_k=None)
-classify(["a text"], truncation=True)  # for each text, a probability of each label
-classify([{"text": "a text", "text_pair": "another"}], truncation=True)  # for a model of pairs
-```""",
+classify([{}], truncation=True)  # for each {}, a probability of each label
+```"""
+HOW_TO_USE = {
+    TEXT: CLASSIFY.format('"a text"', "text"),
+    PAIR: CLASSIFY.format('{"text": "a text", "text_pair": "another"}', "pair"),
     CHOICE: """```python
 import torch
 from transformers import AutoModelForMultipleChoice, AutoTokenizer
@@ -36,7 +40,7 @@ THRESHOLDS = "\n\nA label is decided where its probability reaches its threshold
 
 def use_as_described(task: str, folder: Path, texts: list) -> list[list[float] | dict[str, float]]:
     """Return the probabilities that `HOW_TO_USE` gives for `texts`: by label; of multiple choice in the candidates' order."""
-    if task == TEXT:
+    if task != CHOICE:
         found = pipeline(TEXT, model=str(folder), top_k=None, device="cpu")(texts, truncation=True)
         return [{score["label"]: score["score"] for score in row} for row in found]
     model, tokenizer = (auto.from_pretrained(folder) for auto in (AutoModelForMultipleChoice, AutoTokenizer))
@@ -56,7 +60,7 @@ def describe_use(task: str, folder: Path, script: str, texts: list, expected: li
     Otherwise the script that trained it predicts with it, and the reason is said: what the model reads, or its class, is the
     script's own.
     """
-    what = "`pipeline()`" if task == TEXT else "`AutoModelForMultipleChoice`"
+    what = "`AutoModelForMultipleChoice`" if task == CHOICE else "`pipeline()`"
     if not texts:
         return f"{HOW_TO_USE[task]}\n\nThis was not tried: the run had no rows to evaluate or to predict."
     try:
@@ -76,14 +80,23 @@ def describe_use(task: str, folder: Path, script: str, texts: list, expected: li
 
 
 def write_model_card(trainer: Trainer, task: str, base_model: str, data: str, sections: dict[str, str]) -> None:
-    """Write README.md: the card of transformers, then `sections`, texts by heading. `data` names what it was trained on."""
+    """Write README.md: the card of transformers, then `sections`, texts by heading. `data` names what it was trained on.
+
+    The scores are those of `sections`. transformers would add those of the last evaluation during training, whose weights and
+    thresholds need not be the saved ones. Of each evaluation there remain the losses and the metric that chose.
+    """
     on_the_hub = None if Path(base_model).is_dir() else base_model  # the card links it
-    trainer.create_model_card(tasks=task, finetuned_from=on_the_hub, dataset=data)
-    path = Path(trainer.args.output_dir, "README.md")
-    card = path.read_text(encoding="utf-8")
+    summary = TrainingSummary.from_trainer(trainer, tasks=task, finetuned_from=on_the_hub, dataset=data)
+    metric = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ").title()
+    lines, summary.eval_results = summary.eval_lines or [], None
+    shown = [
+        name for name in ("Training Loss", "Epoch", "Step", "Validation Loss", metric) if any(name in line for line in lines)
+    ]
+    summary.eval_lines = [{name: line.get(name, "–") for name in shown} for line in lines] or None
+    card = re.sub(r"\n## [^\n]+\n\nMore information needed\n", "", summary.to_model_card())
     card = card.replace("This model was trained from scratch", f"This model is a fine-tuned version of {Path(base_model).name}")
     card += "".join(f"\n## {heading}\n\n{text}\n" for heading, text in sections.items())
-    path.write_text(card, encoding="utf-8")
+    Path(trainer.args.output_dir, "README.md").write_text(card, encoding="utf-8")
 
 
 def markdown_table(table: list[list[str]]) -> str:

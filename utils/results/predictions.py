@@ -5,7 +5,10 @@ import json
 import logging
 import math
 from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +19,38 @@ from utils.files.rows import columns, whole_file
 logger = logging.getLogger(__name__)
 
 
-def write_predictions(path: Path, id_name: str, ids: list, names: list[str], probabilities: np.ndarray, **decided: list) -> None:
-    """Write one line a row, in the order given: its id, a probability for each name (none where it is NaN), the decisions."""
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        taken = {id_name, *decided}
-        writer.writerow([id_name, *(f"label {name}" if name in taken else name for name in names), *decided])
-        for row_id, row, *decisions in zip(ids, probabilities.tolist(), *decided.values(), strict=True):
-            writer.writerow([row_id, *("" if math.isnan(value) else value for value in row), *decisions])
+def write_predictions(
+    path: Path,
+    id_name: str,
+    ids: list,
+    names: list[str],
+    probabilities: np.ndarray,
+    decided: dict[str, list],
+    of_row: dict[str, list],
+) -> None:
+    """Write one line a row, in the order given: its id, a probability for each name (none where it is NaN), the rest by column.
+
+    A column of `of_row`, what the test data itself says of a row, begins with `test_` where another has its name.
+    """
+    taken = {id_name, *decided}
+    header = [id_name, *(f"label {name}" if name in taken else name for name in names), *decided]
+    for name in of_row:
+        header.append(name if name not in header else f"test_{name}")
+    columns = [map(_six_digits, values) for values in (*decided.values(), *of_row.values())]
+    shown = ([*("" if math.isnan(value) else _six_digits(value) for value in row)] for row in probabilities.tolist())
+    _write_csv(path, header, ([row_id, *row, *rest] for row_id, row, *rest in zip(ids, shown, *columns, strict=True)))
     logger.info("wrote %s (%s rows)", path, f"{len(ids):,}")
+
+
+def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
+    with whole_file(path) as file:
+        plain, quoted = (csv.writer(file, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+        for row in chain([header], rows):  # Python before 3.13 would leave a carriage return without quotes
+            (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
+
+
+def _six_digits(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def save_thresholds(thresholds: np.ndarray, names: list[str], output_dir: Path) -> None:
@@ -76,9 +102,6 @@ class Submission:
 
     def write(self, path: Path, probabilities: np.ndarray) -> None:
         """Write the `probabilities` [test rows, labels] as the sample has them."""
-        with whole_file(path) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.header)
-            for row_id, row in zip(self.ids, probabilities[self.rows][:, self.columns].tolist(), strict=True):
-                writer.writerow([row_id, *row])
+        found = probabilities[self.rows][:, self.columns].tolist()
+        _write_csv(path, self.header, ([row_id, *row] for row_id, row in zip(self.ids, found, strict=True)))
         logger.info("wrote %s (%s rows)", path, f"{len(self.ids):,}")

@@ -1,5 +1,6 @@
 """What a run measures, prints and writes, phase by phase."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from utils.command_line import in_full
 from utils.files.rows import whole_file
-from utils.results.model_card import TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
+from utils.results.model_card import PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.results.predictions import save_thresholds, write_predictions
 from utils.results.selection import DIRECTIONS, NO_AIM
+from utils.training.checkpoints import WEIGHTS, remove_checkpoints
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer
 
@@ -55,6 +58,7 @@ class Results:
         self.found: dict[str, dict[str, float]] = {"train": {}, "validation": {}, "test": {}}  # the metrics by split
         self.scores: dict[str, dict[str, float]] = {}  # by split: what its table and summary are made of
         self.tables: dict[str, list[list[str]]] = {}
+        self.targets: np.ndarray | None = None  # of the split that was predicted last
         self.tried: tuple[list, list[dict[str, float]]] = ([], [])  # texts and their probabilities
 
     def train(self) -> None:
@@ -64,12 +68,12 @@ class Results:
 
     def predict(self, split: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Return probabilities [rows, labels] and targets, None where unlabelled, in the order of the file."""
-        logits, targets, metrics = self.trainer.predict_in_order(self.task.splits[split], PREFIXES[split])
+        logits, self.targets, metrics = self.trainer.predict_in_order(self.task.splits[split], PREFIXES[split])
         self._save(split, metrics | self._cut_share(split))
         probabilities = self.to_probabilities(logits)
         rows = [self._as_read(row) for row in self.task.examples[split]]
         self.tried = rows, [dict(zip(self.task.labels, row, strict=True)) for row in probabilities[: len(rows)].tolist()]
-        return probabilities, targets
+        return probabilities, self.targets
 
     def add_scores(self, split: str, scores: dict[str, float], thresholds: np.ndarray | None = None) -> None:
         """Take over the `scores` of a split, by names without prefix; `thresholds` are shown beside the labels."""
@@ -89,21 +93,28 @@ class Results:
 
     def write_predictions(self, probabilities: np.ndarray, **decided: list) -> None:
         """Write predictions.csv, see `write_predictions`, and submission.csv if it is asked for."""
-        names = [] if self.task.config.problem_type == "regression" else self.task.labels  # a number is the decision
+        task, kind = self.task, self.task.config.problem_type
+        names = [] if kind == "regression" else task.labels  # a number is the decision
+        labels = [] if self.targets is None else [task.format.words(target) for target in self.targets]
+        of_row = {"label": labels, "text": [] if task.args.training.no_text else task.texts}
+        of_row = {name: values for name, values in of_row.items() if values}
         if self.is_main:
             path = self.output_dir / "predictions.csv"
-            write_predictions(path, self.task.id_column, self.task.ids, names, probabilities[:, : len(names)], **decided)
-            if self.task.submission:
-                self.task.submission.write(self.output_dir / "submission.csv", probabilities)
+            write_predictions(path, task.id_column, task.ids, names, probabilities[:, : len(names)], decided, of_row)
+            if task.submission:
+                task.submission.write(self.output_dir / "submission.csv", probabilities)
 
     def finish(self) -> dict[str, float]:
-        """Write the model card and args.yaml, print the scores, and return the metrics."""
+        """Write the model card and args.yaml, remove the checkpoints, print the scores, and return the metrics."""
         args = self.task.args
+        self.trainer.accelerator.wait_for_everyone()  # until no process reads a checkpoint
         if self.is_main:
             if self.task.training:
                 data = args.data.dataset_name or args.data.train_file
                 write_model_card(self.trainer, self.kind, args.model.model_name_or_path, data, self._card_sections())
-            save_arguments(args.options, self.output_dir)
+            save_arguments(self.task)
+            if self.task.training and not args.training.keep_checkpoints:
+                remove_checkpoints(args.training)
             self.print_scores()
             if args.data.smoke_test:
                 self.trainer.check_reload(self.model_class)
@@ -114,7 +125,9 @@ class Results:
         return self.metrics
 
     def print_scores(self) -> None:
-        """Print the table of scores of each split, its overall scores below it, and how fast everything went."""
+        """Print whose weights were kept, the scores of each split, and how fast everything went."""
+        if self.task.training:
+            logger.info("\n%s", self.trainer.guard.kept_weights())
         for split, table in self.tables.items():
             widths = [max(map(len, column)) for column in zip(*table, strict=True)]
             logger.info("\n%s scores", split.capitalize())
@@ -125,22 +138,39 @@ class Results:
             left_out = int(self.scores[split].get("labels_left_out", 0))
             if left_out:
                 logger.info("  labels with one class only in this split, left out of the macro means: %d", left_out)
-        logger.info("\nSpeed")
-        for name, prefix in (("training", "train"), ("validation", "eval"), ("test", "predict")):
-            if f"{prefix}_rows_per_second" in self.metrics:
-                rows, tokens, operations = (self.metrics[f"{prefix}_{what}_per_second"] for what in ("rows", "tokens", "flops"))
-                logger.info(
-                    "  %-10s  %s rows/s, %s tokens/s, %s GFLOP/s without padding, %.1f %% padding",
-                    name,
-                    *(f"{value:,.0f}" for value in (rows, tokens, operations / 1e9)),
-                    100 * self.metrics[f"{prefix}_padding_share"],
-                )
+        speeds = [
+            f"{name} {self.metrics[f'{prefix}_rows_per_second']:,.0f}"
+            for name, prefix in (("training", "train"), ("validation", "eval"), ("test", "predict"))
+            if f"{prefix}_rows_per_second" in self.metrics
+        ]
+        logger.info("\nrows per second: %s", ", ".join(speeds))
 
     def _save(self, split: str, metrics: dict[str, float]) -> None:
         """Add `metrics` to those of a split, and save them all."""
+        if self.is_main and not self.metrics:
+            self._remove_replaced_scores()
         self.found[split] |= metrics
         self.metrics |= metrics
         self.trainer.save_metrics(PREFIXES[split], self.found[split])
+
+    def _remove_replaced_scores(self) -> None:
+        """Remove the scores of earlier runs from --output_dir, so that all_results.json holds one run's.
+
+        In the folder of its own model a run leaves the scores of the splits that it does not have, which are of that model
+        too; all_results.json keeps those and gets the run's own. In the folder of another model the scores of its training
+        stay in their files, but not in all_results.json.
+        """
+        holds_model = not self.task.training and any((self.output_dir / name).is_file() for name in WEIGHTS)
+        kept: dict[str, float] = {}
+        for split, prefix in PREFIXES.items():
+            path = self.output_dir / f"{prefix}_results.json"
+            if split in self.task.splits or not holds_model:
+                path.unlink(missing_ok=True)
+            elif path.is_file() and predicts_into_own_folder(self.task):
+                kept |= json.loads(path.read_text(encoding="utf-8"))
+        (self.output_dir / "all_results.json").unlink(missing_ok=True)
+        if kept:
+            self.output_dir.joinpath("all_results.json").write_text(json.dumps(kept, indent=4, sort_keys=True), encoding="utf-8")
 
     def _cut_share(self, split: str) -> dict[str, float]:
         """Return the share of rows of which the model does not read everything."""
@@ -153,7 +183,8 @@ class Results:
         return "  ".join(f"{name} {scores[name]:.3f}" for name in (*OVERALL, *own) if name in scores)
 
     def _card_sections(self) -> dict[str, str]:
-        use = describe_use(self.kind, self.output_dir, self.task.script.name, *self.tried)
+        pairs = self.kind == TEXT and len(self.task.text_columns) > 1 and self.task.delimiter is None
+        use = describe_use(PAIR if pairs else self.kind, self.output_dir, self.task.script.name, *self.tried)
         sections = {"How to use": use + THRESHOLDS * (self.output_dir / "thresholds.json").is_file()}
         for split, table in self.tables.items():
             parts = markdown_table(table), self._summary(split)
@@ -169,21 +200,29 @@ class Results:
         return dict(zip(("text", "text_pair"), texts, strict=False))
 
 
-def save_arguments(options: dict[str, Any], output_dir: Path) -> None:
-    """Write every option of the run to `args.yaml`. `run_x.py args.yaml` runs it again.
+def predicts_into_own_folder(task: Task) -> bool:
+    """Return whether the run trains nothing, and --output_dir is the folder of its model."""
+    folder, model = task.args.training.output_dir, task.args.model.model_name_or_path
+    return not task.training and Path(model).is_dir() and Path(folder).resolve() == Path(model).resolve()
+
+
+def save_arguments(task: Task) -> None:
+    """Write the options that were given, and what was found in the data, to `args.yaml`. `run_x.py args.yaml` runs it again.
 
     A run that predicts into the folder of its own model leaves the `args.yaml` of the training there.
     """
-    path, model = Path(output_dir, "args.yaml"), Path(options["model_name_or_path"] or "")
-    if not (path.is_file() and model.absolute() == Path(output_dir).absolute()):
-        write_options(options, path)
+    path = Path(task.args.training.output_dir, "args.yaml")
+    if not (path.is_file() and predicts_into_own_folder(task)):
+        again = f"python {task.script.name} {path.name} --output_dir other"
+        write_options(task.found | task.args.given, path, f"Given, or found in the data. The run again: {again}")
 
 
-def write_options(options: dict[str, Any], path: Path) -> None:
-    """Write a file of options, those that are set."""
+def write_options(options: dict[str, Any], path: Path, comment: str) -> None:
+    """Write a file of options, those that are set, that can be used in any folder."""
     options = {name: value for name, value in options.items() if value is not None and not name.startswith("resume_")}
     with whole_file(path) as file:
-        yaml.safe_dump(options, file, allow_unicode=True, sort_keys=True)
+        file.write(f"# {comment}\n")
+        yaml.safe_dump(in_full(options), file, allow_unicode=True, sort_keys=True)
 
 
 def score_table(

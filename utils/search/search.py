@@ -109,8 +109,9 @@ def search(
     if not shared.claim_final_training():
         logger.info("another process trains with the best values")
         return None
-    options, path = args.reread(best[0].params).options, output_dir / "best_args.yaml"
-    write_options({name: value for name, value in options.items() if not name.startswith("search_")}, path)
+    given, path = args.reread(best[0].params).given, output_dir / "best_args.yaml"
+    own = {name: value for name, value in given.items() if not name.startswith("search_")}
+    write_options(own, path, "Given, with the values of the best trial")
     logger.info("\ntraining with the values of trial %d, a run of %s", best[0].number, path)
     return path
 

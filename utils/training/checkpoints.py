@@ -142,10 +142,10 @@ def refuse_finished(args: TrainingArguments) -> None:
     """Raise a `UserError` if --output_dir holds a finished run that may not be replaced."""
     if is_finished(args) and not args.overwrite_output_dir:
         held = "a finished run" if Path(args.output_dir, "args.yaml").is_file() else "a model"
-        raise UserError(
-            f"--output_dir {args.output_dir} holds {held}: name another folder, replace it with --overwrite_output_dir, or "
-            f"continue from its end with --resume_from_checkpoint True"
-        )
+        ways = ["name another folder", "replace it with --overwrite_output_dir"]
+        if sort_checkpoints(args.output_dir):
+            ways.append("continue from its end with --resume_from_checkpoint True")
+        raise UserError(f"--output_dir {args.output_dir} holds {held}: {', '.join(ways[:-1])}, or {ways[-1]}")
 
 
 def _choose(args: TrainingArguments) -> str | None:
@@ -172,7 +172,8 @@ def _choose(args: TrainingArguments) -> str | None:
     if args.overwrite_output_dir and not wanted:
         return None
     if not skipped:
-        raise UserError(f"--resume_from_checkpoint: there is no checkpoint in {folder}")
+        kept = "; a finished run has none without --keep_checkpoints" if is_finished(args) else ""
+        raise UserError(f"--resume_from_checkpoint: there is no checkpoint in {folder}{kept}")
     raise UserError(
         f"{folder} holds an unfinished run without a sound checkpoint ({'; '.join(skipped)}): add --overwrite_output_dir to "
         f"replace it and start over"
@@ -211,6 +212,15 @@ def clear_output_dir(args: TrainingArguments) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_checkpoints(args: TrainingArguments) -> None:
+    """Remove the checkpoints of a finished run, once what it has saved is on the disk."""
+    folder = Path(args.output_dir)
+    for path in (*filter(Path.is_file, folder.iterdir()), folder):
+        _force_to_disk(path)
+    for checkpoint in sort_checkpoints(args.output_dir):
+        shutil.rmtree(checkpoint)
 
 
 def save_whole(trainer: Trainer, save: Callable[[], None], **more: Any) -> None:

@@ -15,6 +15,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutp
 
 from utils.arguments import RunError, Stopped
 from utils.files.rows import PLACE
+from utils.runtime import position, shown
 from utils.training.checkpoints import clear_output_dir, find_damage, read_run
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,19 @@ class Guard(TrainerCallback):
             logger.warning("%s was never defined: the last weights are kept, not the best", args.metric_for_best_model)
         output.metrics["train_loss"] = self.loss_sum / state.global_step  # Trainer's leaves out the steps before the checkpoint
         return output
+
+    def kept_weights(self) -> str:
+        """Return whose weights were kept, and why."""
+        args, state = self.trainer.args, self.trainer.state
+        if not (args.load_best_model_at_end and state.best_global_step):
+            return f"kept the weights of the last step, {state.global_step} of {state.max_steps}"
+        metric = args.metric_for_best_model.removeprefix("eval_")
+        step = state.best_global_step
+        epoch = next(entry["epoch"] for entry in state.log_history if entry["step"] == step and f"eval_{metric}" in entry)
+        return (
+            f"kept the weights of {position(step, epoch, args, state, ' of ')}: {metric} {shown(state.best_metric)} on the "
+            f"validation data was the {'highest' if args.greater_is_better else 'lowest'}"
+        )
 
     def _receive(self, number: int, frame: Any) -> None:
         launched = "TORCHELASTIC_RUN_ID" in os.environ  # torchrun repeats the signal that the terminal sent to all

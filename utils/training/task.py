@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from utils.arguments import Arguments
-from utils.command_line import parse_arguments
+from utils.command_line import defaults, parse_arguments
 from utils.data.columns import find_ids, find_text_columns, settle_empty_texts
 from utils.data.encoding import add_targets, encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
@@ -53,9 +53,9 @@ def read_arguments(
         example_rows: what --smoke_test trains on where no data is given; `row_columns` get random numbers there.
         values: values for some options in place of those given, as a trial of a search has. Nothing is set up then.
     """
-    *parts, options = parse_arguments(kinds, argv, description, sample, values)
+    *parts, given = parse_arguments(kinds, argv, description, sample, values)
     again = partial(read_arguments, kinds, argv, description, sample, example_rows, row_columns)
-    args = Arguments(*parts, options, again)
+    args = Arguments(*parts, defaults(kinds) | given, given, again)
     set_seed(args.training.seed)
     if args.training.tune_cpu:
         keep_memory()
@@ -83,6 +83,7 @@ class Task:
         submission: Kaggle's file to write, if one is asked for.
         bias: where the output layer of a new head starts, [logits]; None leaves it.
         trainer_options: what the script's own trainer is told besides.
+        texts: how the test rows begin, once they are encoded.
         examples: the first rows of each split as they were read, by name, once they are encoded.
     """
 
@@ -113,6 +114,7 @@ class Task:
         self.delimiter: str | None = None
         self.tokenizer = self.max_length = None
         self.bias: torch.Tensor | None = None
+        self.texts: list[str] = []
         self.examples: dict[str, list[dict]] = {}
 
     def find_texts(self, taken: list[str]) -> None:
@@ -160,11 +162,11 @@ class Task:
         cells = self.splits[split][row]
         if not self.text_columns:
             texts = [cells["context"], cells["question"], *cells["candidates"]]
-            target = cells.get("labels")
-            return texts, None if target is None or target == UNKNOWN else cells["candidates"][target]
+            known = cells.get("labels", UNKNOWN) != UNKNOWN
+            return texts, cells["candidates"][cells["labels"]] if known else None
         texts = ["" if cells[name] is None else str(cells[name]) for name in self.text_columns]
         texts = texts if self.delimiter is None else [join_texts(texts, self.delimiter)]
-        return texts, self.format.words(np.array(cells["labels"])) if "labels" in cells else None
+        return texts, self.format.words(self.targets(split)[row]) if "labels" in cells else None
 
     @property
     def found(self) -> dict[str, str]:
@@ -214,6 +216,7 @@ class Task:
         """
         for name, split in self.splits.items():
             self.examples[name] = [split[row] for row in range(min(2, len(split)))]
+            self.texts = beginnings(split, self.text_columns or ["context", "question"]) if name == "test" else self.texts
             with self.args.training.main_process_first():
                 self.splits[name] = encode_split(
                     name, split, self._encoding(encode, self.max_length), self.args.data, self.row_columns
@@ -226,3 +229,10 @@ class Task:
         found = {"text": self.text_columns, "label": self.format.label_columns, "id": self.id_column if self.ids else None}
         report_data(self.splits, found, self._read_columns(), describe, self.args, encoding, self.max_length, weigh)
         return {}
+
+
+def beginnings(split: Dataset, columns: list[str], characters: int = 200) -> list[str]:
+    """Return the first characters of each row's texts; several share them and are joined by ` | `."""
+    share = characters // len(columns)
+    rows = zip(*(split[name][:] for name in columns), strict=True)
+    return [" | ".join(str(text)[:share] for text in row if text) for row in rows]

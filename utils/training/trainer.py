@@ -18,6 +18,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from utils.arguments import UserError
 from utils.files.cells import UNKNOWN
 from utils.files.rows import file_of
+from utils.runtime import show_progress
 from utils.training.batches import Throughput, complete_last_batch, cut_batch, longest_first, train_sampler
 from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune
@@ -81,6 +82,7 @@ class FineTuningTrainer(Trainer):
         self.throughput, self.guard = Throughput(), Guard(self)
         self.add_callback(self.throughput)
         self.add_callback(self.guard)
+        show_progress(self, lambda: self.guard.loss_sum)
         self.evaluations: dict[int, EvalLoopOutput] = {}  # by step
         self.read_by_model = set(inspect.signature(model.forward).parameters) - {"labels"}
         if "input_ids" not in self.read_by_model:  # the script's own `forward` may hand on *args and **kwargs

@@ -1,0 +1,148 @@
+"""What a run leaves in its folder: the scores of one run only, the predictions, and a model card with the saved thresholds."""
+
+import csv
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from conftest import make_rows, write_jsonl
+
+import run_classification
+import run_multilabel
+from utils.data.choices import ChoiceFormat
+from utils.data.classes import ClassFormat
+from utils.data.labels import UNKNOWN, LabelFormat
+from utils.results.predictions import write_predictions
+
+
+def read(folder, name):
+    path = folder / f"{name}_results.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_model):
+    folder = tmp_path_factory.mktemp("report")
+    files = [f"--{name}_file={write_jsonl(folder / f'{name}.jsonl', make_rows(60, seed))}"
+             for seed, name in enumerate(("train", "validation", "test"))]  # fmt: skip
+    run_multilabel.main([f"--model_name_or_path={tiny_model}", f"--output_dir={folder / 'o'}", *files, "--num_train_epochs=2"])
+    return folder / "o", files
+
+
+@pytest.fixture
+def model(trained, tmp_path):
+    return shutil.copytree(trained[0], tmp_path / "model")
+
+
+def predict(model, output, *arguments):
+    return run_multilabel.main([f"--model_name_or_path={model}", f"--output_dir={output}", *arguments])
+
+
+def test_a_folder_of_predictions_has_the_scores_of_the_last_run_only(trained, model, tmp_path):
+    _, files = trained
+    before = {name: read(model, name) for name in ("all", "train", "eval", "predict")}
+    assert before["all"] == before["train"] | before["eval"] | before["predict"]
+    predict(model, tmp_path / "p", files[1], files[2])
+    assert read(tmp_path / "p", "all") == read(tmp_path / "p", "eval") | read(tmp_path / "p", "predict")
+    unlabelled = write_jsonl(tmp_path / "u.jsonl", [{"text": "a lovely kettle"}])
+    predict(model, tmp_path / "p", f"--test_file={unlabelled}")
+    assert read(tmp_path / "p", "eval") is None and read(tmp_path / "p", "all") == read(tmp_path / "p", "predict")
+    assert "predict_f1_macro" not in read(tmp_path / "p", "all")
+    assert before == {name: read(model, name) for name in before}
+
+
+def test_predicting_into_the_models_folder_replaces_the_scores_of_that_split_only(trained, model, tmp_path):
+    before = {name: read(model, name) for name in ("train", "eval", "predict")}
+    unlabelled = write_jsonl(tmp_path / "u.jsonl", [{"text": "a lovely kettle"}])
+    predict(model, model, f"--test_file={unlabelled}")
+    assert read(model, "train") == before["train"] and read(model, "eval") == before["eval"]
+    assert "predict_f1_macro" in before["predict"] and "predict_f1_macro" not in read(model, "predict")
+    assert read(model, "all") == before["train"] | before["eval"] | read(model, "predict")
+
+
+def test_predicting_into_the_folder_of_another_model_leaves_its_training_scores_in_their_files(trained, model, tmp_path):
+    other = shutil.copytree(model, tmp_path / "other")
+    train = read(other, "train")
+    predict(model, other, trained[1][2])
+    assert read(other, "train") == train and read(other, "all") == read(other, "predict")
+
+
+def test_a_training_replaces_all_scores_also_where_no_model_was(trained, tmp_path, tiny_model):
+    (tmp_path / "o").mkdir()
+    for name in ("all", "predict"):
+        (tmp_path / "o" / f"{name}_results.json").write_text('{"predict_loss": 9}')
+    predict(tiny_model, tmp_path / "o", trained[1][0], "--max_steps=1")
+    assert read(tmp_path / "o", "predict") is None and "predict_loss" not in read(tmp_path / "o", "all")
+
+
+def test_the_card_shows_one_set_of_scores_at_the_saved_thresholds(trained):
+    folder, _ = trained
+    card, scores = (folder / "README.md").read_text(), read(folder, "eval")
+    assert "More information needed" not in card and "It achieves" not in card
+    assert not re.search("per.second|flops|padding|truncated", card, flags=re.IGNORECASE)
+    assert f"f1_macro {scores['eval_f1_macro']:.3f}" in card and card.count("## Validation scores") == 1
+    columns = "| Training Loss | Epoch | Step | Validation Loss | Average Precision Micro |"
+    assert columns in card and "F1" not in card
+    assert 'classify(["a text"]' in card and "text_pair" not in card
+    threshold = json.loads((folder / "thresholds.json").read_text())["refund"]
+    assert f"| refund | {threshold:.3f} |" in card
+
+
+def test_a_card_without_evaluations(tmp_path, trained, tiny_model):
+    arguments = [trained[1][0], "--max_steps=1", "--validation_fraction=0"]
+    predict(tiny_model, tmp_path / "o", *arguments)
+    card = (tmp_path / "o" / "README.md").read_text()
+    assert "More information needed" not in card and "### Training results" not in card and "This was not tried" in card
+
+
+def test_texts_are_cut_and_can_be_left_out(tmp_path, trained, model):
+    rows = [{"id": "a", "text": 'two\nlines, "quoted"'}, {"id": "b", "text": "kettle " * 100}]
+    test = write_jsonl(tmp_path / "t.jsonl", rows)
+    predict(model, tmp_path / "p", f"--test_file={test}")
+    with (tmp_path / "p" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == [rows[0]["text"], ("kettle " * 100)[:200]]
+    predict(model, tmp_path / "p", f"--test_file={test}", "--no_text")
+    assert "kettle" not in (tmp_path / "p" / "predictions.csv").read_text()
+
+
+def test_columns_of_the_row_give_way_to_labels_of_the_same_name(tmp_path, tiny_model):
+    rows = [{"text": row["text"], "label": "text" if row["labels"] else "label"} for row in make_rows(20)]
+    file = write_jsonl(tmp_path / "a.jsonl", rows)
+    test = write_jsonl(tmp_path / "b.jsonl", rows)
+    base = [f"--train_file={file}", f"--test_file={test}", "--max_steps=1", f"--output_dir={tmp_path / 'o'}"]
+    run_classification.main([f"--model_name_or_path={tiny_model}", *base])
+    with (tmp_path / "o" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert list(found[0]) == ["row", "label", "text", "prediction", "test_label", "test_text"]
+    assert [(row["test_label"], row["test_text"]) for row in found] == [(row["label"], row["text"]) for row in rows]
+
+
+def test_six_digits_and_line_breaks_within_quotes(tmp_path):
+    path, texts = tmp_path / "p.csv", ["a\rb", "c\nd", "e"]
+    probabilities = np.array([[0.123456789, 1e-9], [np.nan, 1.0], [1 / 3, 2 / 3]])
+    write_predictions(path, "id", [1, 2, 3], ["x", "y"], probabilities, {"prediction": [1.23456789, "x", 2]}, {"text": texts})
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["id", "x", "y", "prediction", "text"],
+        ["1", "0.123457", "1e-09", "1.23457", "a\rb"],
+        ["2", "", "1", "x", "c\nd"],
+        ["3", "0.333333", "0.666667", "2", "e"],
+    ]
+
+
+def test_labels_in_words():
+    labels = LabelFormat("list of names", ["labels"], ["a", "b"])
+    assert [labels.words(row) for row in np.array([[1, 0.7], [0, 0], [UNKNOWN, 1]])] == ["a;b", "", "b"]
+    for form, targets in (
+        ("two_logits", np.array([1, int(UNKNOWN), 0])),
+        ("one_logit", np.array([[1], [np.nan], [0]])),
+        ("one_hot", np.array([[0, 1], [np.nan] * 2, [1, 0]])),
+    ):
+        assert [ClassFormat("binary", form, "label", ["a", "b"]).words(row) for row in targets] == ["b", "", "a"]
+    numbers = ClassFormat("regression", "number", "label", ["label"])
+    assert [numbers.words(row) for row in np.array([0.5, np.nan])] == ["0.5", ""]
+    choices = ChoiceFormat("context", None, ["choices"], "label")
+    assert [choices.words(row) for row in np.array([2, int(UNKNOWN)])] == ["2", ""]
