@@ -272,7 +272,7 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     found = task.format = find_classes(task.splits, args, task.config)
     names, task.unknown = found.names, found.unknown
     task.labels = names
-    task.find_texts([found.column])
+    task.find_texts(found.label_columns)
     task.settle_rows(ROW_COLUMNS)
     task.thresholds = settle_threshold(args.data, task.splits, task.saved_thresholds, 1)
     truth = task.targets("validation")

@@ -160,7 +160,7 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     if not task.training and task.config.num_labels != len(found.names) - 1:
         raise UserError(f"{args.model.model_name_or_path} was not trained by {task.script.name}: it has no logits for grades")
     task.labels = [f"above {name}" for name in found.names[:-1]]
-    task.find_texts([found.column])
+    task.find_texts(found.label_columns)
     task.settle_rows(ROW_COLUMNS)
     truth = task.targets("validation")
     perfect = None if truth is None else answers(torch.tensor(truth), len(task.labels)).numpy()

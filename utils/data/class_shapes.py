@@ -10,10 +10,9 @@ from transformers import PreTrainedConfig
 
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
 from utils.data.classes import ROUNDING, ClassFormat, saved_format, written_labels
-from utils.data.columns import find_label_column, named_columns, require_columns
+from utils.data.columns import find_label_column, named_columns, quoted, require_columns
 from utils.data.labels import ask_about_placeholder
-from utils.data.profile import same_name
-from utils.files.cells import class_name, is_empty, is_missing, natural_order, read_number, read_row
+from utils.files.cells import class_name, is_empty, is_missing, natural_order, parse_cell, read_number, read_row
 from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
@@ -33,17 +32,27 @@ def find_classes(splits: dict[str, Dataset], args: Arguments, config: PreTrained
 
 
 def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFormat | None) -> ClassFormat:
-    """Find out what the label column of the training data holds. Without training data, the `saved` format says it."""
+    """Find out what the label column of the training data holds. Without training data, the `saved` format says it.
+
+    Columns of 0 and 1, one of them 1 in each row, become one column of their names in `splits`.
+    """
     source = next(iter(splits.values()))
+    if "train" not in splits and saved is None:
+        raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
+    names = named_columns(source, args.label_column_name) or (
+        named_columns(source, saved.column) if "train" not in splits else []
+    )
+    if "train" in splits or ("validation" in splits and not set(names) <= set(columns(source))):
+        names = names or find_label_column(source)
+    column = ",".join(names)
+    if len(names) > 1:
+        require_columns(source, names, "--label_column_name")
+        for name, split in splits.items():
+            splits[name] = name_classes(split, names) if set(names) <= set(columns(split)) else split
+        source = next(iter(splits.values()))
     if "train" not in splits:
-        if saved is None:
-            raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
-        (column,) = named_columns(source, args.label_column_name) or [same_name([saved.column], columns(source)) or saved.column]
-        if "validation" in splits and column not in columns(source):
-            column = find_label_column(source)
         unknown_label = saved.unknown_label if args.unknown_label is None else args.unknown_label
         return replace(saved, column=column, ids=_all_ids(source, column), unknown_label=unknown_label)
-    (column,) = named_columns(source, args.label_column_name) or [find_label_column(source)]
     require_columns(source, [column], "--label_column_name")
     found = recognize_classes(source, column, args)
     if saved is None or saved.regression or found.regression:
@@ -55,6 +64,19 @@ def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFor
         logger.info("label: the ids %s stand for the model's labels by position", shorten(found.names))
     form = saved.form if saved.problem == "binary" and args.binary_form is None else found.form
     return replace(found, names=saved.names, form=form)
+
+
+def name_classes(split: Dataset, names: list[str]) -> Dataset:
+    """Return a split with one column of classes in place of a 0/1 column for each. Raises a `UserError` unless one is 1 a row."""
+    classes = []
+    for row, cells in enumerate(zip(*(split[name][:] for name in names), strict=True)):
+        ones = [name for name, cell in zip(names, map(parse_cell, cells), strict=True) if cell == 1]
+        if len(ones) != 1 and not all(map(is_empty, cells)):
+            advice = f"for any number of labels use run_multilabel.py --label_column_names {quoted(names)}"
+            problem = f"{len(ones)} of these columns are 1, expected one, the class of the row; {advice}"
+            raise cell_error(split, row, shorten(names), problem)
+        classes.append(ones[0] if ones else None)
+    return split.remove_columns(names).add_column(",".join(names), classes)
 
 
 def _all_ids(dataset: Dataset, column: str) -> bool:

@@ -171,8 +171,10 @@ def settle_empty_texts(name: str, split: Dataset, texts: list[str], joined: bool
 # The labels.
 
 
-def find_label_column(dataset: Dataset) -> str:
+def find_label_column(dataset: Dataset) -> list[str]:
     """Return the column of one label a row: that with a usual name, or the only one that can be it.
+
+    Several columns of 0 and 1 are the label too, if exactly one of them is 1 in each row.
 
     Raises:
         UserError: no column can be it, or several; or the data has the shape of another script's.
@@ -182,9 +184,14 @@ def find_label_column(dataset: Dataset) -> str:
     possible = usual_labels(profiles)
     if not possible:
         possible = [p for p in profiles if p.kind in ("name", "cell") and p.distinct > 1 and p.key not in TEXTS]
+        possible += [p for p in profiles if p.kind in NUMBERS and p.words[-1:] != ["confidence"] and set(p.words) & OTHER_LABELS]
         possible = possible or other_column(profiles)
         several = [profile.name for profile in possible if profile.kind == "cell"]
         if len(several) == len(possible) > 1:
+            cells = zip(*(map(parse_cell, dataset[name][:]) for name in several), strict=True)
+            if all(row.count(1) == 1 for row in cells):
+                logger.info("label: the column that is 1, among %s (found; --label_column_name to change)", shorten(several))
+                return several
             raise UserError(
                 f"the columns {shorten(several)} hold 0 and 1: several labels per text; use run_multilabel.py "
                 f"--label_column_names {quoted(several)} (or name one of them with --label_column_name)"
@@ -194,7 +201,7 @@ def find_label_column(dataset: Dataset) -> str:
     if len(possible) > 1:
         raise ask(dataset, "the label", possible, [f"--label_column_name {quoted([profile.name])}" for profile in possible])
     logger.info("label column: %s (found; --label_column_name to change)", possible[0].name)
-    return possible[0].name
+    return [possible[0].name]
 
 
 def usual_labels(profiles: list[Profile]) -> list[Profile]:
@@ -203,7 +210,7 @@ def usual_labels(profiles: list[Profile]) -> list[Profile]:
     possible = [p for p in profiles if p.kind not in NO_LABEL and p.distinct > 1 and p not in free]
     ends = [p for p in possible if p.words and p.words[-1] in LABELS | OTHER_LABELS and p.kind not in ("text", "short")]
     by_rank = [[p for p in profiles if p.key in LABELS], [p for p in possible if p.key in OTHER_LABELS]]
-    by_rank += [[p for p in ends if p.kind not in NUMBERS] and [p for p in ends if "confidence" not in p.words]]
+    by_rank += [[p for p in ends if p.kind not in NUMBERS]]
     return next((found for found in by_rank if found), [])
 
 

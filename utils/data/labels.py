@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import DataArguments, UserError, shorten
-from utils.data.columns import find_label_columns, is_cell_column, named_columns, require_columns
+from utils.data.columns import find_label_columns, is_cell_column, named_columns, quoted, require_columns
 from utils.data.profile import is_written_list, same_name
 from utils.files.cells import UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
 from utils.files.rows import cell_error, column_error, columns
@@ -350,7 +350,10 @@ def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
         if len(label_format.columns) == 1:
             found, column = f"every row of column {label_format.columns[0]!r} has exactly one label", label_format.columns[0]
         else:
-            found, column = f"in every row exactly one of the columns {shorten(label_format.columns)} is 1", "<a column of names>"
+            found, column = (
+                f"in every row exactly one of the columns {shorten(label_format.columns)} is 1",
+                quoted(label_format.columns),
+            )
         raise UserError(
             f"{found}: that is sequence classification; use run_classification.py --label_column_name {column} "
             f"(or insist with --problem_type multi_label_classification)"
