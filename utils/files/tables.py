@@ -131,14 +131,25 @@ def _is_prose(cell: str) -> bool:
 
 def use_decimal_points(path: str, table: dict[str, list[str]]) -> None:
     """Replace decimal commas, `3,5`, by points in the columns of `table` that hold nothing but numbers."""
-    changed = []
-    for name, cells in table.items():
-        filled = [cell for cell in cells if cell]
-        if all(re.fullmatch(r"\s*[+-]?\d+(,\d+)?\s*", cell) for cell in filled) and any("," in cell for cell in filled):
-            table[name] = [cell.replace(",", ".") for cell in cells]
-            changed.append(name)
+    changed = [name for name, cells in table.items() if _has_decimal_commas(cells)]
+    for name in changed:
+        table[name] = [cell.replace(",", ".") for cell in table[name]]
     if changed:
         logger.info("%s: decimal commas are read as points in %s", path, shorten(changed))
+
+
+def _has_decimal_commas(cells: list[str]) -> bool:
+    """Return whether all cells are numbers, some with a comma, and these are no lists of ids in order such as `0,3`.
+
+    Only numbers have more than one decimal, one that does not exceed what is before it, or no decimal but 0 and 5.
+    """
+    numbers = [re.fullmatch(r"\s*([+-]?\d+)(?:,(\d+))?\s*", cell) for cell in cells if cell]
+    if not all(numbers):
+        return False
+    parts = [number.groups() for number in numbers if number.group(2)]
+    return any(len(after) > 1 or int(after) <= int(before) for before, after in parts) or (
+        bool(parts) and {after for _, after in parts} <= {"0", "5"}
+    )
 
 
 def read_workbook(path: str, content: bytes, sheet: str | None, options: DataArguments) -> Dataset:
