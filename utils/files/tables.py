@@ -139,17 +139,22 @@ def use_decimal_points(path: str, table: dict[str, list[str]]) -> None:
 
 
 def _has_decimal_commas(cells: list[str]) -> bool:
-    """Return whether all cells are numbers, some with a comma, and these are no lists of ids in order such as `0,3`.
+    """Return whether all cells are numbers, some with a comma, and these are no lists of ids in order such as `0,3` and `2,27`.
 
-    Only numbers have more than one decimal, one that does not exceed what is before it, or no decimal but 0 and 5.
+    Only numbers have three decimals, 0 before another one, a part behind the comma that is not the greater one, or all two
+    decimals or none but 0 and 5.
     """
-    numbers = [re.fullmatch(r"\s*([+-]?\d+)(?:,(\d+))?\s*", cell) for cell in cells if cell]
-    if not all(numbers):
-        return False
-    parts = [number.groups() for number in numbers if number.group(2)]
-    return any(len(after) > 1 or int(after) <= int(before) for before, after in parts) or (
-        bool(parts) and {after for _, after in parts} <= {"0", "5"}
-    )
+    behind = set()
+    surely = False
+    for cell in filter(None, cells):
+        number = re.fullmatch(r"\s*([+-]?\d+)(?:,(\d+))?\s*", cell, re.ASCII)
+        if not number:
+            return False
+        before, after = number.groups()
+        if after:
+            behind.add(after)
+            surely = surely or len(after) > 2 or (len(after) == 2 and after[0] == "0") or int(after) <= int(before)
+    return surely or (bool(behind) and (behind <= {"0", "5"} or {len(after) for after in behind} == {2}))
 
 
 def read_workbook(path: str, content: bytes, sheet: str | None, options: DataArguments) -> Dataset:
