@@ -133,6 +133,18 @@ def test_decimal_commas_beside_semicolons(tmp_path, told):
     dataset = read_files(path)
     assert dataset["score"][:] == ["3.5", "4", ""] and dataset["parts"][:] == ["1,2,3", "1", "2,3"]
     assert "decimal commas are read as points in score" in told.text
+    for cells, are_numbers in (
+        ("3,25 4", True),
+        ("4,2 3", True),
+        ("0,5 1,5", True),
+        ("0,3 2 1,2", False),
+        ("2,27 4 0,3", False),
+        ("2,05 3,7", True),
+        ("3 4", False),
+    ):
+        rows = "".join(f"a;{cell}\n" for cell in cells.split())
+        found = read_files(write(tmp_path / "b.csv", f"text;labels\n{rows}"))["labels"][:]
+        assert found == (cells.replace(",", ".") if are_numbers else cells).split()
 
 
 def test_columns_without_a_name(tmp_path):

@@ -53,7 +53,7 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
     columns = [cells[position::width] for position in range(width)]
     names, is_header = name_columns(path, lines[0], columns, options)
     table = {name: column[is_header:] for name, column in zip(names, columns, strict=True)}
-    if delimiter == ";":
+    if delimiter == ";" and getattr(options, "label_delimiter", None) != ",":  # of run_multilabel.py
         use_decimal_points(path, table)
     places = [f"{path}, line {line}" for line in lines[is_header:]]
     plain, places = read_export_columns(path, table, places) if places else (table, places)

@@ -131,14 +131,30 @@ def _is_prose(cell: str) -> bool:
 
 def use_decimal_points(path: str, table: dict[str, list[str]]) -> None:
     """Replace decimal commas, `3,5`, by points in the columns of `table` that hold nothing but numbers."""
-    changed = []
-    for name, cells in table.items():
-        filled = [cell for cell in cells if cell]
-        if all(re.fullmatch(r"\s*[+-]?\d+(,\d+)?\s*", cell) for cell in filled) and any("," in cell for cell in filled):
-            table[name] = [cell.replace(",", ".") for cell in cells]
-            changed.append(name)
+    changed = [name for name, cells in table.items() if _has_decimal_commas(cells)]
+    for name in changed:
+        table[name] = [cell.replace(",", ".") for cell in table[name]]
     if changed:
         logger.info("%s: decimal commas are read as points in %s", path, shorten(changed))
+
+
+def _has_decimal_commas(cells: list[str]) -> bool:
+    """Return whether all cells are numbers, some with a comma, and these are no lists of ids in order such as `0,3` and `2,27`.
+
+    Only numbers have three decimals, 0 before another one, a part behind the comma that is not the greater one, or all two
+    decimals or none but 0 and 5.
+    """
+    behind = set()
+    surely = False
+    for cell in filter(None, cells):
+        number = re.fullmatch(r"\s*([+-]?\d+)(?:,(\d+))?\s*", cell, re.ASCII)
+        if not number:
+            return False
+        before, after = number.groups()
+        if after:
+            behind.add(after)
+            surely = surely or len(after) > 2 or (len(after) == 2 and after[0] == "0") or int(after) <= int(before)
+    return surely or (bool(behind) and (behind <= {"0", "5"} or {len(after) for after in behind} == {2}))
 
 
 def read_workbook(path: str, content: bytes, sheet: str | None, options: DataArguments) -> Dataset:
