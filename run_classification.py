@@ -36,17 +36,17 @@ class ClassificationArguments(GlueArguments):
         default=None, aliases=["--label_column_names"], help="Column of the label, unknown where empty or -1. Unset: found."
     )
     problem_type: Literal["binary", "multi", "regression"] | None = HfArg(
-        default=None, help="Insist on two classes, several classes, or numbers. Unset: what the labels are."
+        default=None, help="Insist on two classes, several, or numbers. Unset: found."
     )
     binary_form: Literal["two_logits", "one_logit", "one_hot"] | None = HfArg(
         default=None,
-        help="Head and targets of two classes: two_logits with class ids, one_logit with one target, one_hot with a row of two "
-        "targets. Unset: what the label column holds.",
+        help="Head of two classes: two_logits, one_logit, one_hot. Their targets are class ids, one number, or a row of two. "
+        "Unset: found.",
     )
     threshold: str | None = HfArg(
         default=None,
-        help="Two classes: decide the second from this probability; tuned: for F1 on the validation data. Unset: 0.5 after "
-        "training, otherwise what the saved model has.",
+        help="Of two classes decide the second from this probability. tuned: for F1 on the validation data. Unset: 0.5, or what "
+        "the saved model has.",
     )
 
     def __post_init__(self):

@@ -34,7 +34,7 @@ class MultilabelArguments(TextArguments):
     label_column_names: str | None = HfArg(
         default=None,
         aliases=["--label_column_name"],
-        help="One column of lists or of delimited text, or several 0/1 columns joined by commas. Unset: found and printed.",
+        help="A column of lists or delimited text, or several of 0 and 1. Unset: found.",
     )
     label_delimiter: str | None = HfArg(default=None, help="What separates the labels in a delimited column. Unset: found.")
     problem_type: Literal["multi_label_classification"] | None = HfArg(

@@ -81,39 +81,33 @@ class DataArguments:
     train_file: str | None = HfArg(default=None, help="Training data: a file, a comma-separated list, or a glob.")
     validation_file: str | None = HfArg(default=None, help="Validation data, likewise. Unset: split off the training data.")
     test_file: str | None = HfArg(default=None, help="Rows to predict, likewise. Labels are optional.")
-    encoding: str | None = HfArg(
-        default=None, help="Encoding of the data files, such as cp1252. Unset: UTF-8, or what a byte order mark says."
-    )
+    encoding: str | None = HfArg(default=None, help="Encoding of the data files, such as cp1252. Unset: UTF-8.")
     no_header: bool = HfArg(default=False, help="The tables begin with a row, not with the names of columns.")
     column_names: str | None = HfArg(default=None, help="Names for the columns of --no_header, joined by commas.")
-    skip_bad_rows: bool = HfArg(
-        default=False, help="Leave out rows with more or fewer fields than the header, and count them; at most 10 %% of a file."
-    )
+    skip_bad_rows: bool = HfArg(default=False, help="Leave out rows with more or fewer fields than the header.")
     validation_fraction: float = HfArg(
-        default=0.1, help="Share of the training data to split off, stratified, when there is no validation data; 0: none."
+        default=0.1, help="Share to split off the training data without validation data. Stratified; 0: none."
     )
     remove_splits: str | None = HfArg(default=None, help="Splits of the dataset to leave out, joined by commas.")
-    id_column_name: str | None = HfArg(
-        default=None, help="Column to copy into predictions.csv. Unset: `id` if there is one, otherwise the row number."
-    )
+    id_column_name: str | None = HfArg(default=None, help="Column to copy into predictions.csv. Unset: found, or row numbers.")
     unknown_label: str | None = HfArg(
         default=None,
-        help="What stands for an unknown label besides an empty cell, such as N/A. Unset: -1, unless it is a label; '': nothing.",
+        help="What stands for an unknown label, such as N/A. Empty cells always do; '': nothing else, not even -1. Unset: -1.",
     )
-    strict_data: bool = HfArg(default=False, help="Refuse data with an empty text, instead of leaving such rows out.")
+    strict_data: bool = HfArg(default=False, help="Refuse rows without text, instead of leaving them out.")
     max_seq_length: int | None = HfArg(
-        default=None, help="How many tokens of a text the model reads. Unset: the model's limit, at most 512."
+        default=None, help="How many tokens of a text are read. Unset: the model's limit, at most 512."
     )
     shuffle_train_dataset: bool = HfArg(
         default=False,
-        help="Shuffle the training rows before --max_train_samples takes the first. Batches are shuffled anyway.",
+        help="Shuffle before --max_train_samples takes the first rows. Batches are shuffled anyway.",
     )
     max_train_samples: int | None = HfArg(default=None, help="Train on the first N rows only.")
     max_eval_samples: int | None = HfArg(default=None, help="Evaluate on the first N rows only.")
     max_predict_samples: int | None = HfArg(default=None, help="Predict the first N rows only.")
     overwrite_cache: bool = HfArg(
         default=False,
-        help="Tokenize again, and ignore the cache of splits with 5,000 rows or more. Files are never cached.",
+        help="Tokenize again, and ignore the cache. It holds splits with 5,000 rows or more; files are never cached.",
     )
     preprocessing_num_workers: int | None = HfArg(default=None, help="Number of processes that tokenize. Unset: one.")
     check_data: bool = HfArg(default=False, help="Report on the data, and stop before any model is loaded.")
@@ -155,10 +149,10 @@ class TextArguments(DataArguments):
     text_column_names: str | None = HfArg(
         default=None,
         aliases=["--text_column_name"],
-        help="The text column, or two joined by a comma for a pair of texts. Unset: found and printed.",
+        help="The text column, or two for a pair: premise,hypothesis. Unset: found.",
     )
     text_column_delimiter: str | None = HfArg(
-        default=None, help="Join the text columns into one text with this between them, instead of reading two as a pair."
+        default=None, help="Join the text columns with this into one text. Without it two are read as a pair."
     )
 
 
@@ -167,7 +161,7 @@ class GlueArguments(TextArguments):
     """A task of GLUE by name, as in HF's run_glue.py."""
 
     task_name: str | None = HfArg(
-        default=None, help="A GLUE task such as mrpc: loads it from the Hub unless files are given, and picks its metric."
+        default=None, help="A GLUE task such as mrpc. It is loaded from the Hub unless files are given; its metric is picked."
     )
 
     def __post_init__(self):

@@ -131,7 +131,7 @@ def read(script: str, columns: dict) -> list | UserError:
             return task
         rows = [task.as_read("train", row) for row in range(len(task.splits["train"]))]
         labels = [] if script == CHOICE else sorted(task.labels)
-    return [([*texts], "; ".join(sorted(label.split("; ")))) for texts, label in rows] + [labels]
+    return [([*texts], ";".join(sorted(label.split(";")))) for texts, label in rows] + [labels]
 
 
 @pytest.mark.parametrize("name", TABLES)
