@@ -49,7 +49,7 @@ def test_it_learns_and_writes_its_files(trained):
     rows = read_csv(output / "predictions.csv")
     assert list(rows[0]) == ["id", *(f"choice{i}" for i in range(5)), "prediction", "prediction_text", "label", "text"]
     assert [(row["id"], row["label"], row["text"]) for row in rows] == [
-        (r["id"], str(r["label"]), r["context"][:100]) for r in test
+        (r["id"], str(r["label"]), r["context"][:200]) for r in test
     ]
     counts, correct, ranks = [], [], []
     for found, given in zip(rows, test, strict=True):

@@ -282,7 +282,7 @@ def unknown_option(option: str, known: set[str]) -> str:
     if name in RENAMED_OPTIONS:
         return f"--{name} is not an option: {RENAMED_OPTIONS[name]}"
     nearest = difflib.get_close_matches(name, {*known, *(f"no_{name}" for name in known)} if name[:3] == "no_" else known, n=1)
-    return f"unknown option --{name}" + (f": did you mean --{nearest[0]}?" if nearest else " (see --help)")
+    return f"unknown option --{name}" + (f": did you mean --{nearest[0]}?" if nearest else " (see --help all)")
 
 
 def parse_threshold(text: str, modes: tuple[str, ...] = TUNED) -> float | None:

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Those of them that a script computes are printed in this order, and then its own.
 OVERALL = ("accuracy", "mean_reciprocal_rank", "accuracy_macro_by_candidates", "balanced_accuracy", "roc_auc", "roc_auc_macro")
-OVERALL += ("roc_auc_micro", "average_precision_macro", "f1", "f1_macro", "f1_micro", "f1_macro_at_0.5", "matthews_corrcoef")
+OVERALL += ("roc_auc_micro", "average_precision_macro", "average_precision_micro", "f1", "f1_macro", "f1_micro")
+OVERALL += ("f1_macro_at_0.5", "matthews_corrcoef")
 OVERALL += ("log_loss", "expected_calibration_error", "pearson", "spearman", "mse", "r2")
 OVERALL += ("accuracy_of_chance", "accuracy_of_most_frequent_position")
 PREFIXES = {"train": "train", "validation": "eval", "test": "predict"}

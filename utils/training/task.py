@@ -233,6 +233,5 @@ class Task:
 
 def beginnings(split: Dataset, columns: list[str], characters: int = 200) -> list[str]:
     """Return the first characters of each row's texts; several share them and are joined by ` | `."""
-    share = characters // len(columns)
-    rows = zip(*(split[name][:] for name in columns), strict=True)
-    return [" | ".join(str(text)[:share] for text in row if text) for row in rows]
+    rows = (list(filter(None, row)) for row in zip(*(split[name][:] for name in columns), strict=True))
+    return [" | ".join(str(text)[: characters // len(row)] for text in row) for row in rows]
