@@ -77,7 +77,7 @@ def _heading(field: Field, dataclass_type: type) -> str:
             return heading
     if TrainingArguments.__dataclass_fields__.get(field.name) is field:  # not given a default of its own
         return OTHERS
-    return next(HEADINGS[parent.__name__] for parent in dataclass_type.__mro__ if parent.__name__ in HEADINGS)
+    return next((HEADINGS[parent.__name__] for parent in dataclass_type.__mro__ if parent.__name__ in HEADINGS), "Training")
 
 
 def default_of(field: Field) -> Any:

@@ -82,8 +82,6 @@ class ClassFormat:
             return ""
         if self.regression:
             return f"{float(target):g}"
-        if self.form in ("one_logit", "one_hot") and 0 < np.max(target) < 1:
-            return f"{dict(zip(self.names[-np.size(target) :], np.round(target, 3).tolist(), strict=True))}"
         return self.names[int(class_ids(np.asarray(target)[None])[0])]
 
     def targets(self, dataset: Dataset) -> np.ndarray:

@@ -333,11 +333,16 @@ def find_delimiter(dataset: Dataset, column: str, texts: list[str]) -> str | Non
 
 
 def ask_about_placeholder(dataset: Dataset, column: str, values: list, unknown_label: str | None) -> None:
-    """Raise a `UserError` if a few rows have a label such as N/A, and --unknown_label does not say what it is."""
-    counts = Counter(value for value in values if str(value).strip().casefold() in PLACEHOLDERS)
-    for value, count in counts.items():
-        if unknown_label is None and 5 * count <= len(values):
-            row = next(row for row, cell in enumerate(dataset[column][:]) if cell == value)
+    """Raise a `UserError` if a few rows have a label such as N/A, and --unknown_label does not say what it is.
+
+    Few are clearly fewer than other labels have; beside numbers, any.
+    """
+    counts = Counter(map(str, values))
+    named = {value: counts.pop(value) for value in list(counts) if value.strip().casefold() in PLACEHOLDERS}
+    usual = len(values) if all(read_number(value) is not None for value in counts) else counts.total() / len(counts)
+    for value, count in named.items():
+        if unknown_label is None and 5 * count <= len(values) and 3 * count < 2 * usual:
+            row = next(row for row, cell in enumerate(dataset[column][:]) if str(cell) == value)
             problem = f"{value!r} is the label of {count} of {len(values)} rows: if it stands for an unknown label, add"
             raise cell_error(
                 dataset, row, column, f"{problem} --unknown_label {value}; if it is a label of its own, add --unknown_label ''"
