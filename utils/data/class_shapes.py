@@ -126,10 +126,10 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
             return ClassFormat("binary", args.binary_form, column, ["0", "1"], unknown_label=marked)
         if args.binary_form or args.problem_type:
             asked = f"--binary_form {args.binary_form}" if args.binary_form else f"--problem_type {args.problem_type}"
+            one_logit = "--binary_form one_logit or " if all(0 <= number <= 1 for number in numbers.values()) else ""
             problem = (
                 f"found the number {cells[fractions[0]]}; {asked} makes a head with one logit per class, whose cross-entropy "
-                f"takes class ids [rows]; for float targets [rows, 1] use --binary_form one_logit (from 0 to 1) or "
-                f"--problem_type regression"
+                f"takes class ids [rows]; for float targets [rows, 1] use {one_logit}--problem_type regression"
             )
             raise cell_error(dataset, fractions[0], column, problem)
         return ClassFormat("regression", "number", column, [column], unknown_label=marked)

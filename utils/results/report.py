@@ -196,9 +196,7 @@ class Results:
         """Return the texts of a row as `HOW_TO_USE` takes them."""
         if self.kind != TEXT:
             return row["context"], [f"{row['question']} {text}" if row["question"] else text for text in row["candidates"]]
-        texts = [str(row[name]) for name in self.task.text_columns]
-        texts = texts if self.task.delimiter is None else [self.task.delimiter.join(texts)]
-        return dict(zip(("text", "text_pair"), texts, strict=False))
+        return dict(zip(("text", "text_pair"), self.task.texts_of(row), strict=False))
 
 
 def predicts_into_own_folder(task: Task) -> bool:

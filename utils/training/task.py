@@ -164,9 +164,13 @@ class Task:
             texts = [cells["context"], cells["question"], *cells["candidates"]]
             known = cells.get("labels", UNKNOWN) != UNKNOWN
             return texts, cells["candidates"][cells["labels"]] if known else None
+        label = self.format.words(self.targets(split)[row]) if "labels" in cells else None
+        return self.texts_of(cells), label
+
+    def texts_of(self, cells: dict[str, Any]) -> list[str]:
+        """Return the text, or the pair of texts, that the model reads of the cells of a row."""
         texts = ["" if cells[name] is None else str(cells[name]) for name in self.text_columns]
-        texts = texts if self.delimiter is None else [join_texts(texts, self.delimiter)]
-        return texts, self.format.words(self.targets(split)[row]) if "labels" in cells else None
+        return texts if self.delimiter is None else [join_texts(texts, self.delimiter)]
 
     @property
     def found(self) -> dict[str, str]:
