@@ -15,6 +15,8 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 import run_classification
+import run_multilabel
+import run_multiple_choice
 from utils.arguments import DataArguments, TextArguments, UserError
 from utils.data.columns import find_text_columns, settle_empty_texts
 from utils.files.loading import load_splits, split_validation
@@ -200,6 +202,18 @@ def test_sampler_draws_every_row_once_and_follows_seed_and_epoch():
     assert np.mean(spread) < 15
     assert second != first and sorted(second) == sorted(first)
     assert sorted(EpochSampler(lengths, "random", 16, 3, lambda: 0)) == list(range(503))
+
+
+def test_the_report_says_which_columns_hold_what(tmp_path):
+    rows = [{"ticket_id": n, "Subject line": f"late parcel {n} and no answer", "tags": ["a", "b"][: n % 3]} for n in range(12)]
+    choices = [{"Question": f"what is {n}?", "options": [f"{n}", f"{n + 1}"], "answer": "AB"[n % 2]} for n in range(12)]
+    found = {}
+    for script, table in ((run_multilabel, rows), (run_multiple_choice, choices)):
+        path = write_jsonl(tmp_path / "train.jsonl", table)
+        script.main([f"--train_file={path}", "--check_data", f"--output_dir={tmp_path / 'o'}"])
+        found[script] = json.loads((tmp_path / "o" / "data_report.json").read_text())["columns"]
+    assert found[run_multilabel] == {"text": ["Subject line"], "label": ["tags"], "id": "ticket_id"}
+    assert found[run_multiple_choice] == {"text": ["Question", "options"], "label": ["answer"], "id": None}
 
 
 def test_the_report_counts_what_stands_in_the_files(tmp_path, tiny_model, caplog):

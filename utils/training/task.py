@@ -230,7 +230,10 @@ class Task:
     def report(self, encode: Callable[..., dict], describe: Callable, weigh: Callable | None = None) -> dict[str, float]:
         """Print and write what --check_data says; see `report_data` for the arguments. Return no metrics."""
         encoding = self._encoding(encode, NO_LIMIT) if self.tokenizer else None
-        found = {"text": self.text_columns, "label": self.format.label_columns, "id": self.id_column if self.ids else None}
+        parts = self.format.columns_by_option.items()
+        texts = self.text_columns or [name for option, names in parts if "label" not in option for name in names]
+        id_column, _ = find_ids({"test": self.splits.get("test", next(iter(self.splits.values())))}, self.args.data)
+        found = {"text": texts, "label": self.format.label_columns, "id": None if id_column == "row" else id_column}
         report_data(self.splits, found, self._read_columns(), describe, self.args, encoding, self.max_length, weigh)
         return {}
 
