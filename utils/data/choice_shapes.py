@@ -24,7 +24,7 @@ CONTEXT_NAMES = ("context", "sent1", "ctx", "article", "passage", "premise", "go
 CONTEXT_NAMES += ("flores_passage", "prompt")
 QUESTION_NAMES = ("question", "question_stem", "stem", "sent2", "query")
 CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices_text", "endings", "options", "candidates")
-CHOICE_LISTS += ("options_text", "candidates_text")
+CHOICE_LISTS += ("options_text", "candidates_text", "answers", "choice")
 ANSWER_NAMES = ("label", "labels", "answer_key", "answer", "correct_answer", "correct_answers", "correct", "gold", "target")
 ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
 
@@ -178,11 +178,11 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
     advice = ""
     label = next((profile.name for profile in usual_labels(profiles)), None) or same_name(ANSWER_NAMES, available)
     if label and isinstance(dataset[0][label], list):
-        advice = f"; for a text and any number of labels, use run_multilabel.py --label_column_names {label}"
+        advice = f"; for a text and any number of labels, use run_multilabel.py --label_column_names {quoted([label])}"
     elif label:
         advice = (
             f"; a text and a label from a fixed set is sequence classification: use run_classification.py --label_column_name "
-            f"{label} (or describe each label in a sentence: --label_descriptions)"
+            f"{quoted([label])} (or describe each label in a sentence: --label_descriptions)"
         )
     raise UserError(
         f"no candidates among {', '.join(available)}: if each row has candidates of its own, name the column of lists, or one "
@@ -195,11 +195,11 @@ def _refuse_fixed_candidates(train: Dataset, found: ChoiceFormat) -> None:
     candidates, _ = found.candidates(train)
     if len(candidates) == 1 or len({tuple(sorted(row)) for row in candidates}) > 1:
         return
-    count, texts = len(candidates[0]), ",".join(filter(None, (found.context, found.question)))
+    count, texts = len(candidates[0]), list(filter(None, (found.context, found.question)))
     raise UserError(
         f"{file_of(train)}: every row has the same {count} candidates ({shorten(candidates[0])}): a text and one label from a "
         f"fixed set is sequence classification, which reads each text once instead of {count} times; use run_classification.py "
-        f"--text_column_names {texts} --label_column_name {found.answer} (or describe the labels in sentences: "
+        f"--text_column_names {quoted(texts)} --label_column_name {quoted([found.answer])} (or describe the labels in sentences: "
         f"--label_descriptions)"
     )
 

@@ -114,7 +114,7 @@ class ChoiceFormat:
 
     @property
     def label_columns(self) -> list[str]:
-        return [self.answer] if self.answer else []
+        return [self.answer] if self.answer and self.answer not in self.choices else []
 
     def words(self, target: np.ndarray) -> str:
         """Return the position of a row's right candidate, "" if it is unknown."""

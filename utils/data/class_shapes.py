@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,9 @@ from utils.files.cells import class_name, is_empty, is_missing, natural_order, p
 from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
+
+CODE = re.compile(r"0\d")  # how a number does not begin: 007 and 0901.21 are names
+MEASURE = re.compile(r"[-+]?\d[\d.,' ]*(%|/ ?\d+|[^\W\d]{1,3}|[€$£])?|[€$£] ?\d[\d.,']*")  # a number with its unit: 42/100, 7,995
 
 
 def find_classes(splits: dict[str, Dataset], args: Arguments, config: PreTrainedConfig | None) -> ClassFormat:
@@ -108,7 +112,8 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
     if written_lists or any(isinstance(value, list) for value in values):
         return _recognize_rows(dataset, column, args, values)
-    numbers = {row: None if isinstance(feature, ClassLabel) else read_number(value) for row, value in cells.items()}
+    codes = isinstance(feature, ClassLabel) or any(isinstance(value, str) and CODE.match(value) for value in values)
+    numbers = {row: None if codes else read_number(value) for row, value in cells.items()}
     texts = [row for row, number in numbers.items() if number is None]
     fractions = [row for row, number in numbers.items() if number is not None and not number.is_integer()]
     if args.problem_type == "regression":
@@ -162,7 +167,7 @@ def _recognize_rows(dataset: Dataset, column: str, args: DataArguments, values: 
     if not shares or (width > 1 and any(abs(sum(row) - 1) > ROUNDING for row in rows)):
         problem = (
             f"found lists such as {str(values[0])[:60]}: any number of labels per text; use run_multilabel.py "
-            f"--label_column_names {column} (for classification: one label per row, or rows of probabilities that sum to 1)"
+            f"--label_column_names {quoted([column])} (for classification: one label a row, or probabilities that sum to 1)"
         )
         raise column_error(dataset, column, problem)
     targets = f"targets [rows, {width}]"
@@ -230,13 +235,16 @@ def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list
                 f"write names or ids without a gap, or insist: --problem_type {kind} for classes, regression for numbers"
             )
             raise column_error(dataset, column, problem)
-    elif len(names) == rows > 20:
-        advice = "name the column of classes with --label_column_name"
-        raise column_error(dataset, column, f"each of the {len(names)} rows has a label of its own; {advice}")
+    elif rows > 20 and 5 * len(names) > 4 * rows:
+        advice = "name the column of classes with --label_column_name, or insist with --problem_type multi"
+        raise column_error(dataset, column, f"the {rows} rows have {len(names)} different labels; {advice}")
+    elif len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
+        advice = "write plain numbers such as 42 or 4.2 for regression, or insist on classes with --problem_type multi"
+        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers; {advice}")
     for delimiter in ";|,":
         joined = [name for name in names if delimiter in name]
         if joined and {part.strip() for name in joined for part in name.split(delimiter)} <= set(names):
-            advice = f"use run_multilabel.py --label_column_names {column} (or insist with --problem_type multi)"
+            advice = f"use run_multilabel.py --label_column_names {quoted([column])} (or insist with --problem_type multi)"
             raise column_error(dataset, column, f"{joined[0]!r} holds several labels of other rows; {advice}")
 
 

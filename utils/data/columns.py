@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 from itertools import combinations, permutations
 
 import pyarrow as pa
@@ -24,10 +25,10 @@ PAIRS += (("question", "paragraph"), ("text", "textpair"), ("claim", "evidence")
 SIDES = {("1", "2"), ("0", "1"), ("a", "b"), ("left", "right"), ("first", "second")}  # the words that tell two names apart
 LABELS = {"label", "labels", "goldlabel"}  # before all others
 OTHER_LABELS = {"class", "classes", "target", "targets", "topic", "topics", "tag", "tags", "category", "categories", "genre"}
-OTHER_LABELS |= {"genres", "emotion", "emotions", "sentiment", "intent", "stance", "polarity", "score", "similarity", "stars"}
-OTHER_LABELS |= {"rating", "quality"}
+OTHER_LABELS |= {"genres", "emotion", "emotions", "sentiment", "intent", "stance", "polarity", "stars", "rating"}
+SCORES = OTHER_LABELS | {"score", "similarity", "quality", "grade"}  # numbers with such a name may be one
 FACTS = {"is", "has", "had", "was", "contains", "done", "resolved", "closed", "verified", "edited", "deleted"}
-CHOICE_COLUMN = re.compile(r"(ending|choice|option|op|answer|mcanswer|ans|candidate|alternative|solution|sol)([0-9]+|[a-z])")
+CHOICE_COLUMN = re.compile(r"(ending|choice|options?|op|answer|mcanswer|ans|candidate|alternative|solution|sol)([0-9]+|[a-z])")
 CHOICE_LISTS = {"endings", "choices", "options", "candidates"}
 NUMBERS = {"whole", "number", "share"}
 NO_LABEL = {"id", "url", "date", "empty", "object", "code"}
@@ -58,8 +59,7 @@ def ask(dataset: Dataset, what: str, candidates: list[Profile], answers: list[st
 
 def quoted(names: list[str]) -> str:
     """Return names joined by commas, as one argument of a command line."""
-    joined = ",".join(names)
-    return f'"{joined}"' if re.search(r"[^\w,.:/+-]", joined) else joined
+    return shlex.quote(",".join(names))
 
 
 # The texts.
@@ -93,6 +93,10 @@ def find_text_columns(
             raise UserError(f"--text_column_names {','.join(names)}: {name!r} is a label column")
     for split in splits.values():
         require_columns(split, names, "--text_column_names")
+        for name in names:
+            row = next((row for row, value in enumerate(split[name][:]) if isinstance(value, (list, dict))), None)
+            if row is not None:
+                raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected a text")
     return names
 
 
@@ -143,9 +147,6 @@ def settle_empty_texts(name: str, split: Dataset, texts: list[str], joined: bool
     """
     empty = []
     for column in texts:
-        for row, value in enumerate(split[column][:]):
-            if isinstance(value, (list, dict)):
-                raise cell_error(split, row, column, f"found {str(value)[:60]}, expected a text")
         cells = split.select_columns(column).with_format("arrow")[:][column].combine_chunks()
         cells = cells if pa.types.is_string(cells.type) else cells.cast(pa.string())
         empty.append(pc.equal(pc.fill_null(cells, ""), ""))
@@ -184,7 +185,7 @@ def find_label_column(dataset: Dataset) -> list[str]:
     possible = usual_labels(profiles)
     if not possible:
         possible = [p for p in profiles if p.kind in ("name", "cell") and p.distinct > 1 and p.key not in TEXTS]
-        possible += [p for p in profiles if p.kind in NUMBERS and p.words[-1:] != ["confidence"] and set(p.words) & OTHER_LABELS]
+        possible += [p for p in profiles if p.kind in NUMBERS and "confidence" not in p.words and set(p.words) & SCORES]
         possible = possible or other_column(profiles)
         several = [profile.name for profile in possible if profile.kind == "cell"]
         if len(several) == len(possible) > 1:
@@ -207,7 +208,7 @@ def find_label_column(dataset: Dataset) -> list[str]:
 def usual_labels(profiles: list[Profile]) -> list[Profile]:
     """Return the columns whose names say that they are the label: those named `label`, else others, else `movie_genre`."""
     free = [p for p in profiles if p.kind in ("text", "short") and p.filled > 5 and 10 * p.distinct > 9 * p.filled]
-    possible = [p for p in profiles if p.kind not in NO_LABEL and p.distinct > 1 and p not in free]
+    possible = [p for p in profiles if p.kind not in NO_LABEL and p.distinct > 1 and p not in free and 2 * p.filled >= p.rows]
     ends = [p for p in possible if p.words and p.words[-1] in LABELS | OTHER_LABELS and p.kind not in ("text", "short")]
     by_rank = [[p for p in profiles if p.key in LABELS], [p for p in possible if p.key in OTHER_LABELS]]
     by_rank += [[p for p in ends if p.kind not in NUMBERS]]
@@ -236,7 +237,7 @@ def find_label_columns(dataset: Dataset) -> list[str]:
     if len(usual) == 1 and usual[0].key in LABELS and usual[0] not in cells:
         return [usual[0].name]
     named = [p for p in usual if p not in cells and p.kind not in NUMBERS]
-    ways = [[p] for p in named if p in lists] or [[p] for p in lists] or [[p] for p in named]
+    ways = [[p] for p in named if p in lists] or [[p] for p in dict.fromkeys([*lists, *named])]
     facts = [p for p in cells if set(p.words) & FACTS]
     in_words = [p for p in cells if not is_number(p.examples[0])]
     facts += [p for p in in_words if p not in facts and 2 * len(in_words) < len(cells)]  # written unlike the other columns

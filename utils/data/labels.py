@@ -1,6 +1,7 @@
 """Multi-label targets: however the labels are written, they become an array [rows, labels]."""
 
 import logging
+import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,13 +13,13 @@ from transformers import PreTrainedConfig
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import find_label_columns, is_cell_column, named_columns, quoted, require_columns
 from utils.data.profile import is_written_list, same_name
-from utils.files.cells import UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
+from utils.files.cells import LISTS, UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
 from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
 
-LISTS = ("[", "(", "{", "array(")  # how a written list begins
-PLACEHOLDERS = {"nan", "null", "none", "n/a", "na", "#n/a", "-", "?"}
+PLACEHOLDERS = {"none", "na", "-", "?"}  # a label of few rows may be one
+MISSING = {"nan", "null", "n/a", "#n/a", "<na>", "\\n"}  # of any number of rows
 DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
 
 
@@ -171,7 +172,7 @@ def _cell(value: Any, dataset: Dataset, row: int, column: str) -> float:
     if cell is None:
         problem = (
             f"found {value!r}, expected 0 or 1, a fraction between them, or -1 or nothing if the label is unknown; correct the "
-            f"cell, or name the label columns with --label_column_names"
+            f"cell, or leave this column out of --label_column_names"
         )
         raise cell_error(dataset, row, column, problem)
     return cell
@@ -327,7 +328,7 @@ def find_delimiter(dataset: Dataset, column: str, texts: list[str]) -> str | Non
         return None
     advice = (
         f"if spaces separate labels, add --label_delimiter ' '; if every row holds one label, use run_classification.py "
-        f"--label_column_name {column}"
+        f"--label_column_name {quoted([column])}"
     )
     raise column_error(dataset, column, f"{min(joined)!r} may be one label or several; {advice}")
 
@@ -335,30 +336,28 @@ def find_delimiter(dataset: Dataset, column: str, texts: list[str]) -> str | Non
 def ask_about_placeholder(dataset: Dataset, column: str, values: list, unknown_label: str | None) -> None:
     """Raise a `UserError` if a few rows have a label such as N/A, and --unknown_label does not say what it is.
 
-    Few are clearly fewer than other labels have; beside numbers, any.
+    Few are clearly fewer than other labels have; beside numbers, any. What tools write for nothing is asked about in any case.
     """
     counts = Counter(map(str, values))
-    named = {value: counts.pop(value) for value in list(counts) if value.strip().casefold() in PLACEHOLDERS}
+    named = {value: counts.pop(value) for value in list(counts) if value.strip().casefold() in PLACEHOLDERS | MISSING}
     usual = len(values) if all(read_number(value) is not None for value in counts) else counts.total() / len(counts)
     for value, count in named.items():
-        if unknown_label is None and 5 * count <= len(values) and 3 * count < 2 * usual:
+        few = 5 * count <= len(values) and 3 * count < 2 * usual
+        if unknown_label is None and (few or value.strip().casefold() in MISSING):
             row = next(row for row, cell in enumerate(dataset[column][:]) if str(cell) == value)
             problem = f"{value!r} is the label of {count} of {len(values)} rows: if it stands for an unknown label, add"
-            raise cell_error(
-                dataset, row, column, f"{problem} --unknown_label {value}; if it is a label of its own, add --unknown_label ''"
-            )
+            answer = f"--unknown_label {shlex.quote(value)}; if it is a label of its own, add --unknown_label ''"
+            raise cell_error(dataset, row, column, f"{problem} {answer}")
 
 
 def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
     """Raise a `UserError` that names run_classification.py if every row of `targets` [rows, labels] has exactly one label."""
     if np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
         if len(label_format.columns) == 1:
-            found, column = f"every row of column {label_format.columns[0]!r} has exactly one label", label_format.columns[0]
+            found = f"every row of column {label_format.columns[0]!r} has exactly one label"
         else:
-            found, column = (
-                f"in every row exactly one of the columns {shorten(label_format.columns)} is 1",
-                quoted(label_format.columns),
-            )
+            found = f"in every row exactly one of the columns {shorten(label_format.columns)} is 1"
+        column = quoted(label_format.columns)
         raise UserError(
             f"{found}: that is sequence classification; use run_classification.py --label_column_name {column} "
             f"(or insist with --problem_type multi_label_classification)"

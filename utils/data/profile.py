@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
-from utils.files.cells import UNKNOWN, is_empty, parse_cell, read_list, read_number
+from utils.files.cells import UNKNOWN, YES_NO, is_empty, parse_cell, read_list, read_number
 from utils.files.rows import columns
 
 ID_WORDS = {"id", "ids", "idx", "index", "uuid", "guid", "nr", "no", "number", "key"}
@@ -167,8 +167,8 @@ def is_cell_vocabulary(values: Iterable[Any]) -> bool:
     """Return whether the values of a column are answers to one yes/no question, written in one way."""
     found = {str(value).strip().lower() for value in values if not is_empty(value)}
     numbers = {parse_cell(text) for text in found} if all(map(is_number, found)) else {None}
-    sets = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"x"}, {"✓"}, {"✔"})
-    return numbers <= {0.0, 1.0, UNKNOWN} and bool(numbers - {UNKNOWN}) or any(found <= words for words in sets) and bool(found)
+    in_words = bool(found) and any(found <= set(pair) for pair in YES_NO)
+    return in_words or (numbers <= {0.0, 1.0, UNKNOWN} and bool(numbers - {UNKNOWN}))
 
 
 def is_written_list(value: str) -> bool:

@@ -10,10 +10,22 @@ from typing import Any
 
 from datasets import ClassLabel
 
+LISTS = ("[", "(", "{", "<", "array(")  # how a written list begins
 UNKNOWN = -100.0  # an unknown label, PyTorch's usual value: it counts neither in the loss nor in the metrics
 
 
-YES_NO = {"true": 1.0, "yes": 1.0, "y": 1.0, "x": 1.0, "✓": 1.0, "✔": 1.0, "false": 0.0, "no": 0.0, "n": 0.0}
+# How yes and no are written, or a mark for yes alone.
+YES_NO = (
+    ("true", "false"),
+    ("yes", "no"),
+    ("y", "n"),
+    ("ja", "nein"),
+    ("oui", "non"),
+    ("sí", "no"),
+    ("si", "no"),
+    ("sim", "não"),
+)
+YES_NO += (("x",), ("✓",), ("✔",))
 QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
 
@@ -22,8 +34,9 @@ def parse_cell(value: Any) -> float | None:
     text = str(value).strip().lower()
     if value is None or text == "":
         return UNKNOWN
-    if text in YES_NO:
-        return YES_NO[text]
+    pair = next((pair for pair in YES_NO if text in pair), None)
+    if pair:
+        return float(text == pair[0])
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -49,7 +62,7 @@ def as_list(value: Any, delimiter: str | None) -> list | None:
     if value is None or value == -1 or value == "-1":
         return None
     if isinstance(value, str):
-        if not delimiter and value.strip().startswith(("[", "(", "{", "array(")):
+        if not delimiter and value.strip().startswith(LISTS):
             return list(read_list(value))
         items = value.split(delimiter) if delimiter else [value]
         return [item.strip() for item in items if item.strip()]
@@ -58,7 +71,7 @@ def as_list(value: Any, delimiter: str | None) -> list | None:
 
 @lru_cache(maxsize=10_000)  # many rows have the same labels
 def read_list(text: str) -> list:
-    """Return the list that a cell holds as JSON, as Python or NumPy print it, as a set, or as Label Studio's `choices`.
+    """Return the list that a cell holds: in JSON; as Python, NumPy or PostgreSQL print one; Label Studio's `choices`; <a><b>.
 
     Raises:
         ValueError: it holds anything else; also texts that follow each other with no comma, but only here and there.
@@ -71,6 +84,10 @@ def read_list(text: str) -> list:
         text = "[" + ", ".join(QUOTED.findall(text)) + "]"
     elif re.fullmatch(r"\[\s*[-\d.e+]+(\s+[-\d.e+]+)+\s*\]", text):  # [0 1 0]
         text = "[" + ", ".join(text.strip("[] \n").split()) + "]"
+    if re.fullmatch(r"(<[^<>]+>)+", text):  # as StackOverflow's tags
+        return re.findall(r"<([^<>]+)>", text)
+    if re.fullmatch(r"\[\s*[^\W\d][^\[\]{}'\"]*\]|\{\s*[^\W\d][^\[\]{}:'\"]*\}", text):  # [a, b] or {a,b} without quotation marks
+        return [item.strip() for item in text[1:-1].split(",")]
     try:
         found = json.loads(text)
     except ValueError:
