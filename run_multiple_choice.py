@@ -19,6 +19,7 @@ columns in `ROW_COLUMNS`, the model in `MODEL_CLASS`. docs/adapting.md shows sev
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from transformers.hf_argparser import HfArg
 
@@ -45,6 +46,9 @@ class MultipleChoiceArguments(DataArguments):
     )
     label_column_name: str | None = HfArg(
         default=None, help="Column of the right candidate: position, letter, key or its own text. Unset: found and printed."
+    )
+    first_position: Literal[0, 1] | None = HfArg(
+        default=None, help="Whether the positions in that column count from 0 or from 1. Unset: found."
     )
     label_descriptions: str | None = HfArg(
         default=None,
@@ -83,7 +87,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, EvalPrediction
 
-from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, flatten, shuffle_candidates
+from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, shuffle_candidates
 from utils.data.choices import ChoiceFormat, encode_candidates
 from utils.data.labels import saved_setting
 from utils.files.cells import UNKNOWN
@@ -209,7 +213,7 @@ def compute_metrics(output: EvalPrediction) -> dict[str, float]:
 
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     """Find out what the data is, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
-    task = Task(flatten(splits), args, __file__)
+    task = Task(splits, args, __file__)
     saved = saved_setting(task.config, "choice_format")
     found = task.format = find_choices(task.splits, args.data, ChoiceFormat(**saved) if saved else None)
     task.settle_empty_texts([found.context])

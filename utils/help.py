@@ -59,7 +59,7 @@ def help_text(program: str, dataclass_types: tuple[type, ...], description: str,
                 continue
             flag, metavar = _spelling(field, types[field.name])
             value = {"action": "store_true"} if metavar is None else {"metavar": metavar}
-            groups[heading].add_argument(flag, help=_explain(field, everything).replace("%", "%%"), **value)
+            groups[heading].add_argument(flag, help=_explain(field, everything).replace("%%", "%").replace("%", "%%"), **value)
     if parser.epilog:
         parser.epilog = parser.epilog.format(hidden)
     return parser.format_help()

@@ -840,6 +840,29 @@ LABEL_CASES = [
         for placeholder in ("nan", "NULL", "N/A", "None")
     ),
     classification(
+        "NULL as the label of many rows", table({"text": BODIES, "label": some(TOPICS * 4, dict.fromkeys(range(2, 9), "NULL"))}),
+        (BODIES[0],), "billing", rows=5, asked="--unknown_label NULL", answer=("--unknown_label=NULL",),
+    ),
+    classification(
+        "codes with a dot", table({"text": BODIES, "code": ["0901.21", "0902.10", "0903.00"] * 4}), (BODIES[0],), "0901.21",
+        ["0901.21", "0902.10", "0903.00"],
+    ),
+    classification(
+        "per cent that are no classes", table({"text": BODIES, "grade": [f"{n + 30} %" for n in range(12)]}),
+        refused="look like numbers",
+    ),
+    classification(
+        "the aspect that a sentence is about",
+        table({"Sentence": [body for body in BODIES[:6] for _ in range(2)], "Aspect": ["price", "service"] * 6,
+               "polarity": ["good", "bad", "bad", "good"] * 3}),
+        (BODIES[0], "price"), "good", asked="--text_column_names Sentence,Aspect", answer=names("Sentence", "Aspect"),
+    ),
+    classification(
+        "a name that most rows lack",
+        table({"text": BODIES, "product": TOPICS * 4, "tags": some([""] * 12, {3: "old", 7: "new"})}),
+        (BODIES[0],), "billing", NAMES,
+    ),
+    classification(
         "numbers with decimal commas", table({"Text": REVIEWS, "Note": [f"{n:.1f}".replace(".", ",") for n in CLOSENESS]}, ";"),
         (REVIEWS[0],), 4.5,
     ),
@@ -916,6 +939,17 @@ def cells_of(change: Callable[[list[str]], str], column: str = "labels") -> byte
 
 
 SEVERAL_CASES = [
+    multilabel("tags of StackOverflow", cells_of(lambda tags: "".join(f"<{tag}>" for tag in tags), "Tags"), *FIRST_TAGS),
+    multilabel("arrays of PostgreSQL", cells_of(lambda tags: f"{{{','.join(tags)}}}"), *FIRST_TAGS),
+    multilabel(
+        "yes and no in German",
+        table({"Text": BODIES} | {name: [("nein", "ja")[value] for value in values] for name, values in SEVERAL.items()}),
+        *FIRST_TAGS, targets=(1, 0, 1),
+    ),
+    multilabel(
+        "one column of marks", table({"text": BODIES, "billing": ["x" if value else "" for value in BILLING]}), (BODIES[0],),
+        {"billing"}, ["billing"], options=("--label_column_names=billing",), rows=12,
+    ),
     multilabel("0/1 columns", table({"text": BODIES} | SEVERAL), *FIRST_TAGS, targets=(1, 0, 1)),
     multilabel(
         "1 and empty", table({"comment": BODIES} | {name: emptied(values) for name, values in SEVERAL.items()}), *FIRST_TAGS,
@@ -1134,7 +1168,20 @@ CHOICE_CASES = [
         "a quiz with numbered answers", table(KAHOOT), ALONE, CANDIDATES[0][0], asked=r"--(choice|label)_column_names? ",
         answer=("--choice_column_names=Answer 1,Answer 2,Answer 3", "--label_column_name=Correct answer(s)"), or_read=True,
     ),
-    choice("SciQ: distractors beside the right answer", {"train.jsonl": lines(SCIENCE)}, refused=r"--choice_column_names"),
+    choice(
+        "SciQ: distractors beside the right answer", {"train.jsonl": lines(SCIENCE)},
+        (CONTEXTS[0], ASKED[0], EACH[0][0], EACH[1][0], EACH[2][0]), EACH[0][0],
+    ),
+    choice(
+        "options under their letters", {"train.jsonl": lines({"question": ASKED, "options": [dict(zip("ABC", row, strict=True))
+                                                              for row in CANDIDATES], "answer": LETTERS})},
+        ALONE, CANDIDATES[0][0],
+    ),
+    choice(
+        "positions that may count from 0 or from 1",
+        {"train.jsonl": lines({"question": ASKED, "options": CANDIDATES, "answer": [1, 2] * 4})},
+        ALONE, CANDIDATES[0][0], asked="--first_position 0, or --first_position 1", answer=("--first_position=1",),
+    ),
     choice("candidates as Python prints them", table(QUIZ | {"choices": list(map(str, CANDIDATES)), "answer": RIGHT}), QUIZ_TEXTS,
            CANDIDATES[0][0]),
     choice("candidates as JSON", table(QUIZ | {"options": list(map(json.dumps, CANDIDATES)), "answer": LETTERS}), QUIZ_TEXTS,

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import write_csv, write_jsonl
 
-from utils.data.choice_shapes import add_candidates, find_choices, flatten, read_descriptions, shuffle_candidates
+from utils.data.choice_shapes import add_candidates, find_choices, read_descriptions, shuffle_candidates
 from utils.data.choices import ChoiceFormat
 from utils.data.columns import settle_empty_texts
 from utils.data.encoding import add_targets
 from utils.files.reading import read_files
+from utils.files.rows import flatten
 
 TEXTS = ["a knife", "a spoon", "a map", "a hat"]
 OPTIONS = {
@@ -22,6 +23,7 @@ OPTIONS = {
     "allow_equal_candidates": False,
     "check_data": False,
     "strict_data": True,
+    "first_position": None,
     "shuffle_choices": False,
     "validation_fraction": 0.0,
 }
@@ -205,7 +207,7 @@ def test_rows_without_an_answer_are_set_aside(tmp_path):
 
 def test_shuffling_moves_candidates_and_answer_together(tmp_path):
     rows = [{"context": "He cuts.", "choices": [f"a{n}", f"right{n}", f"c{n}"], "label": 1} for n in range(60)]
-    _, split = recognize(tmp_path, rows, shuffle_choices=True)
+    _, split = recognize(tmp_path, rows, shuffle_choices=True, first_position=0)
     assert all(row["candidates"][row["labels"]].startswith("right") for row in split)
     assert {row["labels"] for row in split} == {0, 1, 2}
 

@@ -25,24 +25,9 @@ CONTEXT_NAMES += ("flores_passage", "prompt")
 QUESTION_NAMES = ("question", "question_stem", "stem", "sent2", "query")
 CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices_text", "endings", "options", "candidates")
 CHOICE_LISTS += ("options_text", "candidates_text", "answers", "choice")
+WRONG = re.compile(r"(distractor|wrong|incorrect|wronganswer|incorrectanswer)s?([0-9]+|[a-z])")  # candidates beside the right one
 ANSWER_NAMES = ("label", "labels", "answer_key", "answer", "correct_answer", "correct_answers", "correct", "gold", "target")
 ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
-
-
-def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
-    """Return the splits with nested columns taken apart: `question: {stem}` becomes the column `question_stem`.
-
-    (`Dataset.flatten` of datasets 5.2 loses the new columns when rows are iterated.)
-    """
-    result = {}
-    for split_name, split in splits.items():
-        while nested := [name for name in columns(split) if isinstance(split.features[name], dict)]:
-            values, parts = split[nested[0]][:], split.features[nested[0]]
-            split = split.remove_columns(nested[0])
-            for part in parts:
-                split = split.add_column(f"{nested[0]}_{part}", [value and value.get(part) for value in values])
-        result[split_name] = split
-    return result
 
 
 def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceFormat | None) -> ChoiceFormat:
@@ -65,7 +50,7 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     elif saved and set(splits) == {"test"}:
         answer = None  # no other column is taken for the answers of this model
     else:
-        answer = _only_answer(first, [name for name in every if name not in (context, question, *choices)])
+        answer = _only_answer(first, [name for name in every if name not in (context, question, *choices[1:])])
     found = ChoiceFormat(context, question, choices, answer, allow_equal=args.allow_equal_candidates)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
@@ -80,7 +65,7 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
         if set(splits) != {"test"}:
             raise column_error(first, answer, "no row has an answer")
         return replace(found, answer=None)
-    return replace(found, answer_kind=find_answer_kind(known, found, saved.answer_kind if saved else None))
+    return replace(found, answer_kind=find_answer_kind(known, found, saved and saved.answer_kind, args.first_position))
 
 
 def _find_context(
@@ -151,6 +136,12 @@ def _one(dataset: Dataset, option: str | None, name: str) -> str | None:
 
 def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | None) -> list[str]:
     """Return the columns of the candidates: one column of lists, or numbered columns, which any split may have (`every`)."""
+    right, wrong = (
+        same_name(("correct_answer", "correct", "answer"), every),
+        [name for name in every if WRONG.fullmatch(key(name))],
+    )
+    if right and wrong and not saved:
+        return [right, *wrong]
     stems: dict[str, list[str]] = {}
     by_key = {key(name): name for name in every}
     for name in map(by_key.get, natural_order(set(by_key))):

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from utils.arguments import UserError
 from utils.data.classes import written_labels
 from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list
-from utils.files.rows import cell_error, columns
+from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
 
@@ -205,13 +205,14 @@ def _bare(key: str) -> str:
     return key.strip("().: ").casefold()
 
 
-def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None) -> str:
+def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, first_position: int | None) -> str:
     """Return how the answers are written: `usual`, as with the saved model, or else the way that reads the most of them.
 
-    Positions count from 0 unless 0 never occurs and the number of candidates does.
+    Positions count from `first_position`. If it is None, from 0 where 0 occurs, from 1 where the number of candidates does, or
+    as the columns of the candidates are numbered.
 
     Raises:
-        UserError: none of the answers can be read.
+        UserError: none of the answers can be read, or positions may count from 0 or from 1.
     """
     candidates, keys = found.candidates(dataset)
     values = dataset[found.answer][:]
@@ -227,6 +228,7 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None) -
         kinds = ["key", "index", "number", "text"]
     from_zero = any(class_name(value) == "0" for value in values)
     impossible = {"letter" if any(keys) else "key", "number" if from_zero else None}
+    impossible.add({0: "number", 1: "index"}.get(first_position))
     kind = min((kind for kind in kinds if kind not in impossible), key=lambda kind: unreadable[kind])
     if unreadable[kind] == len(known):
         row = known[0]
@@ -235,8 +237,12 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None) -
             f"{', its key' if any(keys) else ''} or its text: {'; '.join(candidates[row])[:120]}"
         )
         raise cell_error(dataset, row, found.answer, problem)
-    if kind == "index" and not from_zero:
-        logger.info("column %r: the answers are read as positions from 0, although 0 never occurs", found.answer)
+    if kind == "index" and not from_zero and first_position is None and unreadable["number"] == unreadable["index"]:
+        if len(found.choices) > 1 and found.choices[0][-1:] in ("0", "1"):
+            return "index" if found.choices[0].endswith("0") else "number"
+        written = ", ".join(sorted({class_name(values[row]) for row in known})[:5])
+        problem = f"the positions {written} may count from 0 or from 1: add --first_position 0, or --first_position 1"
+        raise column_error(dataset, found.answer, problem)
     return kind
 
 

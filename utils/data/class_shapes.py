@@ -13,12 +13,11 @@ from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, s
 from utils.data.classes import ROUNDING, ClassFormat, saved_format, written_labels
 from utils.data.columns import find_label_column, named_columns, quoted, require_columns
 from utils.data.labels import ask_about_placeholder
-from utils.files.cells import class_name, is_empty, is_missing, natural_order, parse_cell, read_number, read_row
+from utils.files.cells import CODE, class_name, is_empty, is_missing, natural_order, parse_cell, read_number, read_row
 from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
 
-CODE = re.compile(r"0\d")  # how a number does not begin: 007 and 0901.21 are names
 MEASURE = re.compile(r"[-+]?\d[\d.,' ]*(%|/ ?\d+|[^\W\d]{1,3}|[€$£])?|[€$£] ?\d[\d.,']*")  # a number with its unit: 42/100, 7,995
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
-from utils.data.profile import Profile, describe_columns, is_number, key, same_name
+from utils.data.profile import FREE_TEXT, Profile, describe_columns, is_number, key, same_name
 from utils.files.cells import UNKNOWN, parse_cell
 from utils.files.rows import PLACE, cell_error, columns, file_of
 
@@ -83,7 +83,7 @@ def find_text_columns(
             )
     elif saved and (len(saved) > 1 or same_name(saved, columns(first))):
         names = [same_name([name], columns(first)) or name for name in saved]
-        logger.info("text columns: %s (as the model was trained; --text_column_names to change)", ", ".join(names))
+        logger.info("text: %s (as the model was trained; --text_column_names to change)", ", ".join(names))
     else:
         names = _choose_texts(first, taken)
         kind = "pair of text columns" if len(names) > 1 else "text column"
@@ -110,12 +110,19 @@ def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
         texts = parts or [p for p in free if p.kind in ("short", "name", "delimited") and p.distinct > 1]
     if not texts:
         raise UserError(
-            f"no column of texts among {', '.join(columns(dataset))}: name one with --text_column_names (numbers in it are read "
-            f"as text)"
+            f"no column of texts among {shorten(columns(dataset), 30)}: name one with --text_column_names (numbers become text)"
         )
     pair = _named_pair(texts)
     if pair and not set(texts) - set(pair) - set(parts):
         return [profile.name for profile in pair]
+    for profile in texts:
+        if len(profile.name.split()) > FREE_TEXT and not profile.name.endswith(("?", ":")):
+            raise UserError(
+                f"{file_of(dataset)}: the name {profile.name!r} looks like a text: if the first line is a row, add --no_header "
+                f"--column_names with a name for each column; if it is a name, add --text_column_names {quoted([profile.name])}"
+            )
+    if len(texts) == 1:
+        texts += _second_texts(dataset, texts[0], [p for p in free if p.kind in ("text", "short", "name")], taken)
     if len(texts) == 1:
         return [texts[0].name]
     names = [profile.name for profile in texts]
@@ -124,6 +131,24 @@ def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
     answers += [f"--text_column_names {quoted([name])}" for name in names]
     answers += [f"--text_column_names {quoted(names)} --text_column_delimiter ' ' (joined into one text)"]
     raise ask(dataset, "the text", texts, answers)
+
+
+def _second_texts(dataset: Dataset, text: Profile, others: list[Profile], taken: list[str]) -> list[Profile]:
+    """Return which of `others` tell apart equal texts that have different labels, as the aspect that a sentence is about."""
+    if not taken or 10 * text.distinct > 9 * text.filled:
+        return []
+
+    def contradictions(*names: str) -> int:
+        """Return in how many rows a label contradicts that of an earlier row with the same cells in the columns `names`."""
+        first: dict[tuple, list] = {}
+        rows = zip(zip(*(dataset[name][:] for name in names), strict=True), labels, strict=True)
+        return sum(first.setdefault(cells, label) != label for cells, label in rows)
+
+    labels = list(zip(*(map(str, dataset[name][:]) for name in taken), strict=True))
+    alone = contradictions(text.name)
+    if 20 * alone < len(dataset):
+        return []
+    return [other for other in others if other is not text and 4 * contradictions(text.name, other.name) < alone]
 
 
 def _named_pair(texts: list[Profile]) -> list[Profile]:
@@ -184,7 +209,8 @@ def find_label_column(dataset: Dataset) -> list[str]:
     profiles = describe_columns(dataset)
     possible = usual_labels(profiles)
     if not possible:
-        possible = [p for p in profiles if p.kind in ("name", "cell") and p.distinct > 1 and p.key not in TEXTS]
+        marked = [p for p in profiles if p.kind in ("name", "cell") and (p.distinct > 1 or p.filled < p.rows)]
+        possible = [p for p in marked if p.key not in TEXTS]
         possible += [p for p in profiles if p.kind in NUMBERS and "confidence" not in p.words and set(p.words) & SCORES]
         possible = possible or other_column(profiles)
         several = [profile.name for profile in possible if profile.kind == "cell"]
@@ -198,7 +224,10 @@ def find_label_column(dataset: Dataset) -> list[str]:
                 f"--label_column_names {quoted(several)} (or name one of them with --label_column_name)"
             )
     if not possible:
-        raise UserError(f"no label column among {', '.join(columns(dataset))}: name it with --label_column_name")
+        raise UserError(
+            f"no label column among {shorten(columns(dataset), 30)}: name it with --label_column_name; for any number of labels "
+            f"a text use run_multilabel.py"
+        )
     if len(possible) > 1:
         raise ask(dataset, "the label", possible, [f"--label_column_name {quoted([profile.name])}" for profile in possible])
     logger.info("label column: %s (found; --label_column_name to change)", possible[0].name)
@@ -249,8 +278,8 @@ def find_label_columns(dataset: Dataset) -> list[str]:
         counts = [p.name for p in profiles if p.kind in NUMBERS]
         hint = f" ({shorten(counts)}: numbers are no labels; write 0 and 1, or shares from 0 to 1)" if len(counts) > 1 else ""
         raise UserError(
-            f"no label columns among {', '.join(columns(dataset))}: name the column of lists, the delimited column, "
-            f"or the 0/1 columns with --label_column_names{hint}"
+            f"no label columns among {shorten(columns(dataset), 30)}: name the column of lists, the delimited column, "
+            f"or the 0/1 columns with --label_column_names{hint}; for one label a text use run_classification.py"
         )
     if len(ways) > 1:
         candidates = list(dict.fromkeys(profile for way in ways for profile in way))
@@ -284,10 +313,9 @@ def is_cell_column(dataset: Dataset, name: str) -> bool:
 
 def refuse_candidates(dataset: Dataset, option: str) -> None:
     """Raise a `UserError` that names run_multiple_choice.py if there are columns such as ending0 and ending1, or `choices`."""
-    first = dataset[0]
-    numbered = [name for name in columns(dataset) if CHOICE_COLUMN.fullmatch(key(name)) and not is_cell_column(dataset, name)]
-    lists = [name for name in columns(dataset) if key(name) in CHOICE_LISTS and isinstance(first[name], (list, dict))]
-    lists += [name for name in columns(dataset) if isinstance(first[name], dict) and "choices" in first[name]]
+    profiles = [profile for profile in describe_columns(dataset) if profile.kind not in ("cell", "empty")]
+    numbered = [profile.name for profile in profiles if CHOICE_COLUMN.fullmatch(profile.key)]
+    lists = [profile.name for profile in profiles if profile.kind == "list" and set(profile.words) & CHOICE_LISTS]
     choices = lists or (numbered if len(numbered) > 1 else [])
     if choices:
         raise UserError(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets.fingerprint import Hasher, generate_random_fingerprint
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import require_columns
 from utils.files.loading import known_rows, split_validation
 from utils.files.rows import PLACE, add_array, cell_error, columns, file_of
@@ -57,6 +57,8 @@ def add_targets(
     result = {}
     for name, split in splits.items():
         targets = found.targets(split) if name != "test" or found.labelled(split) else None
+        if targets is None and found.label_columns:
+            logger.info("test: no labels under %s, so nothing is scored", shorten(found.label_columns))
         split = split.remove_columns([column for column in split.column_names if column in (*found.label_columns, "labels")])
         if targets is not None:
             if name == "train" and check:

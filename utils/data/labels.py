@@ -19,6 +19,7 @@ from utils.files.rows import cell_error, column_error, columns
 logger = logging.getLogger(__name__)
 
 PLACEHOLDERS = {"none", "na", "-", "?"}  # a label of few rows may be one
+MARKED = ({"x", ""}, {"✓", ""}, {"✔", ""})
 MISSING = {"nan", "null", "n/a", "#n/a", "<na>", "\\n"}  # of any number of rows
 DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
 
@@ -264,6 +265,8 @@ def recognize_labels(
         if names and set(names) != set(found):
             raise UserError(f"the model's labels are {shorten(names)}, the label columns are {shorten(found)}: expected the same")
         return _cell_format(dataset, names or found, names or found, unknown_label)
+    if named and {str(value or "").strip().lower() for value in dataset[found[0]][:]} in MARKED:  # a mark, or nothing
+        return _cell_format(dataset, found, names or found, unknown_label)
     column, settled = found[0], {"unknown_label": unknown_label}
     if class_names(dataset.features[column]):
         return LabelFormat("list of ids", found, names or class_names(dataset.features[column]), **settled)
@@ -360,5 +363,5 @@ def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
         column = quoted(label_format.columns)
         raise UserError(
             f"{found}: that is sequence classification; use run_classification.py --label_column_name {column} "
-            f"(or insist with --problem_type multi_label_classification)"
+            f"(or another column; or insist with --problem_type multi_label_classification)"
         )

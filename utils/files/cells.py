@@ -11,6 +11,7 @@ from typing import Any
 from datasets import ClassLabel
 
 LISTS = ("[", "(", "{", "<", "array(")  # how a written list begins
+CODE = re.compile(r"0\d")  # how a number does not begin: 007 and 0901.21 are names
 UNKNOWN = -100.0  # an unknown label, PyTorch's usual value: it counts neither in the loss nor in the metrics
 
 
@@ -148,4 +149,5 @@ def is_missing(value: Any) -> bool:
 def class_name(value: Any) -> str:
     """Return the name of a class as written, except that 1.0 becomes "1"."""
     number = read_number(value)
-    return str(int(number)) if number is not None and "." in str(value) and number.is_integer() else str(value)
+    whole = number is not None and "." in str(value) and number.is_integer() and not CODE.match(str(value))
+    return str(int(number)) if whole else str(value)

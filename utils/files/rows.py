@@ -104,6 +104,22 @@ def with_places(dataset: Dataset, unit: str, first: int = 1) -> Dataset:
     return dataset if PLACE in dataset.column_names else dataset.add_column(PLACE, places)
 
 
+def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
+    """Return the splits with nested columns taken apart: `question: {stem}` becomes the column `question_stem`.
+
+    (`Dataset.flatten` of datasets 5.2 loses the new columns when rows are iterated.)
+    """
+    result = {}
+    for split_name, split in splits.items():
+        while nested := [name for name in columns(split) if isinstance(split.features[name], dict)]:
+            values, parts = split[nested[0]][:], split.features[nested[0]]
+            split = split.remove_columns(nested[0])
+            for part in parts:
+                split = split.add_column(f"{nested[0]}_{part}", [value and value.get(part) for value in values])
+        result[split_name] = split
+    return result
+
+
 def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Dataset:
     """Build a dataset from rows. A key that a row lacks becomes a missing value.
 

@@ -20,7 +20,7 @@ from utils.data.labels import saved_label_names, saved_setting
 from utils.data.report import NO_LIMIT, report_data, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
 from utils.files.loading import first_rows, splits_to_use
-from utils.files.rows import read_array
+from utils.files.rows import flatten, read_array
 from utils.runtime import set_up_logging
 from utils.training.cpu import keep_memory
 from utils.training.models import (
@@ -94,7 +94,7 @@ class Task:
             UserError: data that was asked for is missing, or the model was trained by another script.
         """
         self.args, self.script = args, Path(script)
-        self.splits = splits_to_use(splits, args.training.asked, args.data)
+        self.splits = splits_to_use(flatten(splits), args.training.asked, args.data)
         self.training = "train" in self.splits
         self.config = load_config(args.model) if args.model.model_name_or_path or not args.data.check_data else None
         if not self.training:
@@ -149,7 +149,9 @@ class Task:
         if add:
             self.splits = {name: add(split) for name, split in self.splits.items()}
         self.ids = self.ids[: len(self.splits.get("test", []))]
-        texts, label = self.as_read(next(iter(self.splits)), 0)
+        first = next(iter(self.splits))
+        filled = (row for row, text in enumerate(self.splits[first][self._read_columns()[0]][:]) if text)
+        texts, label = self.as_read(first, next(filled, 0))
         shown = " | ".join(json.dumps(text if len(text) <= 60 else f"{text[:58]}…", ensure_ascii=False) for text in texts if text)
         logger.info("the first row as the model reads it: %s%s", shown, "" if label is None else f" → {label or 'no label'}")
         warn_of_shared_texts(self.splits, self._read_columns())
