@@ -99,6 +99,7 @@ from utils.data.class_shapes import find_classes
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
+from utils.results.data_report import report_data
 from utils.results.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
 from utils.results.report import Results
 from utils.results.selection import settle_evaluation
@@ -317,7 +318,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             return main([best]) if best else {}
     task = prepare(splits, args)
     if args.data.check_data:
-        return task.report(encode, task.format.describe, partial(balanced_weights, form=task.format))
+        return report_data(task, encode, task.format.describe, partial(balanced_weights, form=task.format))
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
     settle_checkpoint(task)

@@ -96,6 +96,7 @@ from transformers import AutoModelForSequenceClassification, EvalPrediction
 from utils.data.labels import find_labels
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
+from utils.results.data_report import report_data
 from utils.results.metrics import MultilabelMetrics, sigmoid
 from utils.results.predictions import find_submission
 from utils.results.report import Results
@@ -244,7 +245,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             return main([best]) if best else {}
     task = prepare(splits, args)
     if args.data.check_data:
-        return task.report(encode, task.format.describe, partial(positive_weights, "balanced"))
+        return report_data(task, encode, task.format.describe, partial(positive_weights, "balanced"))
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
     settle_checkpoint(task)

@@ -93,6 +93,7 @@ from utils.data.labels import saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.files.rows import PLACE
+from utils.results.data_report import report_data
 from utils.results.metrics import MultipleChoiceMetrics, softmax
 from utils.results.model_card import CHOICE
 from utils.results.report import Results, choice_table
@@ -260,7 +261,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             return main([best]) if best else {}
     task = prepare(splits, args)
     if args.data.check_data:
-        return task.report(encode, partial(describe_targets, names=task.labels))
+        return report_data(task, encode, partial(describe_targets, names=task.labels))
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
     settle_checkpoint(task)

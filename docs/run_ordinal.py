@@ -64,6 +64,7 @@ from utils.data.classes import saved_format
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.files.rows import column_error
+from utils.results.data_report import report_data
 from utils.results.metrics import sigmoid
 from utils.results.report import Results
 from utils.results.selection import settle_evaluation
@@ -201,7 +202,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             return main([best]) if best else {}
     task = prepare(splits, args)
     if args.data.check_data:
-        return task.report(encode, task.format.describe)
+        return report_data(task, encode, task.format.describe)
 
     # 4. Encode the examples. 5. Load the model. 6. Build the trainer.
     settle_checkpoint(task)

@@ -13,7 +13,8 @@ from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.choices import ChoiceFormat, find_answer_kind
-from utils.data.columns import CHOICE_COLUMN, ask, find_text_columns, quoted, require_columns, usual_labels
+from utils.data.columns import ask, find_text_columns, quoted, require_columns
+from utils.data.label_columns import CHOICE_COLUMN, usual_labels
 from utils.data.profile import describe_columns, key, same_name
 from utils.files.cells import UNKNOWN, natural_order
 from utils.files.rows import column_error, columns, file_of, one_line

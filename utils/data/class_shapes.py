@@ -11,7 +11,8 @@ from transformers import PreTrainedConfig
 
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
 from utils.data.classes import ROUNDING, ClassFormat, saved_format, written_labels
-from utils.data.columns import find_label_column, named_columns, quoted, require_columns
+from utils.data.columns import named_columns, quoted, require_columns
+from utils.data.label_columns import find_label_column
 from utils.data.labels import ask_about_placeholder
 from utils.files.cells import CODE, class_name, is_empty, is_missing, natural_order, parse_cell, read_number, read_row
 from utils.files.rows import cell_error, column_error, columns

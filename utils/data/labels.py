@@ -11,7 +11,8 @@ from datasets import Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import DataArguments, UserError, shorten
-from utils.data.columns import find_label_columns, is_cell_column, named_columns, quoted, require_columns
+from utils.data.columns import named_columns, quoted, require_columns
+from utils.data.label_columns import find_label_columns, is_cell_column
 from utils.data.profile import is_written_list, same_name
 from utils.files.cells import LISTS, UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
 from utils.files.rows import cell_error, column_error, columns

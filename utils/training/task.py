@@ -14,10 +14,9 @@ from transformers import set_seed
 
 from utils.arguments import Arguments
 from utils.command_line import defaults, parse_arguments
-from utils.data.columns import find_ids, find_text_columns, settle_empty_texts
+from utils.data.columns import find_ids, find_text_columns, settle_empty_texts, warn_of_shared_texts
 from utils.data.encoding import add_targets, encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
-from utils.data.report import NO_LIMIT, report_data, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
 from utils.files.loading import first_rows, splits_to_use
 from utils.files.rows import flatten, read_array
@@ -150,13 +149,15 @@ class Task:
             self.splits = {name: add(split) for name, split in self.splits.items()}
         self.ids = self.ids[: len(self.splits.get("test", []))]
         first = next(iter(self.splits))
-        filled = (row for row, text in enumerate(self.splits[first][self._read_columns()[0]][:]) if text)
+        filled = (row for row, text in enumerate(self.splits[first][self.read_columns[0]][:]) if text)
         texts, label = self.as_read(first, next(filled, 0))
         shown = " | ".join(json.dumps(text if len(text) <= 60 else f"{text[:58]}…", ensure_ascii=False) for text in texts if text)
         logger.info("the first row as the model reads it: %s%s", shown, "" if label is None else f" → {label or 'no label'}")
-        warn_of_shared_texts(self.splits, self._read_columns())
+        warn_of_shared_texts(self.splits, self.read_columns)
 
-    def _read_columns(self) -> list[str]:
+    @property
+    def read_columns(self) -> list[str]:
+        """The columns that the model reads, before `encode`."""
         return self.text_columns or ["context", "question", "candidates"]
 
     def as_read(self, split: str, row: int) -> tuple[list[str], str | None]:
@@ -203,7 +204,7 @@ class Task:
             self.config.text_column_names, self.config.text_column_delimiter = self.text_columns, self.delimiter
         check_head(self.args.model, self.config, self.saved_labels)
 
-    def _encoding(self, encode: Callable[..., dict], max_length: int) -> Callable[[dict], dict]:
+    def settled(self, encode: Callable[..., dict], max_length: int) -> Callable[[dict], dict]:
         """Return the script's `encode` with all its arguments but the rows."""
         columns = self.text_columns if self.delimiter is None else self.text_columns[:1]
         settled = {"tokenizer": self.tokenizer, "max_length": max_length} | ({"columns": columns} if columns else {})
@@ -225,19 +226,9 @@ class Task:
             self.texts = beginnings(split, self.text_columns or ["context", "question"]) if name == "test" else self.texts
             with self.args.training.main_process_first():
                 self.splits[name] = encode_split(
-                    name, split, self._encoding(encode, self.max_length), self.args.data, self.row_columns
+                    name, split, self.settled(encode, self.max_length), self.args.data, self.row_columns
                 )
         check_vocabulary(self.args.model, self.config, self.splits)
-
-    def report(self, encode: Callable[..., dict], describe: Callable, weigh: Callable | None = None) -> dict[str, float]:
-        """Print and write what --check_data says; see `report_data` for the arguments. Return no metrics."""
-        encoding = self._encoding(encode, NO_LIMIT) if self.tokenizer else None
-        parts = self.format.columns_by_option.items()
-        texts = self.text_columns or [name for option, names in parts if "label" not in option for name in names]
-        id_column, _ = find_ids({"test": self.splits.get("test", next(iter(self.splits.values())))}, self.args.data)
-        found = {"text": texts, "label": self.format.label_columns, "id": None if id_column == "row" else id_column}
-        report_data(self.splits, found, self._read_columns(), describe, self.args, encoding, self.max_length, weigh)
-        return {}
 
 
 def beginnings(split: Dataset, columns: list[str], characters: int = 200) -> list[str]:

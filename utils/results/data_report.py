@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 
-from utils.arguments import Arguments, DataArguments, UserError
+from utils.arguments import DataArguments, UserError
+from utils.data.columns import find_ids, texts_of
 from utils.data.encoding import encode_split
 from utils.files.rows import PLACE, read_array, whole_file
+from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -22,29 +23,27 @@ NO_LIMIT = 10**9
 
 
 def report_data(
-    splits: dict[str, Dataset],
-    found: dict[str, Any],
-    text_columns: list[str],
+    task: Task,
+    encode: Callable[..., dict],
     describe: Callable[[np.ndarray], dict[str, Any]],
-    args: Arguments,
-    encode: Callable[..., dict] | None,
-    limit: int | None,
     weigh: Callable[[np.ndarray], torch.Tensor] | None = None,
-) -> None:
-    """Print the report, and write it to --output_dir.
+) -> dict[str, float]:
+    """Print what --check_data says, and write it to --output_dir. Return no metrics.
 
     Args:
-        splits: with the targets in the column `labels`, if they are known.
-        found: which columns hold what; goes into the report.
-        text_columns: those that the model reads.
+        encode: the script's, to count tokens. Without a tokenizer words are counted instead.
         describe: returns what to report about the targets of a split, with the rows of each label under `labels`.
-        encode: the script's, to count tokens. None without a tokenizer: words are counted instead.
-        limit: how many tokens the model reads.
         weigh: returns the balanced weight of each label.
 
     Raises:
         UserError: a row has no text, with --strict_data. The report is written first.
     """
+    args, splits, text_columns = task.args, task.splits, task.read_columns
+    count_tokens = task.settled(encode, NO_LIMIT) if task.tokenizer else None
+    parts = task.format.columns_by_option.items()
+    texts_in = task.text_columns or [name for option, names in parts if "label" not in option for name in names]
+    id_column, _ = find_ids({"test": splits.get("test", next(iter(splits.values())))}, args.data)
+    found = {"text": texts_in, "label": task.format.label_columns, "id": None if id_column == "row" else id_column}
     report: dict[str, Any] = {"columns": found}
     missing: list[str] = []
     texts = {}
@@ -64,7 +63,7 @@ def report_data(
             entry[f"texts_also_in_{other}"] = sum(map(set(others).__contains__, texts[name]))
         filled = split.select([row for row in range(len(split)) if row not in gaps])
         if len(filled):
-            entry |= describe_lengths(name, filled, text_columns, args.data, encode, limit)
+            entry |= describe_lengths(name, filled, text_columns, args.data, count_tokens, task.max_length)
         if "candidates" in split.column_names:
             entry["candidates"] = {str(n): rows for n, rows in sorted(Counter(map(len, split["candidates"][:])).items())}
         if "labels" in split.column_names:
@@ -82,25 +81,7 @@ def report_data(
     if missing and args.data.strict_data:
         count = sum(report[name]["texts_missing"] for name in splits)
         raise UserError(f"{missing[0]}: the text is missing (rows without text: {count:,}); fill or drop them before training")
-
-
-def texts_of(split: Dataset, columns: list[str]) -> list[tuple[str, ...]]:
-    """Return the texts of each row."""
-    return [tuple(map(str, parts)) for parts in zip(*(split[column][:] for column in columns), strict=True)]
-
-
-def warn_of_shared_texts(splits: dict[str, Dataset], columns: list[str]) -> None:
-    """Warn of validation and test rows whose texts stand in the training data: their scores say little of new texts."""
-    first = columns[0]  # which few rows share without sharing all
-    known = splits["train"].select_columns(first).with_format("arrow")[:][first] if "train" in splits else None
-    for name in ("validation", "test") if known else ():
-        if name not in splits:
-            continue
-        cells = splits[name].select_columns(first).with_format("arrow")[:][first]
-        alike = splits[name].select(pc.indices_nonzero(pc.is_in(cells, known.cast(cells.type).combine_chunks())))
-        shared = len(alike) and sum(map(set(texts_of(splits["train"], columns)).__contains__, texts_of(alike, columns)))
-        if shared:
-            logger.warning("%s: the texts of %d of %d rows stand in the training data too", name, shared, len(splits[name]))
+    return {}
 
 
 def describe_labels(texts: list[tuple], targets: np.ndarray, describe: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:

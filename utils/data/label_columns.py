@@ -1,0 +1,153 @@
+"""Which columns hold the labels: the rules that read the profiles of a table. What fits one way is taken and said, else asked."""
+
+import logging
+import re
+
+from datasets import Dataset
+
+from utils.arguments import UserError, shorten
+from utils.data.columns import TEXTS, ask, quoted
+from utils.data.profile import Profile, describe_columns, is_number
+from utils.files.cells import UNKNOWN, parse_cell
+from utils.files.rows import cell_error, columns, file_of
+
+logger = logging.getLogger(__name__)
+
+# Names are compared by their key, which has no capitals, spaces or punctuation: see `profile.key`.
+LABELS = {"label", "labels", "goldlabel"}  # before all others
+OTHER_LABELS = {"class", "classes", "target", "targets", "topic", "topics", "tag", "tags", "category", "categories", "genre"}
+OTHER_LABELS |= {"genres", "emotion", "emotions", "sentiment", "intent", "stance", "polarity", "stars", "rating"}
+SCORES = OTHER_LABELS | {"score", "similarity", "quality", "grade"}  # numbers with such a name may be one
+FACTS = {"is", "has", "had", "was", "contains", "done", "resolved", "closed", "verified", "edited", "deleted"}
+CHOICE_COLUMN = re.compile(r"(ending|choice|options?|op|answer|mcanswer|ans|candidate|alternative|solution|sol)([0-9]+|[a-z])")
+CHOICE_LISTS = {"endings", "choices", "options", "candidates"}
+NUMBERS = {"whole", "number", "share"}
+NO_LABEL = {"id", "url", "date", "empty", "object", "code"}
+
+
+def find_label_column(dataset: Dataset) -> list[str]:
+    """Return the column of one label a row: that with a usual name, or the only one that can be it.
+
+    Several columns of 0 and 1 are the label too, if exactly one of them is 1 in each row.
+
+    Raises:
+        UserError: no column can be it, or several; or the data has the shape of another script's.
+    """
+    refuse_candidates(dataset, "--label_column_name")
+    profiles = describe_columns(dataset)
+    possible = usual_labels(profiles)
+    if not possible:
+        marked = [p for p in profiles if p.kind in ("name", "cell") and (p.distinct > 1 or p.filled < p.rows)]
+        possible = [p for p in marked if p.key not in TEXTS]
+        possible += [p for p in profiles if p.kind in NUMBERS and "confidence" not in p.words and set(p.words) & SCORES]
+        possible = possible or other_column(profiles)
+        several = [profile.name for profile in possible if profile.kind == "cell"]
+        if len(several) == len(possible) > 1:
+            cells = zip(*(map(parse_cell, dataset[name][:]) for name in several), strict=True)
+            if all(row.count(1) == 1 for row in cells):
+                logger.info("label: the column that is 1, among %s (found; --label_column_name to change)", shorten(several))
+                return several
+            raise UserError(
+                f"the columns {shorten(several)} hold 0 and 1: several labels per text; use run_multilabel.py "
+                f"--label_column_names {quoted(several)} (or name one of them with --label_column_name)"
+            )
+    if not possible:
+        raise UserError(
+            f"no label column among {shorten(columns(dataset), 30)}: name it with --label_column_name; for any number of labels "
+            f"a text use run_multilabel.py"
+        )
+    if len(possible) > 1:
+        raise ask(dataset, "the label", possible, [f"--label_column_name {quoted([profile.name])}" for profile in possible])
+    logger.info("label column: %s (found; --label_column_name to change)", possible[0].name)
+    return [possible[0].name]
+
+
+def usual_labels(profiles: list[Profile]) -> list[Profile]:
+    """Return the columns whose names say that they are the label: those named `label`, else others, else `movie_genre`."""
+    free = [p for p in profiles if p.kind in ("text", "short") and p.filled > 5 and 10 * p.distinct > 9 * p.filled]
+    possible = [p for p in profiles if p.kind not in NO_LABEL and p.distinct > 1 and p not in free and 2 * p.filled >= p.rows]
+    ends = [p for p in possible if p.words and p.words[-1] in LABELS | OTHER_LABELS and p.kind not in ("text", "short")]
+    by_rank = [[p for p in profiles if p.key in LABELS], [p for p in possible if p.key in OTHER_LABELS]]
+    by_rank += [[p for p in ends if p.kind not in NUMBERS]]
+    return next((found for found in by_rank if found), [])
+
+
+def other_column(profiles: list[Profile]) -> list[Profile]:
+    """Return the column beside the text in a table of two."""
+    if len(profiles) != 2:
+        return []
+    text, other = sorted(profiles, key=lambda p: (p.key in TEXTS, p.kind == "text", p.words_in_cell), reverse=True)
+    return [] if other.kind in NO_LABEL or text.kind in NUMBERS else [other]
+
+
+def find_label_columns(dataset: Dataset) -> list[str]:
+    """Return the column of several labels a row, or all columns of 0 and 1.
+
+    Raises:
+        UserError: no column can be it, or several ways are possible; or the data has the shape of another script's.
+    """
+    refuse_candidates(dataset, "--label_column_names")
+    profiles = describe_columns(dataset)
+    usual = usual_labels(profiles)
+    lists = [p for p in profiles if p.kind in ("list", "delimited")]
+    cells = _cell_columns(dataset, profiles)
+    if len(usual) == 1 and usual[0].key in LABELS and usual[0] not in cells:
+        return [usual[0].name]
+    named = [p for p in usual if p not in cells and p.kind not in NUMBERS]
+    ways = [[p] for p in named if p in lists] or [[p] for p in dict.fromkeys([*lists, *named])]
+    facts = [p for p in cells if set(p.words) & FACTS]
+    in_words = [p for p in cells if not is_number(p.examples[0])]
+    facts += [p for p in in_words if p not in facts and 2 * len(in_words) < len(cells)]  # written unlike the other columns
+    labels = [p for p in cells if p not in facts]
+    if len(cells) > 1 or (cells and not ways):
+        ways += [labels, cells] if labels and facts else [cells] if labels or not ways else []
+    ways = ways or [[p] for p in other_column(profiles)]
+    if not ways:
+        counts = [p.name for p in profiles if p.kind in NUMBERS]
+        hint = f" ({shorten(counts)}: numbers are no labels; write 0 and 1, or shares from 0 to 1)" if len(counts) > 1 else ""
+        raise UserError(
+            f"no label columns among {shorten(columns(dataset), 30)}: name the column of lists, the delimited column, "
+            f"or the 0/1 columns with --label_column_names{hint}; for one label a text use run_classification.py"
+        )
+    if len(ways) > 1:
+        candidates = list(dict.fromkeys(profile for way in ways for profile in way))
+        raise ask(dataset, "the labels", candidates, [f"--label_column_names {quoted([p.name for p in way])}" for way in ways])
+    return [profile.name for profile in ways[0]]
+
+
+def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
+    """Return the columns of 0 and 1 that can be labels. Raises a `UserError` for one that would be but for a few cells."""
+    cells = [p for p in profiles if p.kind == "cell"]
+    for profile in profiles:
+        if profile.kind not in ("cell", "share", "name", "whole", "number") or profile.kind == "cell":
+            continue
+        values = dataset[profile.name][:]
+        read = [parse_cell(value) for value in values]
+        odd = [row for row, cell in enumerate(read) if cell is None]
+        sure = sum(cell in (0, 1) for cell in read)
+        if not odd and 3 * sure >= len(values) and 0 in read:  # shares among 0 and 1: soft labels
+            cells.append(profile)
+        elif cells and odd and 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in read):
+            advice = "correct the cell, or name the label columns with --label_column_names"
+            raise cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
+    return [p for p in profiles if p in cells]
+
+
+def is_cell_column(dataset: Dataset, name: str) -> bool:
+    """Return whether all cells of a column are 0/1 cells, and at least one of them is known."""
+    cells = [parse_cell(value) for value in dataset[name][:]]
+    return None not in cells and any(cell != UNKNOWN for cell in cells)
+
+
+def refuse_candidates(dataset: Dataset, option: str) -> None:
+    """Raise a `UserError` that names run_multiple_choice.py if there are columns such as ending0 and ending1, or `choices`."""
+    profiles = [profile for profile in describe_columns(dataset) if profile.kind not in ("cell", "empty")]
+    numbered = [profile.name for profile in profiles if CHOICE_COLUMN.fullmatch(profile.key)]
+    lists = [profile.name for profile in profiles if profile.kind == "list" and set(profile.words) & CHOICE_LISTS]
+    choices = lists or (numbered if len(numbered) > 1 else [])
+    if choices:
+        raise UserError(
+            f"{file_of(dataset)}, {', '.join(choices)}: several candidates in each row, one of them right: that is multiple "
+            f"choice; use run_multiple_choice.py --choice_column_names {quoted(choices)} (or name the label with {option} to "
+            f"train here)"
+        )
