@@ -202,6 +202,37 @@ def test_names_are_suggested_by_looks():
     assert suggest_names([titles, sentences, sentences, list("ABABABABAB")]) == ["question", "A", "B", "answer"]
 
 
+@pytest.mark.parametrize(
+    ("above", "told_of"),
+    [("", ""), (";;\n", "1 line above the header is"), ("Exported on 12/03/2024;;\n;;\n", "2 lines above the header are")],
+)
+def test_lines_above_the_header_are_skipped(tmp_path, told, above, told_of):
+    table = "Text;Category;Owner\na, b;x;ann\nc;y;ann\n"
+    path = write(tmp_path / "a.csv", above + table)
+    dataset = read_files(path)
+    assert columns(dataset) == ["Text", "Category", "Owner"] and plain(dataset) == [["a, b", "x", "ann"], ["c", "y", "ann"]]
+    assert dataset[0][PLACE] == f"{path}, line {above.count(chr(10)) + 2}"
+    assert f"{path}: {told_of} skipped" in told.text if above else "above the header" not in told.text
+
+
+def test_a_header_with_a_single_name_is_no_title(tmp_path, told):
+    for content in (",text,\n0,a,x\n1,b,y\n", "text,,\na,x,u\nb,x,v\n", "text,label\n,x\na,y\n"):
+        dataset = read_files(write(tmp_path / "a.csv", content))
+        assert "text" in columns(dataset) and len(dataset) == 2
+    assert "above the header" not in told.text
+
+
+def test_lines_above_the_header_of_a_workbook(tmp_path, told):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["Tickets of March"], [], ["text", "label", "n"], ["a", "x", 1], ["b", "y", 2]):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    dataset = read_files(str(tmp_path / "a.xlsx"))
+    assert plain(dataset) == [["a", "x", 1], ["b", "y", 2]] and dataset[0][PLACE] == f"{tmp_path / 'a.xlsx'}, row 4"
+    assert "1 line above the header is skipped" in told.text
+
+
 # --- Bad rows ---
 
 

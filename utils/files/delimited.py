@@ -14,7 +14,7 @@ from utils.arguments import DataArguments, UserError
 from utils.files.content import unknown_format
 from utils.files.exports import read_export_columns
 from utils.files.rows import PLACE
-from utils.files.tables import name_columns, use_decimal_points
+from utils.files.tables import name_columns, rows_to_skip, use_decimal_points, without_rows
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
         lines, widths, cells = _parse(path, text, delimiter, csv.QUOTE_NONE, above)
     width = _drop_bad_rows(path, lines, widths, cells, options)
     columns = [cells[position::width] for position in range(width)]
+    skipped = rows_to_skip(path, columns, options)
+    lines, columns = without_rows(lines, skipped), [without_rows(cells, skipped) for cells in columns]
     names, is_header = name_columns(path, lines[0], columns, options)
     table = {name: column[is_header:] for name, column in zip(names, columns, strict=True)}
     if delimiter == ";" and getattr(options, "label_delimiter", None) != ",":  # of run_multilabel.py

@@ -16,6 +16,7 @@ from utils.files.rows import name_key, rows_to_dataset
 logger = logging.getLogger(__name__)
 
 LETTERS = list(string.ascii_uppercase)
+LEADING = 20  # rows that may stand above the header
 SAMPLE = 1000  # rows that show what a column without a name holds
 
 
@@ -43,6 +44,44 @@ def name_columns(path: str, line: int, columns: list[list[str]], options: DataAr
             names[position] = next(new for new in (f"column{n}" for n in range(position + 1, 10**6)) if new not in names)
             logger.info("%s: column %d has no name: it is called %s", path, position + 1, names[position])
     return names, True
+
+
+def rows_to_skip(path: str, columns: list[list[str]], options: DataArguments) -> set[int]:
+    """Return which rows of the `columns` [columns, rows] are neither the header nor data, and say so."""
+    if options.no_header or len(columns) < 2:
+        return set()
+    above = _count_above(columns)
+    if above:
+        logger.info("%s: %d line%s above the header %s skipped", path, above, "s"[: above > 1], "are" if above > 1 else "is")
+    return set(range(above))
+
+
+def _count_above(columns: list[list[str]]) -> int:
+    """Return how many rows stand above the header: empty ones, and titles such as "Exported on 12/03/2024".
+
+    A title is alone in its row, in front, and a row of names follows: they fill all columns but one, and do not occur below.
+    """
+    rows = len(columns[0])
+    above = blank = 0
+    while above < rows - 1 and above < LEADING:
+        filled = [position for position, cells in enumerate(columns) if cells[above].strip()]
+        if len(filled) > 1:
+            break
+        blank += not filled and blank == above
+        above += 1
+    if above == blank:
+        return blank
+    used = [position for position, cells in enumerate(columns) if any(map(str.strip, cells[above:]))]
+    in_front = all(not columns[position][row].strip() for position in used[1:] for row in range(above))
+    names = [columns[position][above].strip() for position in used]
+    named = [(name, columns[position]) for name, position in zip(names, used, strict=True) if name]
+    is_header = len(set(names)) == len(names) > 2 and len(named) >= len(names) - 1
+    is_header = is_header and not any(name in cells[above + 1 :] for name, cells in named)
+    return above if in_front and is_header else blank
+
+
+def without_rows(cells: list, skipped: set[int]) -> list:
+    return [cell for row, cell in enumerate(cells) if row not in skipped] if skipped else cells
 
 
 def _name_as_asked(path: str, line: int, columns: list[list[str]], options: DataArguments) -> tuple[list[str], bool]:
@@ -193,7 +232,11 @@ def _read_sheet(path: str, sheet: list[tuple], options: DataArguments) -> Datase
     width = max(len(row) for _, row in rows)
     columns = [[row[n] if n < len(row) else None for _, row in rows] for n in range(width)]
     columns = [cells for cells in columns if any(cell is not None for cell in cells)]
-    names, is_header = name_columns(path, rows[0][0], [[_as_text(cell) or "" for cell in cells] for cells in columns], options)
+    texts = [[_as_text(cell) or "" for cell in cells] for cells in columns]
+    skipped = rows_to_skip(path, texts, options)
+    rows = without_rows(rows, skipped)
+    columns, texts = ([without_rows(cells, skipped) for cells in table] for table in (columns, texts))
+    names, is_header = name_columns(path, rows[0][0], texts, options)
     below = [_of_one_type(cells[is_header:]) for cells in columns]
     return rows_to_dataset(
         [dict(zip(names, row, strict=True)) for row in zip(*below, strict=True)],
