@@ -233,6 +233,18 @@ def test_lines_above_the_header_of_a_workbook(tmp_path, told):
     assert "1 line above the header is skipped" in told.text
 
 
+def test_a_header_that_is_repeated_is_left_out(tmp_path, told):
+    part = "text,label\na,x\nb,y\n"
+    path = write(tmp_path / "a.csv", part * 4 + "text,z\n")  # as `cat` joins files
+    dataset = read_files(path)
+    assert plain(dataset) == [["a", "x"], ["b", "y"]] * 4 + [["text", "z"]] and dataset[2][PLACE] == f"{path}, line 5"
+    assert f"{path}: 3 rows that repeat the header are left out" in told.text
+    values = write(tmp_path / "b.csv", "ham,see you\nspam,win\nham,see you\nham,hi\n")
+    with pytest.raises(UserError, match="'ham' looks like a value"):
+        read_files(values)
+    assert len(read_files(values, DataArguments(no_header=True, column_names="label,text"))) == 4
+
+
 # --- Bad rows ---
 
 

@@ -53,7 +53,12 @@ def rows_to_skip(path: str, columns: list[list[str]], options: DataArguments) ->
     above = _count_above(columns)
     if above:
         logger.info("%s: %d line%s above the header %s skipped", path, above, "s"[: above > 1], "are" if above > 1 else "is")
-    return set(range(above))
+    skipped = set(range(above))
+    repeated = _find_repeated(columns, above)
+    if repeated:
+        told = "row that repeats the header is" if len(repeated) == 1 else "rows that repeat the header are"
+        logger.info("%s: %d %s left out", path, len(repeated), told)
+    return skipped | repeated
 
 
 def _count_above(columns: list[list[str]]) -> int:
@@ -78,6 +83,19 @@ def _count_above(columns: list[list[str]]) -> int:
     is_header = len(set(names)) == len(names) > 2 and len(named) >= len(names) - 1
     is_header = is_header and not any(name in cells[above + 1 :] for name, cells in named)
     return above if in_front and is_header else blank
+
+
+def _find_repeated(columns: list[list[str]], header: int) -> set[int]:
+    """Return the rows that repeat the `header`, as where files were joined line by line. Only names are one, not values."""
+    names = [cells[header] for cells in columns]
+    filled = [position for position, name in enumerate(names) if name]
+    if len(filled) < 2 or any(_is_number(names[position]) or names[position].count(" ") > 2 for position in filled):
+        return set()
+    name, cells = names[filled[0]], columns[filled[0]]
+    if name not in cells[header + 1 :]:  # much faster than to compare the rows
+        return set()
+    below = (row for row, cell in enumerate(cells) if cell == name and row > header)
+    return {row for row in below if all(cells[row] == name for name, cells in zip(names, columns, strict=True))}
 
 
 def without_rows(cells: list, skipped: set[int]) -> list:
