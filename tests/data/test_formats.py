@@ -235,14 +235,24 @@ def test_lines_above_the_header_of_a_workbook(tmp_path, told):
 
 def test_a_header_that_is_repeated_is_left_out(tmp_path, told):
     part = "text,label\na,x\nb,y\n"
-    path = write(tmp_path / "a.csv", part * 4 + "text,z\n")  # as `cat` joins files
+    path = write(tmp_path / "a.csv", part * 4)  # as `cat` joins files
     dataset = read_files(path)
-    assert plain(dataset) == [["a", "x"], ["b", "y"]] * 4 + [["text", "z"]] and dataset[2][PLACE] == f"{path}, line 5"
+    assert plain(dataset) == [["a", "x"], ["b", "y"]] * 4 and dataset[2][PLACE] == f"{path}, line 5"
     assert f"{path}: 3 rows that repeat the header are left out" in told.text
     values = write(tmp_path / "b.csv", "ham,see you\nspam,win\nham,see you\nham,hi\n")
     with pytest.raises(UserError, match="'ham' looks like a value"):
         read_files(values)
     assert len(read_files(values, DataArguments(no_header=True, column_names="label,text"))) == 4
+
+
+def test_questions_below_the_header_of_qualtrics_are_left_out(tmp_path, told):
+    ids = [json.dumps({"ImportId": name}) for name in ("startDate", "QID1_TEXT", "QID2")]
+    rows = [["2019-05-02", "long", "bad"], ["2019-05-03", "fine", "good"]]
+    questions = ["Start Date", "Describe\nyour day", "Which mood?"]
+    path = write_csv(tmp_path / "a.csv", ["StartDate", "Q1", "Q2"], [questions, ids, *rows])
+    dataset = read_files(path)
+    assert plain(dataset) == rows and dataset[0][PLACE] == f"{path}, line 5"
+    assert f"{path}: export of Qualtrics" in told.text
 
 
 # --- Bad rows ---

@@ -53,7 +53,7 @@ def rows_to_skip(path: str, columns: list[list[str]], options: DataArguments) ->
     above = _count_above(columns)
     if above:
         logger.info("%s: %d line%s above the header %s skipped", path, above, "s"[: above > 1], "are" if above > 1 else "is")
-    skipped = set(range(above))
+    skipped = set(range(above)) | _find_questions(path, columns, above)
     repeated = _find_repeated(columns, above)
     if repeated:
         told = "row that repeats the header is" if len(repeated) == 1 else "rows that repeat the header are"
@@ -85,8 +85,20 @@ def _count_above(columns: list[list[str]]) -> int:
     return above if in_front and is_header else blank
 
 
+def _find_questions(path: str, columns: list[list[str]], header: int) -> set[int]:
+    """Return the rows below the `header` in which Qualtrics writes what it has asked, and the ids of the questions."""
+    for row in range(header + 1, min(header + 3, len(columns[0]))):
+        if all(re.match(r'\{\s*"ImportId"', cells[row]) for cells in columns if cells[row]) and any(c[row] for c in columns):
+            logger.info("%s: export of Qualtrics; the rows of questions and ids below the header are left out", path)
+            return set(range(header + 1, row + 1))
+    return set()
+
+
 def _find_repeated(columns: list[list[str]], header: int) -> set[int]:
-    """Return the rows that repeat the `header`, as where files were joined line by line. Only names are one, not values."""
+    """Return the rows that repeat the `header`, as where files were joined line by line.
+
+    A row of values may be repeated, too, but then some of its values stand in other rows as well.
+    """
     names = [cells[header] for cells in columns]
     filled = [position for position, name in enumerate(names) if name]
     if len(filled) < 2 or any(_is_number(names[position]) or names[position].count(" ") > 2 for position in filled):
@@ -95,7 +107,9 @@ def _find_repeated(columns: list[list[str]], header: int) -> set[int]:
     if name not in cells[header + 1 :]:  # much faster than to compare the rows
         return set()
     below = (row for row, cell in enumerate(cells) if cell == name and row > header)
-    return {row for row in below if all(cells[row] == name for name, cells in zip(names, columns, strict=True))}
+    repeated = {row for row in below if all(cells[row] == name for name, cells in zip(names, columns, strict=True))}
+    only_there = all(columns[position].count(names[position]) == len(repeated) + 1 for position in filled)
+    return repeated if only_there else set()
 
 
 def without_rows(cells: list, skipped: set[int]) -> list:
