@@ -255,6 +255,17 @@ def test_questions_below_the_header_of_qualtrics_are_left_out(tmp_path, told):
     assert f"{path}: export of Qualtrics" in told.text
 
 
+@pytest.mark.parametrize(
+    "content", ["| text | label |\n|---|:-:|\n| a |  |\n| b, c | y |\n", "text|label\n:--|---\na|\nb, c |y\n"]
+)
+@pytest.mark.parametrize("ending", ["md", "txt", "csv"])
+def test_tables_in_markdown(tmp_path, told, ending, content):
+    path = write(tmp_path / f"a.{ending}", content)
+    dataset = read_files(path)
+    assert plain(dataset) == [["a", ""], ["b, c", "y"]] and columns(dataset) == ["text", "label"]
+    assert dataset[0][PLACE] == f"{path}, line 3" and f"{path}: table in Markdown; the dashes in line 2" in told.text
+
+
 # --- Bad rows ---
 
 
