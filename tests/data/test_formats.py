@@ -186,6 +186,19 @@ def test_a_table_without_a_header_is_asked_about_and_read_as_answered(tmp_path, 
         DataArguments(no_header=True, column_names="a,a")
 
 
+def test_a_name_that_is_a_value_too_is_one_among_names(tmp_path):
+    header = ["id", "review", "rating", "fresh", "critic", "top_critic", "publisher", "date"]
+    rows = [
+        [str(n), f"a film that was seen {n} times", f"{n}/5", "fresh" if n % 2 else "rotten", f"ann{n}", "1", "Slant", "May 2018"]
+        for n in range(9)
+    ]
+    dataset = read_files(write_csv(tmp_path / "a.tsv", header, rows, delimiter="\t"))
+    assert columns(dataset) == header and plain(dataset) == rows
+    values = [[row[3], f"user {name}", f"Tale {name}", "UK", row[1]] for row, name in zip(rows, "abcdefghi", strict=True)]
+    with pytest.raises(UserError, match="'rotten' looks like a value"):  # names of users and titles occur once, too
+        read_files(write_csv(tmp_path / "b.csv", values[0], values[1:]))
+
+
 def test_names_are_suggested_by_looks():
     sentences = [f"sentence number {n} is long" for n in range(10)]
     cola = [["gj04"] * 9 + ["cj99"], list("0101010101"), ["*"] + [""] * 9, sentences]

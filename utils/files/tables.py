@@ -6,6 +6,7 @@ import logging
 import re
 import shlex
 import string
+from itertools import islice
 from typing import Any
 
 from datasets import Dataset
@@ -16,6 +17,7 @@ from utils.files.rows import name_key, rows_to_dataset
 logger = logging.getLogger(__name__)
 
 LETTERS = list(string.ascii_uppercase)
+SURE_NAMES = 3  # names that show that a row is a header, although another one occurs below
 LEADING = 20  # rows that may stand above the header
 SAMPLE = 1000  # rows that show what a column without a name holds
 
@@ -30,7 +32,7 @@ def name_columns(path: str, line: int, columns: list[list[str]], options: DataAr
     if options.no_header:
         return _name_as_asked(path, line, columns, options)
     for name, cells in zip(first, columns, strict=True):
-        if _is_value(name, cells, first):
+        if _is_value(name, cells, first) and (_is_number(name) or sum(map(_is_surely_name, columns)) < SURE_NAMES):
             raise UserError(
                 f"{path}, line {line}: {name!r} looks like a value, not like the name of a column, because rows below hold "
                 f"similar values: add {_name_options(columns)}, or rename that column if this is a header"
@@ -101,7 +103,7 @@ def _find_repeated(columns: list[list[str]], header: int) -> set[int]:
     """
     names = [cells[header] for cells in columns]
     filled = [position for position, name in enumerate(names) if name]
-    if len(filled) < 2 or any(_is_number(names[position]) or names[position].count(" ") > 2 for position in filled):
+    if len(filled) < 2 or any(_is_number(names[position]) or _is_long(names[position]) for position in filled):
         return set()
     name, cells = names[filled[0]], columns[filled[0]]
     if name not in cells[header + 1 :]:  # much faster than to compare the rows
@@ -146,6 +148,26 @@ def _is_value(name: str, cells: list[str], header: list[str]) -> bool:
         filled = [cell for cell in cells if cell]
         return len(filled) > 1 and all(map(_is_number, filled))
     return bool(name) and cells.count(name) > 2
+
+
+def _is_surely_name(cells: list[str]) -> bool:
+    """Return whether the first of `cells` is a name: it is short, without digits, and unlike what is below it.
+
+    A first value would be like those below it, which have digits, are long, or occur again.
+    """
+    name, below = cells[0], list(filter(None, islice(cells, 1, SAMPLE)))
+    if not name or _is_long(name) or _has_digit(name) or not below or name in cells[1:]:
+        return False
+    with_digits, long = (sum(map(test, below)) for test in (_has_digit, _is_long))
+    return with_digits == len(below) or long > len(below) / 2 or len(set(below)) <= len(below) / 2
+
+
+def _has_digit(cell: str) -> bool:
+    return any(map(str.isdigit, cell))
+
+
+def _is_long(cell: str) -> bool:
+    return cell.count(" ") > 2
 
 
 def _is_number(text: str) -> bool:
