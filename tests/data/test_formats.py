@@ -9,7 +9,7 @@ import pytest
 from conftest import write_csv, write_jsonl
 from datasets import Dataset, DatasetDict
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, TextArguments, UserError
 from utils.files.loading import load_splits, splits_to_use
 from utils.files.reading import read_files
 from utils.files.rows import PLACE, columns
@@ -410,6 +410,42 @@ def test_a_file_that_holds_splits(tmp_path, told):
         read_files(path)
     with pytest.raises(UserError, match="holds the splits train, dev, test: give it alone"):
         load_splits(DataArguments(train_file=f"{path},{other}"))
+
+
+@pytest.mark.parametrize("name", ["split", "Data Split", "set"])
+def test_a_column_that_says_the_split(tmp_path, told, name):
+    rows = [["a", "train"], ["b", "Test"], ["c", "dev"], ["d", "train"], ["e", "valid"]]
+    path = write_csv(tmp_path / "a.csv", ["text", name], rows)
+    args = DataArguments(train_file=path)
+    splits = splits_to_use(load_splits(args), [], args)
+    assert {split: plain(dataset) for split, dataset in splits.items()} == {
+        "train": [["a"], ["d"]], "validation": [["c"], ["e"]], "test": [["b"]],
+    }  # fmt: skip
+    assert splits["test"][0][PLACE] == f"{path}, line 3"
+    assert f"{path}: column {name!r} divides the rows: 2 'train', 1 'Test'" in told.text
+    other = write_csv(tmp_path / "b.csv", ["text"], [["f"]])
+    with pytest.raises(
+        UserError, match=rf"a.csv, column '{name}': .*'train' 2 times.* leave --test_file out to use .* delete it"
+    ):
+        load_splits(DataArguments(train_file=path, test_file=other))
+    assert list(load_splits(DataArguments(test_file=path))) == ["test"]
+    named = TextArguments(train_file=path, text_column_names=name)
+    assert list(load_splits(named)) == ["train"]
+
+
+def test_columns_that_may_say_the_split(tmp_path, told):
+    rows = [["a", "train", "train", "1"], ["b", "test", "other", "0"]]
+    both = write_csv(tmp_path / "a.csv", ["text", "split", "set", "is_train"], rows)
+    assert list(load_splits(DataArguments(train_file=both))) == ["train", "test"]
+    assert "column 'is_train' seems to say which rows are training data, but all are read as such" in told.text
+    twice = write_csv(tmp_path / "b.csv", ["text", "split", "set"], [["a", "train", "train"], ["b", "test", "dev"]])
+    with pytest.raises(
+        UserError, match="'(split|set)' and '(split|set)' all say which split a row belongs to: delete all but one"
+    ):
+        load_splits(DataArguments(train_file=twice))
+    for values in ("train train", "test dev", "train other"):
+        path = write_csv(tmp_path / "c.csv", ["text", "split"], [["a", value] for value in values.split()])
+        assert list(load_splits(DataArguments(train_file=path))) == ["train"]
 
 
 # --- Folders and datasets ---
