@@ -424,9 +424,7 @@ def test_a_column_that_says_the_split(tmp_path, told, name):
     assert splits["test"][0][PLACE] == f"{path}, line 3"
     assert f"{path}: column {name!r} divides the rows: 2 'train', 1 'Test'" in told.text
     other = write_csv(tmp_path / "b.csv", ["text"], [["f"]])
-    with pytest.raises(
-        UserError, match=rf"a.csv, column '{name}': .*'train' 2 times.* leave --test_file out to use .* delete it"
-    ):
+    with pytest.raises(UserError, match=rf"a.csv, column '{name}': .*2 'train'.* leave --test_file out to use .* delete the"):
         load_splits(DataArguments(train_file=path, test_file=other))
     assert list(load_splits(DataArguments(test_file=path))) == ["test"]
     named = TextArguments(train_file=path, text_column_names=name)
@@ -439,9 +437,7 @@ def test_columns_that_may_say_the_split(tmp_path, told):
     assert list(load_splits(DataArguments(train_file=both))) == ["train", "test"]
     assert "column 'is_train' seems to say which rows are training data, but all are read as such" in told.text
     twice = write_csv(tmp_path / "b.csv", ["text", "split", "set"], [["a", "train", "train"], ["b", "test", "dev"]])
-    with pytest.raises(
-        UserError, match="'(split|set)' and '(split|set)' all say which split a row belongs to: delete all but one"
-    ):
+    with pytest.raises(UserError, match="'split' and 'set' all say which split a row belongs to: delete all but one"):
         load_splits(DataArguments(train_file=twice))
     for values in ("train train", "test dev", "train other"):
         path = write_csv(tmp_path / "c.csv", ["text", "split"], [["a", value] for value in values.split()])
