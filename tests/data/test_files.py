@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -92,13 +93,9 @@ def test_a_lone_quotation_mark_in_tsv(tmp_path, first):
         ("a.csv.gz", gzip.compress(b"text,label\na,1\n", mtime=0)[:-9], "a.csv.gz is truncated or damaged"),
         ("a.csv.gz", b"text,label\na,1\n", "cannot read .*a.csv.gz"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "a.jsonl, line 2: not valid JSON"),
-        ("a.jsonl", b'{"x": 1}\n{"x": "b"}\n', "a.jsonl, line 2, column 'x': found \"b\", but earlier rows hold numbers"),
-        ("a.jsonl", b'{"x": "b"}\n{"x": 1}\n', "a.jsonl, line 2, column 'x': found 1, but earlier rows hold texts"),
-        (
-            "a.jsonl",
-            b'{"x": [1]}\n{"x": ["b"]}\n',
-            "line 2, column 'x': found .*, but the parts of a list or object need one type",
-        ),
+        ("a.jsonl", b'{"x": [1]}\n{"x": "b"}\n', "a.jsonl, line 2, column 'x': found \"b\", but earlier rows hold lists: one"),
+        ("a.jsonl", b'{"x": "b"}\n{"x": {"y": 1}}\n', "line 2, column 'x': found {.*}, but earlier rows hold texts: one column"),
+        ("a.jsonl", b'{"x": [1]}\n{"x": {"y": 1}}\n', "line 2, column 'x': found {.*}, but earlier rows hold lists: one column"),
         ("a.jsonl", b'["a"]\n', "a.jsonl, line 1: found list, expected an object"),
         ("a.json", b'[{"text": "a"},', "a.json, line 1: not valid JSON"),
         ("a.parquet", b"PAR1nothing", "a.parquet is not a Parquet file"),
@@ -109,6 +106,29 @@ def test_bad_files_are_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_files(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("values", "read", "found"),
+    [
+        ([1, "b", None], ["1", "b", None], 'found "b", but earlier rows hold numbers'),
+        (["b", 1, 2.5], ["b", "1", "2.5"], "found 1, but earlier rows hold texts"),
+        ([None, 1548381100, False, "ü"], [None, "1548381100", "false", "ü"], "found false, but earlier rows hold numbers"),
+        ([1, 10**25], ["1", "1" + "0" * 25], "found 1000.*, but whole numbers have at most 64 bits"),
+        ([[[1]], [["ü"]]], ["[[1]]", '[["ü"]]'], "found .*, but its parts have other types than above"),
+        ([[1, "b"], []], ['[1, "b"]', "[]"], "found .*, but its parts differ in type"),
+        (
+            [{"y": 1}, {"y": "b"}],
+            ['{"y": 1}', '{"y": "b"}'],
+            "found .*, but its parts have other types than above",
+        ),
+    ],
+)
+def test_json_of_several_types_is_read_as_text(tmp_path, caplog, values, read, found):
+    caplog.set_level("INFO")
+    path = write_jsonl(tmp_path / "a.jsonl", [{"x": value, "n": 1} for value in values])
+    assert read_files(path).to_dict() | {PLACE: 0} == {"x": read, "n": [1] * len(read), PLACE: 0}
+    assert re.search(rf"a.jsonl, line \d, column 'x': {found}; the column is read as text, as JSON writes it", caplog.text)
 
 
 def test_files_that_are_not_there(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from conftest import write_csv, write_jsonl
 from datasets import Dataset, DatasetDict
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, TextArguments, UserError
 from utils.files.loading import load_splits, splits_to_use
 from utils.files.reading import read_files
 from utils.files.rows import PLACE, columns
@@ -186,6 +186,19 @@ def test_a_table_without_a_header_is_asked_about_and_read_as_answered(tmp_path, 
         DataArguments(no_header=True, column_names="a,a")
 
 
+def test_a_name_that_is_a_value_too_is_one_among_names(tmp_path):
+    header = ["id", "review", "rating", "fresh", "critic", "top_critic", "publisher", "date"]
+    rows = [
+        [str(n), f"a film that was seen {n} times", f"{n}/5", "fresh" if n % 2 else "rotten", f"ann{n}", "1", "Slant", "May 2018"]
+        for n in range(9)
+    ]
+    dataset = read_files(write_csv(tmp_path / "a.tsv", header, rows, delimiter="\t"))
+    assert columns(dataset) == header and plain(dataset) == rows
+    values = [[row[3], f"user {name}", f"Tale {name}", "UK", row[1]] for row, name in zip(rows, "abcdefghi", strict=True)]
+    with pytest.raises(UserError, match="'rotten' looks like a value"):  # names of users and titles occur once, too
+        read_files(write_csv(tmp_path / "b.csv", values[0], values[1:]))
+
+
 def test_names_are_suggested_by_looks():
     sentences = [f"sentence number {n} is long" for n in range(10)]
     cola = [["gj04"] * 9 + ["cj99"], list("0101010101"), ["*"] + [""] * 9, sentences]
@@ -200,6 +213,70 @@ def test_names_are_suggested_by_looks():
         "label",
     ]
     assert suggest_names([titles, sentences, sentences, list("ABABABABAB")]) == ["question", "A", "B", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("above", "told_of"),
+    [("", ""), (";;\n", "1 line above the header is"), ("Exported on 12/03/2024;;\n;;\n", "2 lines above the header are")],
+)
+def test_lines_above_the_header_are_skipped(tmp_path, told, above, told_of):
+    table = "Text;Category;Owner\na, b;x;ann\nc;y;ann\n"
+    path = write(tmp_path / "a.csv", above + table)
+    dataset = read_files(path)
+    assert columns(dataset) == ["Text", "Category", "Owner"] and plain(dataset) == [["a, b", "x", "ann"], ["c", "y", "ann"]]
+    assert dataset[0][PLACE] == f"{path}, line {above.count(chr(10)) + 2}"
+    assert f"{path}: {told_of} skipped" in told.text if above else "above the header" not in told.text
+
+
+def test_a_header_with_a_single_name_is_no_title(tmp_path, told):
+    for content in (",text,\n0,a,x\n1,b,y\n", "text,,\na,x,u\nb,x,v\n", "text,label\n,x\na,y\n"):
+        dataset = read_files(write(tmp_path / "a.csv", content))
+        assert "text" in columns(dataset) and len(dataset) == 2
+    assert "above the header" not in told.text
+
+
+def test_lines_above_the_header_of_a_workbook(tmp_path, told):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["Tickets of March"], [], ["text", "label", "n"], ["a", "x", 1], ["b", "y", 2]):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    dataset = read_files(str(tmp_path / "a.xlsx"))
+    assert plain(dataset) == [["a", "x", 1], ["b", "y", 2]] and dataset[0][PLACE] == f"{tmp_path / 'a.xlsx'}, row 4"
+    assert "1 line above the header is skipped" in told.text
+
+
+def test_a_header_that_is_repeated_is_left_out(tmp_path, told):
+    part = "text,label\na,x\nb,y\n"
+    path = write(tmp_path / "a.csv", part * 4)  # as `cat` joins files
+    dataset = read_files(path)
+    assert plain(dataset) == [["a", "x"], ["b", "y"]] * 4 and dataset[2][PLACE] == f"{path}, line 5"
+    assert f"{path}: 3 rows that repeat the header are left out" in told.text
+    values = write(tmp_path / "b.csv", "ham,see you\nspam,win\nham,see you\nham,hi\n")
+    with pytest.raises(UserError, match="'ham' looks like a value"):
+        read_files(values)
+    assert len(read_files(values, DataArguments(no_header=True, column_names="label,text"))) == 4
+
+
+def test_questions_below_the_header_of_qualtrics_are_left_out(tmp_path, told):
+    ids = [json.dumps({"ImportId": name}) for name in ("startDate", "QID1_TEXT", "QID2")]
+    rows = [["2019-05-02", "long", "bad"], ["2019-05-03", "fine", "good"]]
+    questions = ["Start Date", "Describe\nyour day", "Which mood?"]
+    path = write_csv(tmp_path / "a.csv", ["StartDate", "Q1", "Q2"], [questions, ids, *rows])
+    dataset = read_files(path)
+    assert plain(dataset) == rows and dataset[0][PLACE] == f"{path}, line 5"
+    assert f"{path}: export of Qualtrics" in told.text
+
+
+@pytest.mark.parametrize(
+    "content", ["| text | label |\n|---|:-:|\n| a |  |\n| b, c | y |\n", "text|label\n:--|---\na|\nb, c |y\n"]
+)
+@pytest.mark.parametrize("ending", ["md", "txt", "csv"])
+def test_tables_in_markdown(tmp_path, told, ending, content):
+    path = write(tmp_path / f"a.{ending}", content)
+    dataset = read_files(path)
+    assert plain(dataset) == [["a", ""], ["b, c", "y"]] and columns(dataset) == ["text", "label"]
+    assert dataset[0][PLACE] == f"{path}, line 3" and f"{path}: table in Markdown; the dashes in line 2" in told.text
 
 
 # --- Bad rows ---
@@ -333,6 +410,38 @@ def test_a_file_that_holds_splits(tmp_path, told):
         read_files(path)
     with pytest.raises(UserError, match="holds the splits train, dev, test: give it alone"):
         load_splits(DataArguments(train_file=f"{path},{other}"))
+
+
+@pytest.mark.parametrize("name", ["split", "Data Split", "set"])
+def test_a_column_that_says_the_split(tmp_path, told, name):
+    rows = [["a", "train"], ["b", "Test"], ["c", "dev"], ["d", "train"], ["e", "valid"]]
+    path = write_csv(tmp_path / "a.csv", ["text", name], rows)
+    args = DataArguments(train_file=path)
+    splits = splits_to_use(load_splits(args), [], args)
+    assert {split: plain(dataset) for split, dataset in splits.items()} == {
+        "train": [["a"], ["d"]], "validation": [["c"], ["e"]], "test": [["b"]],
+    }  # fmt: skip
+    assert splits["test"][0][PLACE] == f"{path}, line 3"
+    assert f"{path}: column {name!r} divides the rows: 2 'train', 1 'Test'" in told.text
+    other = write_csv(tmp_path / "b.csv", ["text"], [["f"]])
+    with pytest.raises(UserError, match=rf"a.csv, column '{name}': .*2 'train'.* leave --test_file out to use .* delete the"):
+        load_splits(DataArguments(train_file=path, test_file=other))
+    assert list(load_splits(DataArguments(test_file=path))) == ["test"]
+    named = TextArguments(train_file=path, text_column_names=name)
+    assert list(load_splits(named)) == ["train"]
+
+
+def test_columns_that_may_say_the_split(tmp_path, told):
+    rows = [["a", "train", "train", "1"], ["b", "test", "other", "0"]]
+    both = write_csv(tmp_path / "a.csv", ["text", "split", "set", "is_train"], rows)
+    assert list(load_splits(DataArguments(train_file=both))) == ["train", "test"]
+    assert "column 'is_train' seems to say which rows are training data, but all are read as such" in told.text
+    twice = write_csv(tmp_path / "b.csv", ["text", "split", "set"], [["a", "train", "train"], ["b", "test", "dev"]])
+    with pytest.raises(UserError, match="'split' and 'set' all say which split a row belongs to: delete all but one"):
+        load_splits(DataArguments(train_file=twice))
+    for values in ("train train", "test dev", "train other"):
+        path = write_csv(tmp_path / "c.csv", ["text", "split"], [["a", value] for value in values.split()])
+        assert list(load_splits(DataArguments(train_file=path))) == ["train"]
 
 
 # --- Folders and datasets ---

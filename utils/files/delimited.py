@@ -14,7 +14,7 @@ from utils.arguments import DataArguments, UserError
 from utils.files.content import unknown_format
 from utils.files.exports import read_export_columns
 from utils.files.rows import PLACE
-from utils.files.tables import name_columns, use_decimal_points
+from utils.files.tables import name_columns, rows_to_skip, use_decimal_points, without_rows
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,10 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
         lines, widths, cells = _parse(path, text, delimiter, csv.QUOTE_NONE, above)
     width = _drop_bad_rows(path, lines, widths, cells, options)
     columns = [cells[position::width] for position in range(width)]
+    if delimiter == "|" and _is_markdown(columns):
+        lines, columns = _from_markdown(path, lines, columns)
+    skipped = rows_to_skip(path, columns, options)
+    lines, columns = without_rows(lines, skipped), [without_rows(cells, skipped) for cells in columns]
     names, is_header = name_columns(path, lines[0], columns, options)
     table = {name: column[is_header:] for name, column in zip(names, columns, strict=True)}
     if delimiter == ";" and getattr(options, "label_delimiter", None) != ",":  # of run_multilabel.py
@@ -132,6 +136,20 @@ def _parse(path: str, text: str, delimiter: str, quoting: int, above: int) -> tu
     if not lines:
         raise UserError(f"{path} is empty: expected rows with a text and its labels")
     return lines, widths, cells
+
+
+def _is_markdown(columns: list[list[str]]) -> bool:
+    """Return whether the second row separates the header from the others: |---|:---:|."""
+    separators = list(filter(None, (cells[1].strip() for cells in columns if len(cells) > 1)))
+    return bool(separators) and all(re.fullmatch(":?-{2,}:?|:-:?|-:", cell) for cell in separators)
+
+
+def _from_markdown(path: str, lines: list[int], columns: list[list[str]]) -> tuple[list[int], list[list[str]]]:
+    """Return a table without what Markdown draws it with: the row of dashes, outer delimiters, spaces around the cells."""
+    logger.info("%s: table in Markdown; the dashes in line %d and the spaces around cells are left out", path, lines[1])
+    columns = [list(map(str.strip, without_rows(cells, {1}))) for cells in columns]
+    first, last = (any(columns[position]) for position in (0, -1))
+    return without_rows(lines, {1}), columns[not first : len(columns) - (not last)]
 
 
 def _drop_bad_rows(path: str, lines: list[int], widths: list[int], cells: list[str], options: DataArguments) -> int:

@@ -3,7 +3,8 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,13 @@ from sklearn.model_selection import train_test_split
 from utils.arguments import DataArguments, UserError
 from utils.files.reading import EXAMPLE_FILE, is_folder_of_labels, is_saved_dataset, read_files, read_splits
 from utils.files.records import SPLIT_NAMES
-from utils.files.rows import align_columns, columns, file_of, files_of, first_of, one_line, with_places
+from utils.files.rows import align_columns, columns, file_of, files_of, first_of, name_key, one_line, with_places
 
 logger = logging.getLogger(__name__)
+
+# What columns are called, as `name_key` spells it, that say the split of a row by name, and by yes or no.
+SPLIT_COLUMNS = {"split", "datasplit", "set", "subset", "partition"}
+SPLIT_FLAGS = {"istrain", "istraining", "istest", "isval", "isvalid", "isvalidation", "isdev"}
 
 
 def load_splits(args: DataArguments, read: Callable[[str], Dataset] | None = None) -> dict[str, Dataset]:
@@ -43,6 +48,8 @@ def _load_files(args: DataArguments, read: Callable[[str], Dataset | dict[str, D
             continue
         is_example = args.smoke_test and Path(file).name == EXAMPLE_FILE
         found = read_files(file) if is_example else read(file)
+        if name == "train" and not is_example and isinstance(found, Dataset):
+            found = _divide(found, file, args)
         if isinstance(found, dict):
             for split, source in _sources(found, file, args).items():
                 if split == name or (name == "train" and not files[split]):
@@ -57,6 +64,59 @@ def _load_files(args: DataArguments, read: Callable[[str], Dataset | dict[str, D
             "runs; to change its options, start from its file in configs/)"
         )
     return {name: splits[name] for name in files if name in splits}
+
+
+def _divide(train: Dataset, file: str, args: DataArguments) -> Dataset | dict[str, Dataset]:
+    """Return the splits by name if a column of the training file says which one each row belongs to, without that column.
+
+    Raises:
+        UserError: other splits are given as files, too, or two columns say it.
+    """
+    counts = {name: values for name, values in _possible_counts(train, file, args).items() if _says_the_split(values)}
+    if not counts:
+        return train
+    name, values = next(iter(counts.items()))
+    found = ", ".join(f"{count:,} {value!r}" for value, count in values.most_common())
+    given = [] if args.smoke_test else [f"--{split}_file" for split in ("validation", "test") if getattr(args, f"{split}_file")]
+    if given:
+        raise UserError(
+            f"{file}, column {name!r}: it says which split a row belongs to ({found}), but {' and '.join(given)} "
+            f"{'is' if len(given) == 1 else 'are'} given, too: leave {' and '.join(given)} out to use the column, or delete the "
+            f"column to train on all rows"
+        )
+    if len(counts) > 1:
+        both = " and ".join(map(repr, counts))
+        raise UserError(f"{file}: the columns {both} all say which split a row belongs to: delete all but one")
+    logger.info("%s: column %r divides the rows: %s", file, name, found)
+    rows = [_split_of(value) for value in train[name][:]]
+    train = train.remove_columns(name)
+    return {
+        split: train.select([row for row, other in enumerate(rows) if other == split]) for split in SPLIT_NAMES if split in rows
+    }
+
+
+def _possible_counts(train: Dataset, file: str, args: DataArguments) -> dict[str, Counter]:
+    """Return how often each value occurs in the columns that are called like one of splits and are not used otherwise."""
+    options = {name: value for name, value in vars(args).items() if name.endswith(("_column_name", "_column_names"))}
+    used = {part.strip() for value in options.values() if value for part in value.split(",")}  # a label may be called "set"
+    counts = {}
+    for name in columns(train):
+        if name_key(name) in SPLIT_COLUMNS and name not in used and getattr(train.features[name], "dtype", None) == "string":
+            counts[name] = Counter(train[name][:])
+        elif name_key(name) in SPLIT_FLAGS and name not in used and len({str(value) for value in train[name][:]}) == 2:
+            told = "%s, column %r seems to say which rows are training data, but all are read as such: "
+            logger.warning(f"{told}write a column split instead, with values such as train and test", file, name)
+    return counts
+
+
+def _says_the_split(values: Collection[str | None]) -> bool:
+    kinds = set(map(_split_of, values))
+    return len(kinds) > 1 and "train" in kinds and None not in kinds
+
+
+def _split_of(value: str | None) -> str | None:
+    """Return the split that a cell means, in any case: "dev" is validation data."""
+    return next((split for split, names in SPLIT_NAMES.items() if (value or "").strip().lower() in names), None)
 
 
 def _sources(loaded: dict[str, Dataset], origin: str, args: DataArguments) -> dict[str, str]:
@@ -138,7 +198,7 @@ def splits_to_use(splits: dict[str, Dataset], asked: list[str], args: DataArgume
 
 def _check_same_files(splits: dict[str, Dataset], args: DataArguments) -> None:
     """Warn of a file that is training and validation data. Raises a `UserError` for one that is training and test data."""
-    if "train" not in splits or args.smoke_test or args.dataset_name:
+    if "train" not in splits or args.smoke_test or not (args.validation_file or args.test_file):  # one source with splits
         return
     files = {name: {os.path.realpath(file): file for file in files_of(split)} for name, split in splits.items()}
 

@@ -14,7 +14,7 @@ TOO_DEEP = "lists or objects are nested too deeply"
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "validation_matched", "valid", "val", "dev"),
-    "test": ("test", "test_matched"),
+    "test": ("test", "testing", "test_matched"),
 }
 SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 

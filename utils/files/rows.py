@@ -134,7 +134,8 @@ def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Datase
         splits = load_splits(args.data, read=read_sqlite)
 
     `places` say where each row came from, for error messages: the source, a comma, the row. If None, `load_splits` adds
-    places such as "tickets.db, row 17". A row that is not a dict, or a column that mixes types, is a `UserError`.
+    places such as "tickets.db, row 17". A column of several types becomes text, and a line says so. A row that is not a dict,
+    or a column of single values beside lists or objects, is a `UserError`.
     """
     where = places or [f"row {number}" for number in range(1, len(rows) + 1)]
     for place, row in zip(where, rows, strict=True):
@@ -148,7 +149,10 @@ def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Datase
         table[name] = _to_arrow(values)
         if table[name] is None:
             row, problem = _find_misfit(values)
-            raise UserError(f"{where[row]}, column {name!r}: {problem}")
+            table[name] = _to_json(values)
+            if table[name] is None:
+                raise UserError(f"{where[row]}, column {name!r}: {problem}: one column needs one type")
+            logger.info("%s, column %r: %s; the column is read as text, as JSON writes it", where[row], name, problem)
     if places:
         table[PLACE] = pa.array(places, pa.string())
     return Dataset(pa.table(table))
@@ -165,6 +169,20 @@ def _to_arrow(values: list) -> pa.Array | None:
         return None
 
 
+def _to_json(values: list) -> pa.Array | None:
+    """Return a column of texts as they are, and of other values as JSON writes them.
+
+    A single value beside lists or objects is more likely an error than a value of its own: then return None.
+    """
+    kinds = {type(value) for value in values if value is not None}
+    if not (kinds <= {str, int, float, bool} or kinds in ({list}, {dict})):
+        return None
+    try:
+        return _to_arrow([v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values])
+    except (TypeError, ValueError):  # a list may hold anything if another reader than that of JSON made it
+        return None
+
+
 def _escape(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -175,15 +193,19 @@ def _escape(value: Any) -> Any:
 
 def _find_misfit(values: list) -> tuple[int, str]:
     """Return the first row whose value does not fit the values above it, and what is wrong with it."""
-    row = bisect.bisect_left(range(1, len(values) + 1), True, key=lambda count: _to_arrow(values[:count]) is None)
+    shapes = [type(value) if isinstance(value, (list, dict)) else None if value is None else str for value in values]
+    first = next(filter(None, shapes))
+    row = next((row for row, shape in enumerate(shapes) if shape not in (None, first)), None)
+    if row is None:
+        row = bisect.bisect_left(range(1, len(values) + 1), True, key=lambda count: _to_arrow(values[:count]) is None)
     value = values[row]
     earlier = next((type(other) for other in values[:row] if other is not None), type(value))
     if isinstance(value, int) and abs(value) >= 2**63:
-        expected = "whole numbers have at most 64 bits: write it as text"
-    elif earlier is type(value):
-        expected = "the parts of a list or object need one type in all rows"
+        expected = "whole numbers have at most 64 bits"
+    elif earlier is not type(value):
+        expected = f"earlier rows hold {KINDS.get(earlier, earlier.__name__)}"
     else:
-        expected = f"earlier rows hold {KINDS.get(earlier, earlier.__name__)}: one column needs one type"
+        expected = f"its parts {'differ in type' if _to_arrow([value]) is None else 'have other types than above'}"
     return row, f"found {json.dumps(value, default=str)[:80]}, but {expected}"
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import shlex
 import string
+from itertools import islice
 from typing import Any
 
 from datasets import Dataset
@@ -16,6 +17,8 @@ from utils.files.rows import name_key, rows_to_dataset
 logger = logging.getLogger(__name__)
 
 LETTERS = list(string.ascii_uppercase)
+SURE_NAMES = 3  # names that show that a row is a header, although another one occurs below
+LEADING = 20  # rows that may stand above the header
 SAMPLE = 1000  # rows that show what a column without a name holds
 
 
@@ -29,7 +32,7 @@ def name_columns(path: str, line: int, columns: list[list[str]], options: DataAr
     if options.no_header:
         return _name_as_asked(path, line, columns, options)
     for name, cells in zip(first, columns, strict=True):
-        if _is_value(name, cells, first):
+        if _is_value(name, cells, first) and (_is_number(name) or sum(map(_is_surely_name, columns)) < SURE_NAMES):
             raise UserError(
                 f"{path}, line {line}: {name!r} looks like a value, not like the name of a column, because rows below hold "
                 f"similar values: add {_name_options(columns)}, or rename that column if this is a header"
@@ -43,6 +46,76 @@ def name_columns(path: str, line: int, columns: list[list[str]], options: DataAr
             names[position] = next(new for new in (f"column{n}" for n in range(position + 1, 10**6)) if new not in names)
             logger.info("%s: column %d has no name: it is called %s", path, position + 1, names[position])
     return names, True
+
+
+def rows_to_skip(path: str, columns: list[list[str]], options: DataArguments) -> set[int]:
+    """Return which rows of the `columns` [columns, rows] are neither the header nor data, and say so."""
+    if options.no_header or len(columns) < 2:
+        return set()
+    above = _count_above(columns)
+    if above:
+        logger.info("%s: %d line%s above the header %s skipped", path, above, "s"[: above > 1], "are" if above > 1 else "is")
+    skipped = set(range(above)) | _find_questions(path, columns, above)
+    repeated = _find_repeated(columns, above)
+    if repeated:
+        told = "row that repeats the header is" if len(repeated) == 1 else "rows that repeat the header are"
+        logger.info("%s: %d %s left out", path, len(repeated), told)
+    return skipped | repeated
+
+
+def _count_above(columns: list[list[str]]) -> int:
+    """Return how many rows stand above the header: empty ones, and titles such as "Exported on 12/03/2024".
+
+    A title is alone in its row, in front, and a row of names follows: they fill all columns but one, and do not occur below.
+    """
+    rows = len(columns[0])
+    above = blank = 0
+    while above < rows - 1 and above < LEADING:
+        filled = [position for position, cells in enumerate(columns) if cells[above].strip()]
+        if len(filled) > 1:
+            break
+        blank += not filled and blank == above
+        above += 1
+    if above == blank:
+        return blank
+    used = [position for position, cells in enumerate(columns) if any(map(str.strip, cells[above:]))]
+    in_front = all(not columns[position][row].strip() for position in used[1:] for row in range(above))
+    names = [columns[position][above].strip() for position in used]
+    named = [(name, columns[position]) for name, position in zip(names, used, strict=True) if name]
+    is_header = len(set(names)) == len(names) > 2 and len(named) >= len(names) - 1
+    is_header = is_header and not any(name in cells[above + 1 :] for name, cells in named)
+    return above if in_front and is_header else blank
+
+
+def _find_questions(path: str, columns: list[list[str]], header: int) -> set[int]:
+    """Return the rows below the `header` in which Qualtrics writes what it has asked, and the ids of the questions."""
+    for row in range(header + 1, min(header + 3, len(columns[0]))):
+        if all(re.match(r'\{\s*"ImportId"', cells[row]) for cells in columns if cells[row]) and any(c[row] for c in columns):
+            logger.info("%s: export of Qualtrics; the rows of questions and ids below the header are left out", path)
+            return set(range(header + 1, row + 1))
+    return set()
+
+
+def _find_repeated(columns: list[list[str]], header: int) -> set[int]:
+    """Return the rows that repeat the `header`, as where files were joined line by line.
+
+    A row of values may be repeated, too, but then some of its values stand in other rows as well.
+    """
+    names = [cells[header] for cells in columns]
+    filled = [position for position, name in enumerate(names) if name]
+    if len(filled) < 2 or any(_is_number(names[position]) or _is_long(names[position]) for position in filled):
+        return set()
+    name, cells = names[filled[0]], columns[filled[0]]
+    if name not in cells[header + 1 :]:  # much faster than to compare the rows
+        return set()
+    below = (row for row, cell in enumerate(cells) if cell == name and row > header)
+    repeated = {row for row in below if all(cells[row] == name for name, cells in zip(names, columns, strict=True))}
+    only_there = all(columns[position].count(names[position]) == len(repeated) + 1 for position in filled)
+    return repeated if only_there else set()
+
+
+def without_rows(cells: list, skipped: set[int]) -> list:
+    return [cell for row, cell in enumerate(cells) if row not in skipped] if skipped else cells
 
 
 def _name_as_asked(path: str, line: int, columns: list[list[str]], options: DataArguments) -> tuple[list[str], bool]:
@@ -75,6 +148,26 @@ def _is_value(name: str, cells: list[str], header: list[str]) -> bool:
         filled = [cell for cell in cells if cell]
         return len(filled) > 1 and all(map(_is_number, filled))
     return bool(name) and cells.count(name) > 2
+
+
+def _is_surely_name(cells: list[str]) -> bool:
+    """Return whether the first of `cells` is a name: it is short, without digits, and unlike what is below it.
+
+    A first value would be like those below it, which have digits, are long, or occur again.
+    """
+    name, below = cells[0], list(filter(None, islice(cells, 1, SAMPLE)))
+    if not name or _is_long(name) or _has_digit(name) or not below or name in cells[1:]:
+        return False
+    with_digits, long = (sum(map(test, below)) for test in (_has_digit, _is_long))
+    return with_digits == len(below) or long > len(below) / 2 or len(set(below)) <= len(below) / 2
+
+
+def _has_digit(cell: str) -> bool:
+    return any(map(str.isdigit, cell))
+
+
+def _is_long(cell: str) -> bool:
+    return cell.count(" ") > 2
 
 
 def _is_number(text: str) -> bool:
@@ -193,7 +286,11 @@ def _read_sheet(path: str, sheet: list[tuple], options: DataArguments) -> Datase
     width = max(len(row) for _, row in rows)
     columns = [[row[n] if n < len(row) else None for _, row in rows] for n in range(width)]
     columns = [cells for cells in columns if any(cell is not None for cell in cells)]
-    names, is_header = name_columns(path, rows[0][0], [[_as_text(cell) or "" for cell in cells] for cells in columns], options)
+    texts = [[_as_text(cell) or "" for cell in cells] for cells in columns]
+    skipped = rows_to_skip(path, texts, options)
+    rows = without_rows(rows, skipped)
+    columns, texts = ([without_rows(cells, skipped) for cells in table] for table in (columns, texts))
+    names, is_header = name_columns(path, rows[0][0], texts, options)
     below = [_of_one_type(cells[is_header:]) for cells in columns]
     return rows_to_dataset(
         [dict(zip(names, row, strict=True)) for row in zip(*below, strict=True)],
