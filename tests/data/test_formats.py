@@ -506,3 +506,18 @@ def test_a_reader_of_ones_own_gets_its_source_as_it_is(tmp_path):
     same = DataArguments(train_file="db:a", test_file="db:a")
     with pytest.raises(UserError, match="db:a is training and test data"):
         splits_to_use(load_splits(same, read=read), [], same)
+
+
+def test_a_text_in_each_line(tmp_path):
+    path = tmp_path / "new.txt"
+    path.write_text("Late again, and no answer\n\nMoney back; please\n\n")
+    options = DataArguments(no_header=True, column_names="text")
+    assert read_files(str(path), options)["text"][:] == ["Late again, and no answer", "", "Money back; please"]
+    with pytest.raises(UserError, match="if each line is a text, add --no_header --column_names text"):
+        read_files(str(path))
+
+
+def test_an_empty_line_in_a_single_column_is_an_empty_text(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text('Comment\nlate again\n\n"money, please"\n\n')
+    assert read_files(str(path))["Comment"][:] == ["late again", "", "money, please"]

@@ -225,6 +225,11 @@ def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list
             logger.warning("labels %r and %r differ only in case or spaces", alike[name.strip().casefold()], name)
     if args.problem_type:
         return
+    if len(names) > 2 and all(parse_cell(name) in (0, 1) for name in names):
+        problem = (
+            f"the labels {shorten(names)} say yes and no in more than one way: write them in one, or insist: --problem_type multi"
+        )
+        raise column_error(dataset, column, problem)
     if numeric:
         ids = sorted({int(float(name)) for name in names})
         missing = next((value for value in range(ids[0], ids[-1]) if value not in ids), None)

@@ -65,7 +65,9 @@ def find_label_column(dataset: Dataset) -> list[str]:
 def usual_labels(profiles: list[Profile]) -> list[Profile]:
     """Return the columns whose names say that they are the label: those named `label`, else others, else `movie_genre`."""
     free = [p for p in profiles if p.kind in ("text", "short") and p.filled > 5 and 10 * p.distinct > 9 * p.filled]
-    possible = [p for p in profiles if p.kind not in NO_LABEL and p.distinct > 1 and p not in free and 2 * p.filled >= p.rows]
+    possible = [
+        p for p in profiles if p.kind not in NO_LABEL and p.distinct > 1 and p not in free and 10 * p.filled >= 9 * p.rows
+    ]
     ends = [p for p in possible if p.words and p.words[-1] in LABELS | OTHER_LABELS and p.kind not in ("text", "short")]
     by_rank = [[p for p in profiles if p.key in LABELS], [p for p in possible if p.key in OTHER_LABELS]]
     by_rank += [[p for p in ends if p.kind not in NUMBERS]]
@@ -77,7 +79,8 @@ def other_column(profiles: list[Profile]) -> list[Profile]:
     if len(profiles) != 2:
         return []
     text, other = sorted(profiles, key=lambda p: (p.key in TEXTS, p.kind == "text", p.words_in_cell), reverse=True)
-    return [] if other.kind in NO_LABEL or text.kind in NUMBERS else [other]
+    another_text = other.kind == "text" and other.distinct == other.filled > 5
+    return [] if other.kind in NO_LABEL or text.kind in NUMBERS or another_text else [other]
 
 
 def find_label_columns(dataset: Dataset) -> list[str]:

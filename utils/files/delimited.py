@@ -34,6 +34,10 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
         UserError: two delimiters fit, or none in a file whose `ending` does not say that it is a table; a row has more or fewer
             fields than the header.
     """
+    if options.no_header and options.column_names and "," not in options.column_names and ending not in USUAL:
+        rows = text.rstrip("\r\n").splitlines()
+        logger.info("%s: each line is a text", path)
+        return Dataset.from_dict({options.column_names: rows, PLACE: [f"{path}, line {line + 1}" for line in range(len(rows))]})
     told = re.match(r"sep=(.)\r?\n", text)  # for Excel
     text, above = (text[told.end() :], 1) if told else (text, 0)
     delimiter = told.group(1) if told else find_delimiter(path, text, ending)
@@ -82,9 +86,10 @@ def find_delimiter(path: str, text: str, ending: str) -> str:
         return "\t"
     if len(fitting) > 1:
         found = " and by ".join(DELIMITERS[delimiter] for delimiter in fitting)
+        lines = "" if ending in USUAL else "; or, if each line is a text, add --no_header --column_names text"
         raise UserError(
             f"{path}, line 1: the columns may be separated by {found}: add a first line that says which, "
-            f"{' or '.join(f'sep={delimiter}' for delimiter in fitting)}"
+            f"{' or '.join(f'sep={delimiter}' for delimiter in fitting)}{lines}"
         )
     if fitting:
         return fitting[0]
@@ -92,8 +97,8 @@ def find_delimiter(path: str, text: str, ending: str) -> str:
         raise unknown_format(path, ending)
     if ending == ".txt":
         raise UserError(
-            f"{path} is no table: no comma, semicolon, tab or | gives its lines equally many fields; quote each text and give it "
-            f"the ending .csv, with a header such as text, or without one and with --no_header --column_names text"
+            f"{path} is no table: no comma, semicolon, tab or | gives its lines equally many fields; if each line is a text, add "
+            f"--no_header --column_names text; with labels, save it as .csv with a header such as text,label"
         )
     others = [delimiter for delimiter in ";\t" if delimiter in header]
     return others[0] if others and "," not in header else USUAL[ending]
@@ -126,13 +131,15 @@ def _parse(path: str, text: str, delimiter: str, quoting: int, above: int) -> tu
     start = above + 1
     try:
         for row in reader:
-            if row:
+            if row or widths[:1] == [1]:  # in a single column an empty line is an empty text
                 lines.append(start)
-                widths.append(len(row))
-                cells += row
+                widths.append(len(row) or 1)
+                cells += row or [""]
             start = reader.line_num + above + 1
     except csv.Error as error:
         raise UserError(f"{path}, line {start}: {error} in the row that starts here; is a quotation mark left open?") from error
+    while widths[:1] == [1] and cells and cells[-1] == "":
+        del lines[-1], widths[-1], cells[-1]
     if not lines:
         raise UserError(f"{path} is empty: expected rows with a text and its labels")
     return lines, widths, cells
