@@ -200,6 +200,7 @@ CASES: dict[str, Case] = {
     "quotation mark left open": Case(
         **train(lambda h, r: as_csv(h, r).replace(b"superb", b'"superb')),
         error=r"train\.csv, line 7: .* in the row that starts here; is a quotation mark left open\?",
+        scripts=(MULTILABEL,),  # it takes long
     ),
     "quotation mark left open that a later one closes": Case(
         **train(lambda h, r: as_csv(h, r).replace(b"a lovely", b'"a lovely')),
@@ -358,9 +359,7 @@ CASES: dict[str, Case] = {
     "number too large for float32": Case(
         **one_label([1.5, 2.5, 1e39, 0.5]), error="line 3, column 'label': found 1e\\+39, which is too large for float32"
     ),
-    "objects as labels": Case(
-        **one_label([{"v": 0}, {"v": 1}] * 3), error=r"line 1, column 'label': found \{'v': 0\}, expected a name"
-    ),
+    "objects as labels": Case(**one_label([{"v": 0}, {"v": 1}] * 3), error=None),  # the column label_v
     "digits that int() does not read, as labels": Case(**one_label(["²", "³"] * 4), error=None),
     "None among labels": Case(**one_label(["a", "b", None, "a", "b", "a", "b"]), error=None),
     "bools as labels": Case(**one_label([True, False] * 4), error=None),

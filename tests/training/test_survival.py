@@ -63,7 +63,8 @@ def test_texts_ids_and_labels_are_written_back_as_they_are(tmp_path, tiny_model,
     dataset = read_files(train)
     assert [dataset[name][:] for name in ("id", "text", "label")] == [[row[name] for row in rows] for name in rows[0]]
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={test}", "--validation_fraction=0"]
-    run_classification.main([*base, f"--output_dir={tmp_path / 'o'}", "--max_steps=1", "--text_column_names=text"])
+    base += ["--text_column_names=text", "--unknown_label="]  # NA, null and nan are labels here
+    run_classification.main([*base, f"--output_dir={tmp_path / 'o'}", "--max_steps=1"])
     predictions = read_csv(tmp_path / "o" / "predictions.csv")
     assert [row["id"] for row in predictions] == [row["id"] for row in rows]
     assert set(predictions[0]) == {"id", *labels, "prediction", "label", "text"}

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.choices import ChoiceFormat, find_answer_kind
-from utils.data.columns import ask, find_text_columns, quoted, require_columns
+from utils.data.columns import ask, find_text_columns, quoted, require_columns, require_texts
 from utils.data.label_columns import CHOICE_COLUMN, usual_labels
 from utils.data.profile import describe_columns, key, same_name
 from utils.files.cells import UNKNOWN, natural_order
@@ -55,6 +55,7 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     found = ChoiceFormat(context, question, choices, answer, allow_equal=args.allow_equal_candidates)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
+        require_texts(split, [context])
         if len(choices) == 1:
             require_columns(split, choices, "--choice_column_names")
         if name != "test":

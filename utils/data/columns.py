@@ -79,11 +79,16 @@ def find_text_columns(
             raise UserError(f"--text_column_names {','.join(names)}: {name!r} is a label column")
     for split in splits.values():
         require_columns(split, names, "--text_column_names")
-        for name in names:
-            row = next((row for row, value in enumerate(split[name][:]) if isinstance(value, (list, dict))), None)
-            if row is not None:
-                raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected a text")
+        require_texts(split, names)
     return names
+
+
+def require_texts(split: Dataset, names: list[str]) -> None:
+    """Raise a `UserError` for a column of lists among the columns of texts."""
+    for name in names:
+        if pa.types.is_nested(split.data.schema.field(name).type):
+            row = next((row for row, value in enumerate(split[name][:]) if value is not None), 0)
+            raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected a text")
 
 
 def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
