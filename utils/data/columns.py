@@ -193,7 +193,8 @@ def texts_of(split: Dataset, columns: list[str]) -> list[tuple[str, ...]]:
 def warn_of_shared_texts(splits: dict[str, Dataset], columns: list[str]) -> None:
     """Warn of validation and test rows whose texts stand in the training data: their scores say little of new texts."""
     first = columns[0]  # which few rows share without sharing all
-    known = splits["train"].select_columns(first).with_format("arrow")[:][first] if "train" in splits else None
+    compared = "train" in splits and len(splits) > 1
+    known = splits["train"].select_columns(first).with_format("arrow")[:][first] if compared else None
     for name in ("validation", "test") if known else ():
         if name not in splits:
             continue

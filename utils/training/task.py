@@ -143,17 +143,18 @@ class Task:
         """
         data, seed = self.args.data, self.args.training.seed
         self.row_columns = row_columns = (row_columns,) if isinstance(row_columns, str) else row_columns
+        given = list(self.splits)
         splits = add_targets(self.splits, self.format, data, seed, check)
         self.splits = read_row_columns(first_rows(splits, data, seed), row_columns)
         if add:
             self.splits = {name: add(split) for name, split in self.splits.items()}
         self.ids = self.ids[: len(self.splits.get("test", []))]
         first = next(iter(self.splits))
-        filled = (row for row, text in enumerate(self.splits[first][self.read_columns[0]][:]) if text)
+        filled = (row for row in range(len(self.splits[first])) if self.splits[first][row][self.read_columns[0]])
         texts, label = self.as_read(first, next(filled, 0))
         shown = " | ".join(json.dumps(text if len(text) <= 60 else f"{text[:58]}…", ensure_ascii=False) for text in texts if text)
         logger.info("the first row as the model reads it: %s%s", shown, "" if label is None else f" → {label or 'no label'}")
-        warn_of_shared_texts(self.splits, self.read_columns)
+        warn_of_shared_texts({name: self.splits[name] for name in given}, self.read_columns)
 
     @property
     def read_columns(self) -> list[str]:
@@ -167,7 +168,8 @@ class Task:
             texts = [cells["context"], cells["question"], *cells["candidates"]]
             known = cells.get("labels", UNKNOWN) != UNKNOWN
             return texts, cells["candidates"][cells["labels"]] if known else None
-        label = self.format.words(self.targets(split)[row]) if "labels" in cells else None
+        target = read_array(self.splits[split].select([row]), "labels")[0] if "labels" in cells else None
+        label = None if target is None else self.format.words(target)
         return self.texts_of(cells), label
 
     def texts_of(self, cells: dict[str, Any]) -> list[str]:
