@@ -448,3 +448,18 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(tmp_path):
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in result.stderr
     assert "nope.csv does not exist" in result.stderr
+
+
+def test_negatives_and_shared_texts_are_counted_and_ids_are_kept(tmp_path, tiny_model, caplog):
+    rows = [[f"T-{n}", f"late parcel number {n}, and no answer", "x" * (n % 3 == 0), "x" * (n % 4 == 0)] for n in range(24)]
+    header = ["Ticket ID", "Message", "delivery", "refund"]
+    train = write_csv(tmp_path / "train.csv", header, rows[:20])
+    test = write_csv(tmp_path / "test.csv", header, rows[18:])
+    base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={test}", "--max_steps=1"]
+    run_multilabel.main([*base, "--validation_fraction=0", f"--output_dir={tmp_path / 'o'}"])
+    assert (
+        "empty cells mean no, because no label's column holds a 0; delivery 7 yes and 13 no, refund 5 yes and 15 no"
+        in caplog.text
+    )
+    assert "test: the texts of 2 of 6 rows stand in the training data too" in caplog.text
+    assert [row["Ticket ID"] for row in read_csv(tmp_path / "o" / "predictions.csv")] == [row[0] for row in rows[18:]]

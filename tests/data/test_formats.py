@@ -521,3 +521,10 @@ def test_an_empty_line_in_a_single_column_is_an_empty_text(tmp_path):
     path = tmp_path / "new.csv"
     path.write_text('Comment\nlate again\n\n"money, please"\n\n')
     assert read_files(str(path))["Comment"][:] == ["late again", "", "money, please"]
+
+
+def test_a_header_under_no_header_is_noticed(tmp_path):
+    path = write_csv(tmp_path / "a.csv", ["text", "label"], ROWS)
+    with pytest.raises(UserError, match="a.csv, line 1: text and label look like the names of columns: leave out --no_header"):
+        read_files(path, DataArguments(no_header=True, column_names="a,b"))
+    assert read_files(path, DataArguments(no_header=True, column_names="text,label"))["label"][:] == [label for _, label in ROWS]

@@ -167,3 +167,27 @@ def test_what_a_message_offers_to_copy(message, script, expected, monkeypatch):
 def test_no_case_is_there_twice():
     names = [(reading.script, reading.name) for reading in READINGS]
     assert len(names) == len(set(names))
+
+
+CROSSING = [reading for reading in READINGS if (reading.elsewhere or "use run_" in (reading.asked or "")) and not reading.public]
+
+
+@pytest.mark.parametrize("reading", CROSSING, ids=lambda reading: f"{reading.script.removeprefix('run_')}: {reading.name}")
+def test_advice_to_take_another_script_reaches_a_run(reading, tmp_path, tiny_model):
+    options = [*reading.write(tmp_path), *reading.options]
+    error = probe(reading.script, options, tmp_path)
+    if isinstance(error, Task):
+        return
+    files = [option for option in options if re.match(r"--(train|validation|test)_file=", option)]
+    advice = [(script, added) for script, added in suggestions(str(error), reading.script) if script != reading.script]
+    for script, added in advice:
+        run = [*files, *added, f"--model_name_or_path={tiny_model}", "--max_steps=1", "--validation_fraction=0"]
+        module = importlib.import_module(script)
+        for number in range(2):  # that script may ask for the text once
+            try:
+                assert module.main([*run, f"--output_dir={tmp_path / script}"])["train_loss"] > 0
+                break
+            except UserError as question:
+                more = [extra for other, extra in suggestions(str(question), script) if other == script]
+                assert number == 0 and more, f"{script}.py {' '.join(added)} ends with: {question}"
+                run += more[0]

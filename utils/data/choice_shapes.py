@@ -14,10 +14,10 @@ from datasets import Dataset
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.choices import ChoiceFormat, find_answer_kind
 from utils.data.columns import ask, find_text_columns, quoted, require_columns, require_texts
-from utils.data.label_columns import CHOICE_COLUMN, usual_labels
-from utils.data.profile import describe_columns, key, same_name
+from utils.data.label_columns import CHOICE_COLUMN, WRONG_CHOICE, usual_labels
+from utils.data.profile import describe_columns, same_name
 from utils.files.cells import UNKNOWN, natural_order
-from utils.files.rows import column_error, columns, file_of, one_line
+from utils.files.rows import column_error, columns, file_of, name_key, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ CONTEXT_NAMES += ("flores_passage", "prompt")
 QUESTION_NAMES = ("question", "question_stem", "stem", "sent2", "query")
 CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices_text", "endings", "options", "candidates")
 CHOICE_LISTS += ("options_text", "candidates_text", "answers", "choice")
-WRONG = re.compile(r"(distractor|wrong|incorrect|wronganswer|incorrectanswer)s?([0-9]+|[a-z])")  # candidates beside the right one
 ANSWER_NAMES = ("label", "labels", "answer_key", "answer", "correct_answer", "correct_answers", "correct", "gold", "target")
 ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
 
@@ -97,8 +96,8 @@ def _find_context(
 
 def _only_answer(dataset: Dataset, free: list[str]) -> str | None:
     """Return the column named `label`, or the only one with a usual name of an answer; None if there is none."""
-    usual, found = {key(name) for name in ANSWER_NAMES}, [name for name in free if key(name) in ("label", "labels")][:1]
-    found = found or [name for name in free if key(name) in usual]
+    usual, found = {name_key(name) for name in ANSWER_NAMES}, [name for name in free if name_key(name) in ("label", "labels")][:1]
+    found = found or [name for name in free if name_key(name) in usual]
     if len(found) > 1:
         profiles = [profile for profile in describe_columns(dataset) if profile.name in found]
         raise ask(dataset, "the answer", profiles, [f"--label_column_name {quoted([name])}" for name in found])
@@ -107,7 +106,7 @@ def _only_answer(dataset: Dataset, free: list[str]) -> str | None:
 
 def _only_context(dataset: Dataset, free: list[str], question_is_free: bool) -> str | None:
     """Return the only column with a usual name of a context, None if there is none. Raises a `UserError` for several."""
-    usual = {key(name) for name in CONTEXT_NAMES}
+    usual = {name_key(name) for name in CONTEXT_NAMES}
     found = [p for p in describe_columns(dataset) if p.name in free and p.key in usual and p.kind in ("text", "short", "name")]
     if len(found) > 1:
         names = [quoted([profile.name]) for profile in found]
@@ -140,16 +139,16 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
     """Return the columns of the candidates: one column of lists, or numbered columns, which any split may have (`every`)."""
     right, wrong = (
         same_name(("correct_answer", "correct", "answer"), every),
-        [name for name in every if WRONG.fullmatch(key(name))],
+        [name for name in every if WRONG_CHOICE.fullmatch(name_key(name))],
     )
     if right and wrong and not saved:
         return [right, *wrong]
     stems: dict[str, list[str]] = {}
-    by_key = {key(name): name for name in every}
+    by_key = {name_key(name): name for name in every}
     for name in map(by_key.get, natural_order(set(by_key))):
-        if match := CHOICE_COLUMN.fullmatch(key(name)) or re.fullmatch("()([a-z])", key(name)):  # also columns A, B, C…
+        if match := CHOICE_COLUMN.fullmatch(name_key(name)) or re.fullmatch("()([a-z])", name_key(name)):  # also columns A, B, C…
             stems.setdefault(match[1], []).append(name)
-    if "a" not in map(key, stems.get("", ["a"])):
+    if "a" not in map(name_key, stems.get("", ["a"])):
         del stems[""]
     available = columns(dataset)
     if saved and saved.choices and set(saved.choices) <= set(available):

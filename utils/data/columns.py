@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
-from utils.data.profile import FREE_TEXT, Profile, describe_columns, key, same_name
-from utils.files.rows import PLACE, cell_error, columns, file_of
+from utils.data.profile import FREE_TEXT, Profile, describe_columns, same_name
+from utils.files.rows import PLACE, cell_error, columns, file_of, name_key
 
 logger = logging.getLogger(__name__)
 
-# Names are compared by their key, which has no capitals, spaces or punctuation: see `profile.key`.
+# Names are compared by their key, which has no capitals, spaces or punctuation: see `name_key`.
 TEXTS = {"text", "sentence", "comment", "commenttext", "content", "body", "review", "reviewtext", "tweet", "message", "question"}
 TEXTS |= {"document", "utterance", "post"}
 PARTS = {"title", "subject", "headline", "heading", "summary"}  # of a text in another column
@@ -210,14 +210,14 @@ def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list
     if "test" not in splits:
         return "row", []
     test = splits["test"]
-    named = named_columns(test, args.id_column_name)
-    require_columns(test, named, "--id_column_name")
-    found = [] if named else [p.name for p in describe_columns(test) if p.key == "id" or (p.kind == "id" and p.words)]
-    name = next((name for name in named or found if named or key(name) == "id"), found[0] if len(found) == 1 else None)
-    if name is None:
-        if found:
-            logger.info("ids: %s; rows are numbered instead (--id_column_name to choose)", ", ".join(found))
-        return "row", list(range(len(test)))
-    if found:
-        logger.info("id column: %s (found; --id_column_name to change)", name)
-    return name, test[name][:]
+    if args.id_column_name:
+        names = named_columns(test, args.id_column_name)
+        require_columns(test, names, "--id_column_name")
+    else:
+        found = [profile for profile in describe_columns(test) if profile.key == "id" or (profile.kind == "id" and profile.words)]
+        names = [profile.name for profile in found if profile.key == "id"] or [profile.name for profile in found]
+        if len(names) > 1:
+            logger.info("ids: %s; rows are numbered instead (--id_column_name to choose)", ", ".join(names))
+        if len(names) == 1:
+            logger.info("id column: %s (found; --id_column_name to change)", names[0])
+    return (names[0], test[names[0]][:]) if len(names) == 1 else ("row", list(range(len(test))))

@@ -13,13 +13,14 @@ from utils.files.rows import cell_error, columns, file_of
 
 logger = logging.getLogger(__name__)
 
-# Names are compared by their key, which has no capitals, spaces or punctuation: see `profile.key`.
+# Names are compared by their key, which has no capitals, spaces or punctuation: see `name_key`.
 LABELS = {"label", "labels", "goldlabel"}  # before all others
 OTHER_LABELS = {"class", "classes", "target", "targets", "topic", "topics", "tag", "tags", "category", "categories", "genre"}
 OTHER_LABELS |= {"genres", "emotion", "emotions", "sentiment", "intent", "stance", "polarity", "stars", "rating"}
 SCORES = OTHER_LABELS | {"score", "similarity", "quality", "grade"}  # numbers with such a name may be one
 FACTS = {"is", "has", "had", "was", "contains", "done", "resolved", "closed", "verified", "edited", "deleted"}
 CHOICE_COLUMN = re.compile(r"(ending|choice|options?|op|answer|mcanswer|ans|candidate|alternative|solution|sol)([0-9]+|[a-z])")
+WRONG_CHOICE = re.compile(r"(distractor|wrong|incorrect|wronganswer|incorrectanswer)s?([0-9]+|[a-z])")  # beside the right one
 CHOICE_LISTS = {"endings", "choices", "options", "candidates"}
 NUMBERS = {"whole", "number", "share"}
 NO_LABEL = {"id", "url", "date", "empty", "object", "code"}
@@ -147,7 +148,13 @@ def refuse_candidates(dataset: Dataset, option: str) -> None:
     profiles = [profile for profile in describe_columns(dataset) if profile.kind not in ("cell", "empty")]
     numbered = [profile.name for profile in profiles if CHOICE_COLUMN.fullmatch(profile.key)]
     lists = [profile.name for profile in profiles if profile.kind == "list" and set(profile.words) & CHOICE_LISTS]
+    wrong = [profile.name for profile in profiles if WRONG_CHOICE.fullmatch(profile.key)]
     choices = lists or (numbered if len(numbered) > 1 else [])
+    if wrong:
+        raise UserError(
+            f"{file_of(dataset)}, {', '.join(wrong)}: wrong answers beside the right one: that is multiple choice; use "
+            f"run_multiple_choice.py (or name the label with {option} to train here)"
+        )
     if choices:
         raise UserError(
             f"{file_of(dataset)}, {', '.join(choices)}: several candidates in each row, one of them right: that is multiple "

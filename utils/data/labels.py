@@ -109,10 +109,11 @@ class LabelFormat:
         positives, known = (targets > 0).sum(axis=0), (targets != UNKNOWN).sum(axis=0)
         if not positives.any():
             raise UserError(f"{args.train_file or args.dataset_name}: no row is positive for any label; nothing to learn")
-        if self.absent is not None:
+        if self.kind == "one 0/1 column per label":
             written = "empty cells" if self.absent == "" else "cells of -1"
-            counts = [f"{name} {yes} yes, {all_ - yes} no" for name, yes, all_ in zip(self.names, positives, known, strict=True)]
-            logger.info("%s mean no, because no label's column holds a 0: %s", written, "; ".join(counts))
+            reason = "" if self.absent is None else f"{written} mean no, because no label's column holds a 0; "
+            rows = zip(self.names, positives, known - positives, strict=True)
+            logger.info("training rows: %s%s", reason, shorten([f"{name} {yes} yes and {no} no" for name, yes, no in rows]))
         for label, count, sure in zip(self.names, (targets == 1).sum(axis=0), known, strict=True):
             if count == sure > 0 and len(targets) > 1 and not args.problem_type:
                 raise UserError(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from utils.files.cells import UNKNOWN, YES_NO, is_empty, parse_cell, read_list, read_number
-from utils.files.rows import columns
+from utils.files.rows import columns, name_key
 
 ID_WORDS = {"id", "ids", "idx", "index", "uuid", "guid", "nr", "no", "number", "key"}
 DATE = re.compile(
@@ -54,7 +54,7 @@ class Profile:
 
     @property
     def key(self) -> str:
-        return key(self.name)
+        return name_key(self.name)
 
     @property
     def words(self) -> list[str]:
@@ -65,11 +65,6 @@ class Profile:
         return f"{self.name} ({', '.join(text if len(text) <= 40 else f'{text[:38]}…' for text in shown)})"
 
 
-def key(name: str) -> str:
-    """Return a column's name without case, spaces and punctuation: "#1 String" becomes "1string"."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
-
-
 def words(name: str) -> list[str]:
     """Return the words and numbers in a column's name: "PhraseId" has "phrase" and "id", "sentence_A" "sentence" and "a"."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
@@ -78,8 +73,11 @@ def words(name: str) -> list[str]:
 
 def same_name(names: Iterable[str], available: Iterable[str]) -> str | None:
     """Return the column of `available` that the first possible of `names` means: that very one, or one of the same key."""
-    exact, by_key = set(available), {key(name): name for name in reversed(list(available))}
-    return next((name if name in exact else by_key[key(name)] for name in names if name in exact or key(name) in by_key), None)
+    exact, by_key = set(available), {name_key(name): name for name in reversed(list(available))}
+    for name in names:
+        if name in exact or name_key(name) in by_key:
+            return name if name in exact else by_key[name_key(name)]
+    return None
 
 
 def describe_columns(dataset: Dataset) -> list[Profile]:
@@ -150,7 +148,7 @@ def _kind_of_values(name: str, values: list, found: dict[str, Any]) -> str:
 
 def _is_id(name: str, found: dict[str, Any]) -> bool:
     """Return whether a column identifies its rows: it is filled, never the same twice, and named so (or not named at all)."""
-    named = set(words(name)) & ID_WORDS or key(name) in ("", "unnamed0") or key(name).endswith("id")
+    named = set(words(name)) & ID_WORDS or name_key(name) in ("", "unnamed0") or name_key(name).endswith("id")
     return bool(named) and found["distinct"] == found["rows"]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from datasets import Dataset
 
 from utils.arguments import DataArguments, UserError, shorten
+from utils.files.cells import read_number
 from utils.files.rows import name_key, rows_to_dataset
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ LETTERS = list(string.ascii_uppercase)
 SURE_NAMES = 3  # names that show that a row is a header, although another one occurs below
 LEADING = 20  # rows that may stand above the header
 SAMPLE = 1000  # rows that show what a column without a name holds
+USUAL_NAMES = {"id", "text", "sentence", "label", "labels", "class", "category"}
 
 
 def name_columns(path: str, line: int, columns: list[list[str]], options: DataArguments) -> tuple[list[str], bool]:
@@ -32,7 +34,7 @@ def name_columns(path: str, line: int, columns: list[list[str]], options: DataAr
     if options.no_header:
         return _name_as_asked(path, line, columns, options)
     for name, cells in zip(first, columns, strict=True):
-        if _is_value(name, cells, first) and (_is_number(name) or sum(map(_is_surely_name, columns)) < SURE_NAMES):
+        if _is_value(name, cells, first) and (read_number(name) is not None or sum(map(_is_surely_name, columns)) < SURE_NAMES):
             raise UserError(
                 f"{path}, line {line}: {name!r} looks like a value, not like the name of a column, because rows below hold "
                 f"similar values: add {_name_options(columns)}, or rename that column if this is a header"
@@ -103,7 +105,7 @@ def _find_repeated(columns: list[list[str]], header: int) -> set[int]:
     """
     names = [cells[header] for cells in columns]
     filled = [position for position, name in enumerate(names) if name]
-    if len(filled) < 2 or any(_is_number(names[position]) or _is_long(names[position]) for position in filled):
+    if len(filled) < 2 or any(read_number(names[position]) is not None or _is_long(names[position]) for position in filled):
         return set()
     name, cells = names[filled[0]], columns[filled[0]]
     if name not in cells[header + 1 :]:  # much faster than to compare the rows
@@ -127,6 +129,10 @@ def _name_as_asked(path: str, line: int, columns: list[list[str]], options: Data
     if len(set(first)) == len(first) and all(name_key(cell) in known for cell in first):
         logger.info("%s: line %d holds names of --column_names, so it is a header", path, line)
         return [known[name_key(cell)] for cell in first], True
+    usual = [cells[0] for cells in columns if cells[0].lower() in USUAL_NAMES and cells.count(cells[0]) == 1]
+    if len(usual) > 1:
+        found = f"{' and '.join(usual)} look like the names of columns"
+        raise UserError(f"{path}, line {line}: {found}: leave out --no_header and --column_names")
     if len(names) != len(columns):
         raise UserError(
             f"{path}, line {line}: found {len(columns)} fields, expected {len(names)} as in --column_names "
@@ -144,9 +150,9 @@ def _is_value(name: str, cells: list[str], header: list[str]) -> bool:
     """
     numbers = [int(other) for other in header if other.isdecimal()]
     consecutive = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    if _is_number(name) and not consecutive:
+    if read_number(name) is not None and not consecutive:
         filled = [cell for cell in cells if cell]
-        return len(filled) > 1 and all(map(_is_number, filled))
+        return len(filled) > 1 and all(read_number(cell) is not None for cell in filled)
     return bool(name) and cells.count(name) > 2
 
 
@@ -168,14 +174,6 @@ def _has_digit(cell: str) -> bool:
 
 def _is_long(cell: str) -> bool:
     return cell.count(" ") > 2
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _name_options(columns: list[list[str]]) -> str:

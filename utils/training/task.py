@@ -20,7 +20,7 @@ from utils.data.labels import saved_label_names, saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.loading import first_rows, splits_to_use
 from utils.files.rows import flatten, read_array
-from utils.runtime import set_up_logging
+from utils.runtime import quiet, set_up_logging
 from utils.training.cpu import keep_memory
 from utils.training.models import (
     check_head,
@@ -147,7 +147,8 @@ class Task:
         splits = add_targets(self.splits, self.format, data, seed, check)
         self.splits = read_row_columns(first_rows(splits, data, seed), row_columns)
         if add:
-            self.splits = {name: add(split) for name, split in self.splits.items()}
+            with quiet():  # datasets would show a bar for copying the rows
+                self.splits = {name: add(split) for name, split in self.splits.items()}
         self.ids = self.ids[: len(self.splits.get("test", []))]
         first = next(iter(self.splits))
         filled = (row for row in range(len(self.splits[first])) if self.splits[first][row][self.read_columns[0]])
