@@ -96,7 +96,8 @@ def _find_context(
 
 def _only_answer(dataset: Dataset, free: list[str]) -> str | None:
     """Return the column named `label`, or the only one with a usual name of an answer; None if there is none."""
-    usual, found = {name_key(name) for name in ANSWER_NAMES}, [name for name in free if name_key(name) in ("label", "labels")][:1]
+    usual = {name_key(name) for name in ANSWER_NAMES}
+    found = [name for name in free if name_key(name) in ("label", "labels")][:1]
     found = found or [name for name in free if name_key(name) in usual]
     if len(found) > 1:
         profiles = [profile for profile in describe_columns(dataset) if profile.name in found]
@@ -136,11 +137,11 @@ def _one(dataset: Dataset, option: str | None, name: str) -> str | None:
 
 
 def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | None) -> list[str]:
-    """Return the columns of the candidates: one column of lists, or numbered columns, which any split may have (`every`)."""
-    right, wrong = (
-        same_name(("correct_answer", "correct", "answer"), every),
-        [name for name in every if WRONG_CHOICE.fullmatch(name_key(name))],
-    )
+    """Return the columns of the candidates: one column of lists; numbered columns, which any split may have (`every`); or that
+    of the right answer and those of wrong ones.
+    """
+    right = same_name(("correct_answer", "correct", "answer"), every)
+    wrong = [name for name in every if WRONG_CHOICE.fullmatch(name_key(name))]
     if right and wrong and not saved:
         return [right, *wrong]
     stems: dict[str, list[str]] = {}

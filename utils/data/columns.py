@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.profile import FREE_TEXT, Profile, describe_columns, same_name
-from utils.files.rows import PLACE, cell_error, columns, file_of, name_key
+from utils.files.rows import PLACE, cell_error, columns, file_of
 
 logger = logging.getLogger(__name__)
 

@@ -103,8 +103,11 @@ def find_label_columns(dataset: Dataset) -> list[str]:
     in_words = [p for p in cells if not is_number(p.examples[0])]
     facts += [p for p in in_words if p not in facts and 2 * len(in_words) < len(cells)]  # written unlike the other columns
     labels = [p for p in cells if p not in facts]
-    if len(cells) > 1 or (cells and not ways):
-        ways += [labels, cells] if labels and facts else [cells] if labels or not ways else []
+    if len(cells) > 1 or not ways:
+        if labels and facts:
+            ways += [labels, cells]
+        elif labels or (cells and not ways):
+            ways += [cells]
     ways = ways or [[p] for p in other_column(profiles)]
     if not ways:
         counts = [p.name for p in profiles if p.kind in NUMBERS]
@@ -123,7 +126,7 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
     """Return the columns of 0 and 1 that can be labels. Raises a `UserError` for one that would be but for a few cells."""
     cells = [p for p in profiles if p.kind == "cell"]
     for profile in profiles:
-        if profile.kind not in ("cell", "share", "name", "whole", "number") or profile.kind == "cell":
+        if profile.kind not in ("share", "name", "whole", "number"):
             continue
         values = dataset[profile.name][:]
         read = [parse_cell(value) for value in values]

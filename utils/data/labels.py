@@ -78,12 +78,16 @@ class LabelFormat:
 
     def _cells(self, dataset: Dataset, name: str) -> list[float]:
         """Return the targets in a 0/1 column."""
-        unknown, values, read = {self.unknown_label, "", "-1"} - {self.absent}, dataset[name][:], {}
+        unknown = {self.unknown_label, "", "-1"} - {self.absent}
+        values, read = dataset[name][:], {}
         for row, value in enumerate(values):
-            if value not in read:  # most columns have few different cells
-                text = class_name("" if is_empty(value) else value).strip()
-                known = 0.0 if text == self.absent else None
-                read[value] = UNKNOWN if text in unknown else _cell(value, dataset, row, name) if known is None else known
+            if value in read:  # most columns have few different cells
+                continue
+            text = class_name("" if is_empty(value) else value).strip()
+            if text in unknown:
+                read[value] = UNKNOWN
+            else:
+                read[value] = 0.0 if text == self.absent else _cell(value, dataset, row, name)
         return [read[value] for value in values]
 
     @property
