@@ -88,7 +88,7 @@ def results(folder: Path) -> tuple[dict, np.ndarray]:
 def assert_equal(folder: Path, expected: Path) -> None:
     (scores, probabilities), (one_scores, one_probabilities) = results(folder), results(expected)
     assert scores == pytest.approx(one_scores, abs=1e-6)
-    np.testing.assert_allclose(probabilities, one_probabilities, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(probabilities, one_probabilities, rtol=0, atol=2e-6)  # both are rounded to six digits
 
 
 def test_three_processes_and_two_machines_give_what_one_process_gives(base, tmp_path):
