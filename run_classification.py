@@ -100,11 +100,11 @@ from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.results.data_report import report_data
-from utils.results.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
 from utils.results.report import Results
-from utils.results.selection import settle_evaluation
-from utils.results.thresholds import choose_threshold, settle_threshold
 from utils.runtime import run
+from utils.scoring.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
+from utils.scoring.selection import settle_evaluation
+from utils.scoring.thresholds import choose_threshold, settle_threshold
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import class_prior, class_weights, load_model
@@ -335,13 +335,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         probabilities, targets = results.predict("validation")
         threshold = choose_threshold(args.data.threshold, probabilities, targets, threshold)
         results.add_scores("validation", scores(probabilities, targets, task.labels, threshold, per_label=True))
+        results.write_predictions("validation", probabilities, prediction=decide(probabilities, threshold, task.labels))
     results.save_model(threshold if len(task.labels) == 2 else None)
 
     # 9. Predict and report.
     if "test" in task.splits:
         probabilities, targets = results.predict("test")
         results.add_scores("test", scores(probabilities, targets, task.labels, threshold, per_label=True))
-        results.write_predictions(probabilities, prediction=decide(probabilities, threshold, task.labels))
+        results.write_predictions("test", probabilities, prediction=decide(probabilities, threshold, task.labels))
     return results.finish()
 
 

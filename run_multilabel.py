@@ -97,12 +97,12 @@ from utils.data.labels import find_labels
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.results.data_report import report_data
-from utils.results.metrics import MultilabelMetrics, sigmoid
 from utils.results.predictions import find_submission
 from utils.results.report import Results
-from utils.results.selection import settle_evaluation
-from utils.results.thresholds import choose_thresholds, settle_threshold
 from utils.runtime import run
+from utils.scoring.metrics import MultilabelMetrics, sigmoid
+from utils.scoring.selection import settle_evaluation
+from utils.scoring.thresholds import choose_thresholds, settle_threshold
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import load_model, positive_weights, prior_log_odds
@@ -262,13 +262,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         probabilities, targets = results.predict("validation")
         thresholds = choose_thresholds(args.data.threshold, probabilities, targets, thresholds)
         results.add_scores("validation", scores(probabilities, targets, task.labels, thresholds, per_label=True), thresholds)
+        results.write_predictions("validation", probabilities, prediction=decide(probabilities, thresholds, task.labels))
     results.save_model(thresholds)
 
     # 9. Predict and report.
     if "test" in task.splits:
         probabilities, targets = results.predict("test")
         results.add_scores("test", scores(probabilities, targets, task.labels, thresholds, per_label=True), thresholds)
-        results.write_predictions(probabilities, prediction=decide(probabilities, thresholds, task.labels))
+        results.write_predictions("test", probabilities, prediction=decide(probabilities, thresholds, task.labels))
     return results.finish()
 
 

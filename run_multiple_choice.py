@@ -94,11 +94,11 @@ from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.files.rows import PLACE
 from utils.results.data_report import report_data
-from utils.results.metrics import MultipleChoiceMetrics, softmax
 from utils.results.model_card import CHOICE
 from utils.results.report import Results, choice_table
-from utils.results.selection import settle_evaluation
 from utils.runtime import run
+from utils.scoring.metrics import MultipleChoiceMetrics, softmax
+from utils.scoring.selection import settle_evaluation
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import load_model
@@ -276,6 +276,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     if "validation" in task.splits:
         probabilities, targets = results.predict("validation")
         results.add_scores("validation", scores(probabilities, targets, details=True))
+        results.write_predictions("validation", probabilities, prediction=decide(probabilities))
     results.save_model()
 
     # 9. Predict and report.
@@ -283,7 +284,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         probabilities, targets = results.predict("test")
         results.add_scores("test", scores(probabilities, targets, details=True))
         decided = decide(probabilities)
-        results.write_predictions(probabilities, prediction=decided, prediction_text=chosen_texts(task, decided))
+        results.write_predictions("test", probabilities, prediction=decided, prediction_text=chosen_texts(task, decided))
     return results.finish()
 
 

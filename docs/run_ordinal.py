@@ -65,10 +65,10 @@ from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.files.rows import column_error
 from utils.results.data_report import report_data
-from utils.results.metrics import sigmoid
 from utils.results.report import Results
-from utils.results.selection import settle_evaluation
 from utils.runtime import run
+from utils.scoring.metrics import sigmoid
+from utils.scoring.selection import settle_evaluation
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import load_model, prior_log_odds
@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     if "test" in task.splits:
         probabilities, targets = results.predict("test")
         results.add_scores("test", scores(probabilities, targets))
-        results.write_predictions(probabilities, prediction=decide(probabilities, task.format.names))
+        results.write_predictions("test", probabilities, prediction=decide(probabilities, task.format.names))
     return results.finish()
 
 

@@ -38,6 +38,7 @@ class ChoiceFormat:
     known. descriptions are pairs [label, sentence]: then the sentences are the candidates, and `answer` is a label column.
     """
 
+    evaluated_as = "choices"
     context: str
     question: str | None
     choices: list[str]

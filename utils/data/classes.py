@@ -39,6 +39,10 @@ class ClassFormat:
         return self.form == "number"
 
     @property
+    def evaluated_as(self) -> str:
+        return "numbers" if self.regression else "classes"
+
+    @property
     def problem_type(self) -> str:
         """The problem type in the model's config. It tells `pipeline()` whether to apply the sigmoid or the softmax."""
         if self.regression:

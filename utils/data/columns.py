@@ -206,10 +206,13 @@ def warn_of_shared_texts(splits: dict[str, Dataset], columns: list[str]) -> None
 
 
 def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list]:
-    """Return the name and the values of what identifies the test rows: a column that is named so, or row numbers."""
-    if "test" not in splits:
-        return "row", []
-    test = splits["test"]
+    """Return the name and the values of what identifies the test rows: a column that is named so, or row numbers.
+
+    Without test rows it is the name of that column in the others, and no values.
+    """
+    test = splits.get("test", splits.get("validation", splits.get("train")))
+    if args.id_column_name and "test" not in splits:
+        return args.id_column_name, []
     if args.id_column_name:
         names = named_columns(test, args.id_column_name)
         require_columns(test, names, "--id_column_name")
@@ -220,4 +223,6 @@ def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list
             logger.info("ids: %s; rows are numbered instead (--id_column_name to choose)", ", ".join(names))
         if len(names) == 1:
             logger.info("id column: %s (found; --id_column_name to change)", names[0])
+    if "test" not in splits:
+        return names[0] if len(names) == 1 else "row", []
     return (names[0], test[names[0]][:]) if len(names) == 1 else ("row", list(range(len(test))))

@@ -32,6 +32,7 @@ class LabelFormat:
     kind is "one 0/1 column per label", "0/1 vector", "list of names", "list of ids" or "delimited string".
     """
 
+    evaluated_as = "labels"
     kind: str
     columns: list[str]
     names: list[str]
@@ -96,8 +97,12 @@ class LabelFormat:
         return {"label_column_names": self.columns}
 
     def words(self, target: np.ndarray) -> str:
-        """Return the labels of a row [labels] in words, as predictions.csv has them."""
-        return ";".join(name for name, value in zip(self.names, target, strict=True) if value >= 0.5)
+        """Return the labels of a row [labels] in words, as predictions.csv has them; `?name` and a lone `?` are unknown."""
+        unknown = target == UNKNOWN
+        if unknown.all():
+            return "?"
+        shown = zip(self.names, target, unknown, strict=True)
+        return ";".join(f"?{name}" if is_unknown else name for name, value, is_unknown in shown if is_unknown or value >= 0.5)
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the label columns, with a label in at least one cell."""

@@ -10,10 +10,11 @@ import numpy as np
 import yaml
 
 from utils.command_line import in_full
-from utils.files.rows import whole_file
+from utils.files.rows import files_of, whole_file
+from utils.results.finished import FACTS, PREDICTIONS
 from utils.results.model_card import PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.results.predictions import save_thresholds, write_predictions
-from utils.results.selection import DIRECTIONS, NO_AIM
+from utils.scoring.selection import DIRECTIONS, NO_AIM
 from utils.training.checkpoints import WEIGHTS, remove_checkpoints
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer
@@ -71,8 +72,8 @@ class Results:
         """Return probabilities [rows, labels] and targets, None where unlabelled, in the order of the file."""
         logits, self.targets, metrics = self.trainer.predict_in_order(self.task.splits[split], PREFIXES[split])
         self._save(split, metrics | self._cut_share(split))
-        probabilities = self.to_probabilities(logits)
-        rows = [self._as_read(row) for row in self.task.examples[split]]
+        probabilities, read = self.to_probabilities(logits), self.task.read[split]
+        rows = [self._as_read(read[row]) for row in range(min(2, len(read)))]
         self.tried = rows, [dict(zip(self.task.labels, row, strict=True)) for row in probabilities[: len(rows)].tolist()]
         return probabilities, self.targets
 
@@ -84,6 +85,7 @@ class Results:
 
     def save_model(self, thresholds: np.ndarray | None = None) -> None:
         """Save the model if it was trained, and the decision thresholds [labels], of two classes that of the second [1]."""
+        self.thresholds = np.empty(0) if thresholds is None else thresholds
         if thresholds is not None and self.is_main:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             save_thresholds(thresholds, self.task.labels[-len(thresholds) :], self.output_dir)
@@ -92,18 +94,23 @@ class Results:
                 self.trainer.model.config.thresholds = thresholds.tolist()
             self.trainer.save_model()
 
-    def write_predictions(self, probabilities: np.ndarray, **decided: list) -> None:
-        """Write predictions.csv, see `write_predictions`, and submission.csv if it is asked for."""
-        task, kind = self.task, self.task.config.problem_type
-        names = [] if kind == "regression" else task.labels  # a number is the decision
+    def write_predictions(self, split: str, probabilities: np.ndarray, **decided: list) -> None:
+        """Write the predictions of the split predicted last, see `PREDICTIONS`, and submission.csv if it is asked for."""
+        if not self.is_main:
+            return
+        task = self.task
         labels = [] if self.targets is None else [task.format.words(target) for target in self.targets]
-        of_row = {"label": labels, "text": [] if task.args.training.no_text else task.texts}
+        of_row = {"label": labels, "text": [] if task.args.training.no_text else task.beginnings(split)}
         of_row = {name: values for name, values in of_row.items() if values}
-        if self.is_main:
-            path = self.output_dir / "predictions.csv"
-            write_predictions(path, task.id_column, task.ids, names, probabilities[:, : len(names)], decided, of_row)
-            if task.submission:
-                task.submission.write(self.output_dir / "submission.csv", probabilities)
+        names = self._names
+        path = self.output_dir / PREDICTIONS[split]
+        write_predictions(path, *task.row_ids(split), names, probabilities[:, : len(names)], decided, of_row)
+        if split == "test" and task.submission:
+            task.submission.write(self.output_dir / "submission.csv", probabilities)
+
+    @property
+    def _names(self) -> list[str]:
+        return [] if self.task.format.evaluated_as == "numbers" else self.task.labels  # a number is the decision
 
     def finish(self) -> dict[str, float]:
         """Write the model card and args.yaml, remove the checkpoints, print the scores, and return the metrics."""
@@ -114,6 +121,7 @@ class Results:
                 data = args.data.dataset_name or args.data.train_file
                 write_model_card(self.trainer, self.kind, args.model.model_name_or_path, data, self._card_sections())
             save_arguments(self.task)
+            self._write_facts()
             if self.task.training and not args.training.keep_checkpoints:
                 remove_checkpoints(args.training)
             self.print_scores()
@@ -167,11 +175,30 @@ class Results:
             path = self.output_dir / f"{prefix}_results.json"
             if split in self.task.splits or not holds_model:
                 path.unlink(missing_ok=True)
+                if split in PREDICTIONS:
+                    self.output_dir.joinpath(PREDICTIONS[split]).unlink(missing_ok=True)
             elif path.is_file() and predicts_into_own_folder(self.task):
                 kept |= json.loads(path.read_text(encoding="utf-8"))
         (self.output_dir / "all_results.json").unlink(missing_ok=True)
         if kept:
             self.output_dir.joinpath("all_results.json").write_text(json.dumps(kept, indent=4, sort_keys=True), encoding="utf-8")
+
+    def _write_facts(self) -> None:
+        """Write what report.html needs to know beside the other files."""
+        task = self.task
+        lengths = {name: np.unique(split["length"][:], return_counts=True) for name, split in task.splits.items()}
+        facts = {
+            "script": task.script.name,
+            "kind": task.format.evaluated_as,
+            "labels": self._names,
+            "thresholds": self.thresholds.tolist(),
+            "max_length": task.max_length,
+            "files": {name: files_of(split) for name, split in task.splits.items()},
+            "rows": {name: len(split) for name, split in task.splits.items()},
+            "rows_by_length": {name: dict(zip(*map(np.ndarray.tolist, found), strict=True)) for name, found in lengths.items()},
+        }
+        with whole_file(self.output_dir / FACTS) as file:
+            json.dump(facts, file, indent=1, ensure_ascii=False)
 
     def _cut_share(self, split: str) -> dict[str, float]:
         """Return the share of rows of which the model does not read everything."""

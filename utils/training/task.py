@@ -76,14 +76,13 @@ class Task:
         labels: what the probabilities of a row stand for; `unknown`: the target of a row without one.
         row_columns: columns of numbers that the loss or the model reads.
         saved_labels, saved_thresholds: those of the model, if it was trained for some.
-        id_column, ids: what identifies the test rows.
+        id_column, ids: what identifies the test rows; see `row_ids` for other splits.
         thresholds: from which probability each label is decided, as far as it is known without tuning.
         candidates: those of the test rows, in multiple choice.
         submission: Kaggle's file to write, if one is asked for.
         bias: where the output layer of a new head starts, [logits]; None leaves it.
         trainer_options: what the script's own trainer is told besides.
-        texts: how the test rows begin, once they are encoded.
-        examples: the first rows of each split as they were read, by name, once they are encoded.
+        read: the splits before they were encoded, by name.
     """
 
     def __init__(self, splits: dict[str, Dataset], args: Arguments, script: str):
@@ -113,8 +112,7 @@ class Task:
         self.delimiter: str | None = None
         self.tokenizer = self.max_length = None
         self.bias: torch.Tensor | None = None
-        self.texts: list[str] = []
-        self.examples: dict[str, list[dict]] = {}
+        self.read: dict[str, Dataset] = {}
 
     def find_texts(self, taken: list[str]) -> None:
         """Settle the text columns; `taken` are those of the labels."""
@@ -225,16 +223,22 @@ class Task:
             UserError: the tokenizer gives tokens that the model does not know.
         """
         for name, split in self.splits.items():
-            self.examples[name] = [split[row] for row in range(min(2, len(split)))]
-            self.texts = beginnings(split, self.text_columns or ["context", "question"]) if name == "test" else self.texts
+            self.read[name] = split
             with self.args.training.main_process_first():
                 self.splits[name] = encode_split(
                     name, split, self.settled(encode, self.max_length), self.args.data, self.row_columns
                 )
         check_vocabulary(self.args.model, self.config, self.splits)
 
+    def row_ids(self, name: str) -> tuple[str, list]:
+        """Return the name and the values of what identifies the rows of a split: the test data's id column, or row numbers."""
+        if name == "test":
+            return self.id_column, self.ids
+        found = self.id_column != "row" and self.id_column in self.read[name].column_names
+        return (self.id_column, self.read[name][self.id_column][:]) if found else ("row", list(range(len(self.read[name]))))
 
-def beginnings(split: Dataset, columns: list[str], characters: int = 200) -> list[str]:
-    """Return the first characters of each row's texts; several share them and are joined by ` | `."""
-    rows = (list(filter(None, row)) for row in zip(*(split[name][:] for name in columns), strict=True))
-    return [" | ".join(str(text)[: characters // len(row)] for text in row) for row in rows]
+    def beginnings(self, name: str, characters: int = 200) -> list[str]:
+        """Return the first characters of each row's texts in a split; several share them and are joined by ` | `."""
+        columns = (self.read[name][column][:] for column in self.text_columns or ["context", "question"])
+        rows = (list(filter(None, row)) for row in zip(*columns, strict=True))
+        return [" | ".join(str(text)[: characters // len(row)] for text in row) for row in rows]

@@ -6,8 +6,8 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score, ro
 
 from utils.arguments import UserError
 from utils.files.cells import UNKNOWN
-from utils.results.metrics import MultilabelMetrics, sigmoid
-from utils.results.thresholds import TUNED, choose_thresholds, parse_threshold
+from utils.scoring.metrics import MultilabelMetrics, sigmoid
+from utils.scoring.thresholds import TUNED, choose_thresholds, parse_threshold
 
 NAMES = ["a", "b", "c"]
 

@@ -1,0 +1,142 @@
+"""A finished run as its folder holds it: what the report and the comparison are made of. No model is loaded."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from utils.arguments import UserError
+from utils.scoring.evaluation import Evaluation, Kind
+
+FACTS = "report.json"
+PREDICTIONS = {"validation": "validation_predictions.csv", "test": "predictions.csv"}
+
+
+@dataclass
+class Run:
+    """What a run has written.
+
+    Attributes:
+        kind, names: see `Evaluation`.
+        evaluations: by split, validation before test; those that have labelled rows.
+        metrics: all_results.json.
+        history: what was logged during training: dicts with step, epoch, and loss or eval_….
+        facts: report.json, see `write_facts`.
+        options: args.yaml.
+        issues: label_issues.csv, a dict a row.
+    """
+
+    folder: Path
+    kind: Kind
+    names: list[str]
+    evaluations: dict[str, Evaluation]
+    metrics: dict[str, float]
+    history: list[dict[str, Any]]
+    facts: dict[str, Any]
+    options: dict[str, Any]
+    issues: list[dict[str, str]]
+
+
+def read_run(folder: Path) -> Run:
+    """Read what a run has written to `folder`.
+
+    Raises:
+        UserError: there is no such run, or a file of it cannot be read.
+    """
+    if not (folder / FACTS).is_file():
+        raise UserError(f"{folder} holds no {FACTS}: expected the --output_dir of a run that has evaluated or predicted")
+    facts = _read(folder, FACTS, json.loads, {})
+    kind, names = facts["kind"], facts["labels"]
+    found = {split: read_predictions(folder / name, facts) for split, name in PREDICTIONS.items() if (folder / name).is_file()}
+    issues = folder / "label_issues.csv"
+    return Run(
+        folder,
+        kind,
+        names,
+        {split: evaluation for split, evaluation in found.items() if len(evaluation)},
+        _read(folder, "all_results.json", json.loads, {}),
+        _read(folder, "trainer_state.json", json.loads, {}).get("log_history", []),
+        facts,
+        _read(folder, "args.yaml", yaml.safe_load, {}),
+        _rows_of(issues) if issues.is_file() else [],
+    )
+
+
+def read_predictions(path: Path, facts: dict[str, Any]) -> Evaluation:
+    """Return the labelled rows of a file of predictions. It has none if the file has no column of labels.
+
+    Raises:
+        UserError: the file is not as a run writes it.
+    """
+    kind, names = facts["kind"], facts["labels"]
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *cells = csv.reader(file)
+    width = len(names) + 1
+    labels = next((header.index(name, width) for name in ("test_label", "label") if name in header[width:]), None)
+    texts = next((header.index(name, width) for name in ("test_text", "text") if name in header[width:]), None)
+    try:
+        read = _reader(kind, names)
+        truths = [None if labels is None else read(row[labels]) for row in cells]
+        rows = np.array([row for row, truth in enumerate(truths) if truth is not None], int)
+        shown = slice(1, width) if kind != "numbers" else slice(header.index("prediction"), header.index("prediction") + 1)
+        values = [[float(cell or "nan") for cell in cells[row][shown]] for row in rows]
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{path} is not as the run has written it ({error}): run it again") from error
+    return Evaluation(
+        kind,
+        names,
+        np.array(values, float).reshape(len(rows), max(len(names), 1)),
+        np.array([truths[row] for row in rows]),
+        np.array(facts["thresholds"], float),
+        rows,
+        [cells[row][0] for row in rows],
+        [] if texts is None else [cells[row][texts] for row in rows],
+    )
+
+
+def _reader(kind: Kind, names: list[str]) -> Callable[[str], Any]:
+    """Return what reads a cell of the column `label`: its truth, None where it is unknown."""
+    if kind == "labels":
+        longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        pattern, column = re.compile(rf"(\??)({longest_first})(?:;|$)"), {name: i for i, name in enumerate(names)}
+
+        def read_labels(cell: str) -> np.ndarray | None:
+            if cell == "?":
+                return None
+            truth = np.zeros(len(names))
+            for unknown, name in pattern.findall(cell):
+                truth[column[name]] = np.nan if unknown else 1.0
+            return truth
+
+        return read_labels
+    read = {name: i for i, name in enumerate(names)}.__getitem__ if kind == "classes" else int if kind == "choices" else float
+
+    def read_one(cell: str) -> Any:
+        try:
+            return read(cell) if cell else None
+        except KeyError:
+            raise ValueError(f"{cell!r} is not one of its labels") from None
+
+    return read_one
+
+
+def _read(folder: Path, name: str, read: Callable[[str], Any], missing: Any) -> Any:
+    """Return what `read` makes of a file in `folder`; `missing` where there is none."""
+    path = folder / name
+    if not path.is_file():
+        return missing
+    try:
+        return read(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())[:100]}): run it again") from error
+
+
+def _rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

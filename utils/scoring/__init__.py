@@ -1,0 +1,1 @@
+"""From predictions to numbers: metrics, thresholds, and how far to trust them."""
