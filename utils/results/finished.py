@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -14,8 +14,30 @@ import yaml
 from utils.arguments import UserError
 from utils.scoring.evaluation import Evaluation, Kind
 
+# Those of them that a script computes are shown in this order, and then its own.
+OVERALL = ("accuracy", "mean_reciprocal_rank", "accuracy_macro_by_candidates", "balanced_accuracy", "roc_auc", "roc_auc_macro")
+OVERALL += ("roc_auc_micro", "average_precision_macro", "average_precision_micro", "f1", "f1_macro", "f1_micro")
+OVERALL += ("f1_macro_at_0.5", "matthews_corrcoef")
+OVERALL += ("log_loss", "expected_calibration_error", "pearson", "spearman", "mse", "r2")
+OVERALL += ("accuracy_of_chance", "accuracy_of_most_frequent_position")
+PREFIXES = {"train": "train", "validation": "eval", "test": "predict"}
 FACTS = "report.json"
 PREDICTIONS = {"validation": "validation_predictions.csv", "test": "predictions.csv"}
+
+
+class Score(NamedTuple):
+    """A metric of a split as a whole; None where it was not computed.
+
+    `low` and `high` bound its 95 % interval. `baseline` is the metric of TF-IDF with logistic regression on the same rows,
+    `majority` that of answering without reading.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    baseline: float | None
+    majority: float | None
 
 
 @dataclass
@@ -41,6 +63,22 @@ class Run:
     facts: dict[str, Any]
     options: dict[str, Any]
     issues: list[dict[str, str]]
+
+    def headline(self, split: str) -> list[Score]:
+        """Return the scores of a split as a whole, in the order of `OVERALL`."""
+        get, prefix = self.metrics.get, PREFIXES[split]
+        return [
+            Score(
+                name,
+                get(f"{prefix}_{name}"),
+                get(f"{prefix}_{name}_low"),
+                get(f"{prefix}_{name}_high"),
+                get(f"{prefix}_baseline_{name}"),
+                get(f"{prefix}_majority_{name}"),
+            )
+            for name in OVERALL
+            if f"{prefix}_{name}" in self.metrics
+        ]
 
 
 def read_run(folder: Path) -> Run:

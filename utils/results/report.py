@@ -11,7 +11,7 @@ import yaml
 
 from utils.command_line import in_full
 from utils.files.rows import files_of, whole_file
-from utils.results.finished import FACTS, PREDICTIONS
+from utils.results.finished import FACTS, OVERALL, PREDICTIONS, PREFIXES
 from utils.results.model_card import PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.results.predictions import save_thresholds, write_predictions
 from utils.scoring.selection import DIRECTIONS, NO_AIM
@@ -21,13 +21,6 @@ from utils.training.trainer import FineTuningTrainer
 
 logger = logging.getLogger(__name__)
 
-# Those of them that a script computes are printed in this order, and then its own.
-OVERALL = ("accuracy", "mean_reciprocal_rank", "accuracy_macro_by_candidates", "balanced_accuracy", "roc_auc", "roc_auc_macro")
-OVERALL += ("roc_auc_micro", "average_precision_macro", "average_precision_micro", "f1", "f1_macro", "f1_micro")
-OVERALL += ("f1_macro_at_0.5", "matthews_corrcoef")
-OVERALL += ("log_loss", "expected_calibration_error", "pearson", "spearman", "mse", "r2")
-OVERALL += ("accuracy_of_chance", "accuracy_of_most_frequent_position")
-PREFIXES = {"train": "train", "validation": "eval", "test": "predict"}
 PER_LABEL = ("support", "accuracy", "predicted", "precision", "recall", "f1", "roc_auc", "average_precision")
 
 
