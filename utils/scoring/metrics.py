@@ -8,7 +8,6 @@ from sklearn.metrics import (
     average_precision_score,
     f1_score,
     label_ranking_average_precision_score,
-    log_loss,
     matthews_corrcoef,
     mean_squared_error,
     precision_recall_fscore_support,
@@ -18,6 +17,7 @@ from sklearn.metrics import (
 
 from utils.data.classes import class_ids, unknown_rows
 from utils.files.cells import UNKNOWN
+from utils.scoring.evaluation import Kind
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ class MultilabelMetrics(ArrayMetric):
         per_label: whether to add each label's scores as `<label>_<score>`.
 
     A label without positives or without negatives is left out of the macro means, and counted in `labels_left_out`. A mean
-    over nothing is left out of the result.
+    over nothing is left out of the result. `log_loss` and `expected_calibration_error` are over all cells.
     """
 
     true = ArrayMetric.predicted
@@ -89,6 +89,7 @@ class MultilabelMetrics(ArrayMetric):
         result["accuracy"] = np.mean((truth == decided).all(axis=1)[rows])
         result["accuracy_elementwise"] = np.mean((truth == decided)[known])
         result["hamming_loss"] = 1 - result["accuracy_elementwise"]
+        result |= calibration_scores("labels", probabilities, np.where(known, truth, np.nan))
         both, either = (truth & decided).sum(axis=1), (truth | decided).sum(axis=1)
         result["jaccard_samples"] = np.where(either > 0, both / np.maximum(either, 1), 1.0)[rows].mean()
         at_half = known & (probabilities >= 0.5)
@@ -124,15 +125,13 @@ class ClassificationMetrics(ArrayMetric):
         per_label: whether to add each class's scores as `<label>_<score>`.
 
     Of two classes the second is the positive one: `f1`, `roc_auc` and `average_precision` are its scores. `roc_auc_macro` is
-    the mean of each class against the rest, over the classes that occur. `expected_calibration_error` uses 15 bins of equal
-    width over the probability of the decided class (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+    the mean of each class against the rest, over the classes that occur.
     """
 
     def _compute(self, predictions, references, label_names, decided, per_label=False):
         known = ~unknown_rows(np.array(references))
         truth, probabilities, decided = (np.array(each)[known] for each in (class_ids(references), predictions, decided))
         classes = np.arange(len(label_names))
-        normalized = probabilities / probabilities.sum(axis=1, keepdims=True)
         correct = truth == decided
         precision, recall, f1, support = precision_recall_fscore_support(truth, decided, labels=classes, zero_division=0.0)
         occurs = support > 0
@@ -142,8 +141,7 @@ class ClassificationMetrics(ArrayMetric):
             "f1_macro": f1[occurs | np.isin(classes, decided)].mean(),
             "f1_weighted": np.average(f1, weights=support),
             "matthews_corrcoef": matthews_corrcoef(truth, decided) if len(np.unique([truth, decided])) > 1 else 0.0,
-            "log_loss": log_loss(truth, normalized, labels=classes),
-            "expected_calibration_error": calibration_error(normalized[np.arange(len(truth)), decided], correct),
+            **calibration_scores("classes", probabilities, truth),
         }
         areas = {c: roc_auc_score(truth == c, probabilities[:, c]) for c in classes if 0 < support[c] < len(truth)}
         if areas:
@@ -207,6 +205,7 @@ class MultipleChoiceMetrics(ArrayMetric):
             # with one relevant candidate per row, this is the mean reciprocal rank
             "mean_reciprocal_rank": label_ranking_average_precision_score(truth[:, None] == positions, ranked),
             "accuracy_macro_by_candidates": mean(list(by_count.values())),
+            **calibration_scores("choices", probabilities, truth),
             "accuracy_of_chance": (1 / counts).mean(),
             "accuracy_of_most_frequent_position": np.bincount(truth).max() / len(truth),
         }
@@ -222,8 +221,30 @@ class MultipleChoiceMetrics(ArrayMetric):
         return {name: float(value) for name, value in result.items()}
 
 
+def calibration_scores(kind: Kind, probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Return how far probabilities can be believed, given those and the truth of an `Evaluation`.
+
+    `log_loss` is the mean over rows, of labels over known cells. `expected_calibration_error` is the mean gap between
+    confidence and accuracy over 15 bins of equal width, weighted by their rows (Guo et al. 2017,
+    https://arxiv.org/abs/1706.04599). The confidence of a row is its highest probability. That of a known cell is the
+    probability of the label, compared with how often the label is there.
+    """
+    if kind == "labels":
+        known = ~np.isnan(truth)
+        confidence, correct = probabilities[known], truth[known]
+        of_truth = np.where(correct, confidence, 1 - confidence)
+    else:
+        shares = np.nan_to_num(probabilities)
+        shares = shares / shares.sum(axis=1, keepdims=True)
+        confidence, correct = shares.max(axis=1), shares.argmax(axis=1) == truth
+        of_truth = shares[np.arange(len(truth)), truth]
+    return {
+        "log_loss": -np.log(of_truth.clip(np.finfo(float).eps)).mean(),  # scikit-learn's takes a second for a million cells
+        "expected_calibration_error": calibration_error(confidence, correct),
+    }
+
+
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
     """Return the mean gap between `confidence` and `correct` [rows] over bins of equal width, weighted by their rows."""
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(confidence[index == b].sum() - correct[index == b].sum()) for b in range(bins)]
-    return sum(gaps) / len(confidence)
+    gaps = np.bincount(np.minimum((confidence * bins).astype(int), bins - 1), confidence - correct)
+    return np.abs(gaps).sum() / len(confidence)
