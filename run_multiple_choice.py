@@ -36,27 +36,23 @@ class MultipleChoiceArguments(DataArguments):
     context_column_name: str | None = HfArg(
         default=None,
         aliases=["--text_column_names", "--text_column_name"],
-        help="Column read before each candidate, and shortened where both are too long together. Unset: found and printed.",
+        help="Column read before each candidate. Unset: found. It is shortened where both are too long together.",
     )
     question_column_name: str | None = HfArg(
-        default=None, help="Column put in front of each candidate, never shortened. Unset: found if there is one; '': none."
+        default=None, help="Column in front of each candidate; '': none. Unset: found. It is never shortened."
     )
-    choice_column_names: str | None = HfArg(
-        default=None, help="One column of lists, or one column a candidate joined by commas. Unset: found and printed."
-    )
+    choice_column_names: str | None = HfArg(default=None, help="A column of lists, or one a candidate: a,b,c. Unset: found.")
     label_column_name: str | None = HfArg(
-        default=None, help="Column of the right candidate: position, letter, key or its own text. Unset: found and printed."
+        default=None, help="Column of the right candidate. Unset: found. It holds a position, a letter, a key or its own text."
     )
-    first_position: Literal[0, 1] | None = HfArg(
-        default=None, help="Whether the positions in that column count from 0 or from 1. Unset: found."
-    )
+    first_position: Literal[0, 1] | None = HfArg(default=None, help="Whether positions there count from 0 or 1. Unset: found.")
     label_descriptions: str | None = HfArg(
         default=None,
-        help="YAML or JSON file with a sentence for each label of a single-label file. The sentences are the candidates.",
+        help="File with a sentence for each label, in YAML or JSON. The sentences are the candidates where a text has a label.",
     )
     shuffle_choices: bool = HfArg(default=False, help="Shuffle the candidates of each training row.")
     allow_equal_candidates: bool = HfArg(
-        default=False, help="Set aside rows whose right candidate occurs twice, instead of ending with an error."
+        default=False, help="Set aside rows whose right candidate occurs twice. Otherwise they are an error."
     )
 
 
@@ -64,14 +60,14 @@ class MultipleChoiceArguments(DataArguments):
 class MultipleChoiceTrainingArguments(FineTuningArguments):
     """This recipe's own defaults, for a pretrained encoder of BERT's size."""
 
-    output_dir: str | None = HfArg(default="outputs/multiple_choice", help="Where the model, results and predictions go.")
+    output_dir: str | None = HfArg(default="outputs/multiple_choice", help="Where the files of the run go.")
     per_device_train_batch_size: int = HfArg(
-        default=16, aliases=["--per_gpu_train_batch_size"], help="Rows in a training batch on each device, all candidates each."
+        default=16, aliases=["--per_gpu_train_batch_size"], help="Rows in a batch on each device, with all candidates."
     )
     metric_for_best_model: str | None = HfArg(
         default="accuracy",
         aliases=["--metric_name"],
-        help="Metric on the validation data that chooses the best weights.",
+        help="Metric that chooses the best weights. On the validation data.",
     )
 
 
@@ -278,6 +274,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         results.add_scores("validation", scores(probabilities, targets, details=True))
         results.write_predictions("validation", probabilities, prediction=decide(probabilities))
     results.save_model()
+    if args.training.metrics_on_train:
+        results.add_scores("train", scores(*results.predict("train"), details=True))
 
     # 9. Predict and report.
     if "test" in task.splits:

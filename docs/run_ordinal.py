@@ -38,7 +38,7 @@ class OrdinalArguments(TextArguments):
 class OrdinalTrainingArguments(FineTuningArguments):
     """This recipe's own defaults, for a pretrained encoder of BERT's size."""
 
-    output_dir: str | None = HfArg(default="outputs/ordinal", help="Where the model, results and predictions go.")
+    output_dir: str | None = HfArg(default="outputs/ordinal", help="Where the files of the run go.")
     prior_bias: bool = HfArg(default=True, help="Start the new head's bias at each answer's share of the training split.")
     metric_for_best_model: str | None = HfArg(
         default="mean_absolute_error",
@@ -218,6 +218,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         probabilities, targets = results.predict("validation")
         results.add_scores("validation", scores(probabilities, targets))
     results.save_model()
+    if args.training.metrics_on_train:
+        results.add_scores("train", scores(*results.predict("train")))
 
     # 9. Predict and report.
     if "test" in task.splits:

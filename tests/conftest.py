@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # nor do the threads of a script that
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LABELS = ["defect", "delivery", "praise", "refund"]
 WORDS = {
     "defect": ["broken", "cracked", "leaks"],
@@ -33,6 +35,29 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()  # all libraries are imported; see utils.runtime.run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_report():
+    """Runs in this process write no report, which takes a second or two, unless a test asks for one with `report`."""
+    from utils.results.report import Results
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Results, "judge", lambda self: None)
+        patch.setattr(Results, "write_report", lambda self: None)
+        yield patch
+
+
+@pytest.fixture
+def report(no_report):
+    """Let the runs of a test write their report."""
+    from utils.results.report import Results
+
+    judge, write_report = Results.judge, Results.write_report
+    no_report.undo()
+    yield
+    no_report.setattr(Results, "judge", judge)
+    no_report.setattr(Results, "write_report", write_report)
 
 
 def make_rows(count: int, seed: int = 0) -> list[dict]:
@@ -83,8 +108,15 @@ def tiny_model(tmp_path_factory) -> str:
 
 
 def launch(*command: str, cwd: Path = ROOT, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
-    """Run a program of this environment, `python` or one of its scripts, and return it with its output."""
+    """Run a program of this environment, `python` or one of its scripts, and return it with its output.
+
+    A recipe that is given options writes no report, which takes two seconds, unless they say otherwise.
+    """
     program = sys.executable if command[0] == "python" else str(Path(sys.executable).parent / command[0])
+    recipe = next((place for place, word in enumerate(command) if Path(word).name.startswith("run_")), len(command))
+    options = command[recipe:]
+    if any(word.startswith("--output_dir") for word in options) and not any(word.startswith("--no_report") for word in options):
+        command = (*command, "--no_report")
     result = subprocess.run(
         [program, *command[1:]], cwd=cwd, env=os.environ | variables, capture_output=True, text=True, timeout=600, check=False
     )
@@ -104,10 +136,33 @@ run(lambda: [main(arguments) for arguments in runs])
 
 def launch_two_processes(script: str, runs: list[list[str]], folder: Path) -> None:
     """Run `script` in two processes, once for each list of arguments: starting them takes longer than all these runs."""
-    (folder / "runs.json").write_text(json.dumps(runs))
+    (folder / "runs.json").write_text(json.dumps([[*arguments, "--no_report"] for arguments in runs]))
     (folder / "one_after_another.py").write_text(ONE_AFTER_ANOTHER)
     command = ["--nproc_per_node", "2", str(folder / "one_after_another.py"), script, str(folder / "runs.json")]
     launch("torchrun", *command, PYTHONPATH=str(ROOT))
+
+
+def check_pages(*paths: Path, figures: bool = True) -> None:
+    """Open pages in Chromium, on a phone and on a desk: nothing is said, asked for or cut off, and every figure has a text."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for path in paths:
+            for width in (375, 1280):
+                page = browser.new_page(viewport={"width": width, "height": 800})
+                said, asked = [], []
+                page.on("console", lambda message, said=said: said.append(message.text))
+                page.on("pageerror", lambda error, said=said: said.append(str(error)))
+                page.on("request", lambda request, asked=asked: asked.append(request.url))
+                page.goto(path.as_uri())
+                assert not said and not [url for url in asked if not url.startswith("data:")][1:], path
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+                images = page.evaluate("Array.from(document.images, image => [image.naturalWidth, image.alt.length])")
+                assert bool(images) == figures and all(size > 0 and alt > 20 for size, alt in images), path
+                assert path.stat().st_size < 3e6, path
+                page.close()
+        browser.close()
 
 
 def make_choice_rows(count: int, seed: int = 0) -> list[dict]:

@@ -245,7 +245,9 @@ def test_command_runs(script, argv, encoder, tmp_path, monkeypatch):
     learns = "train_file" in options or "dataset_name" in options
     furnish(script, options, lambda: encoder if learns else train(script, encoder, tmp_path))
     main([*argv, *SMALL, *(["--search_trials=1"] if "search_trials" in options else [])])
-    if "smoke_test" not in options:
+    if "text" in options:  # is printed
+        assert not Path(options.get("output_dir", "outputs")).exists()
+    elif "smoke_test" not in options:
         written = {path.name for path in Path(options.get("output_dir", "outputs")).rglob("*")}
         assert "data_report.json" in written if "check_data" in options else "args.yaml" in written
         assert "predictions.csv" in written or "test_file" not in options or "check_data" in options

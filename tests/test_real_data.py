@@ -3,7 +3,7 @@
 import csv
 
 import pytest
-from conftest import ROOT
+from conftest import CHROMIUM, ROOT, check_pages
 
 import run_multilabel
 
@@ -29,3 +29,14 @@ def test_kaggles_test_file_and_sample_submission(tmp_path, tiny_model):
             name: f"{float(value):.6g}" for name, value in row.items() if name != "id"
         }
     assert list(predictions) == [row["id"] for row in read(DATA / "kaggle_test.csv")]
+
+
+@pytest.mark.usefixtures("report")
+def test_the_page_of_kaggles_comments(tmp_path, tiny_model):
+    files = [f"--train_file={DATA / 'train.csv.gz'}", f"--validation_file={DATA / 'validation.csv.gz'}"]
+    few = ["--max_train_samples=500", "--max_eval_samples=500", "--max_predict_samples=500", "--max_steps=2"]
+    files += [f"--test_file={DATA / 'test.csv.gz'}", f"--output_dir={tmp_path}"]
+    metrics = run_multilabel.main([f"--model_name_or_path={tiny_model}", *files, *few])
+    assert metrics["predict_baseline_roc_auc_micro"] > 0.8
+    if CHROMIUM:
+        check_pages(tmp_path / "report.html")

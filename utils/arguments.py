@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_file", "test_file", "max_predict_samples", "do_")
 HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
 HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_")
-HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_", "keep_checkpoints", "no_text")
+HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_", "keep_checkpoints", "no_text", "no_report", "no_baseline")
+HARMLESS += ("safe_csv", "metrics_on_train", "calibrate")
 
 
 class UserError(ValueError):
@@ -81,23 +82,27 @@ class DataArguments:
     train_file: str | None = HfArg(default=None, help="Training data: a file, a comma-separated list, or a glob.")
     validation_file: str | None = HfArg(default=None, help="Validation data, likewise. Unset: split off the training data.")
     test_file: str | None = HfArg(default=None, help="Rows to predict, likewise. Labels are optional.")
+    text: list[str] | None = HfArg(
+        default=None,
+        help="Predict this text and print the answer; -: standard input. It may be given again, and needs only a saved model. "
+        "Standard input has a text a line. For a pair, or for multiple choice, a text is a JSON object with the names of the "
+        "columns that the model was trained on. No files are written.",
+    )
     encoding: str | None = HfArg(default=None, help="Encoding of the data files, such as cp1252. Unset: UTF-8.")
     no_header: bool = HfArg(default=False, help="The tables begin with a row, not with the names of columns.")
     column_names: str | None = HfArg(default=None, help="Names for the columns of --no_header, joined by commas.")
     skip_bad_rows: bool = HfArg(default=False, help="Leave out rows with more or fewer fields than the header.")
     validation_fraction: float = HfArg(
-        default=0.1, help="Share to split off the training data without validation data. Stratified; 0: none."
+        default=0.1, help="Share to split off without validation data. Off the training data, stratified; 0: none."
     )
     remove_splits: str | None = HfArg(default=None, help="Splits of the dataset to leave out, joined by commas.")
-    id_column_name: str | None = HfArg(default=None, help="Column to copy into predictions.csv. Unset: found, or row numbers.")
+    id_column_name: str | None = HfArg(default=None, help="Ids to copy into predictions.csv. Unset: found, or row numbers.")
     unknown_label: str | None = HfArg(
         default=None,
         help="What stands for an unknown label, such as N/A. Empty cells always do; '': nothing else, not even -1. Unset: -1.",
     )
     strict_data: bool = HfArg(default=False, help="Refuse rows without text, instead of leaving them out.")
-    max_seq_length: int | None = HfArg(
-        default=None, help="How many tokens of a text are read. Unset: the model's limit, at most 512."
-    )
+    max_seq_length: int | None = HfArg(default=None, help="Tokens read of a text. Unset: the model's limit, at most 512.")
     shuffle_train_dataset: bool = HfArg(
         default=False,
         help="Shuffle before --max_train_samples takes the first rows. Batches are shuffled anyway.",
@@ -149,7 +154,7 @@ class TextArguments(DataArguments):
     text_column_names: str | None = HfArg(
         default=None,
         aliases=["--text_column_name"],
-        help="The text column, or two for a pair: premise,hypothesis. Unset: found.",
+        help="The text column, or two of a pair. Unset: found. As in premise,hypothesis.",
     )
     text_column_delimiter: str | None = HfArg(
         default=None, help="Join the text columns with this into one text. Without it two are read as a pair."
@@ -224,7 +229,7 @@ class FineTuningArguments(TrainingArguments):
     )
     resume_from_checkpoint: str | None = HfArg(
         default=None,
-        help="Continue: True, False, or a checkpoint. Unset: an unfinished run of the same options and data in --output_dir. "
+        help="Continue: True, False or a folder. Unset: an unfinished run. It has the same options and data, in --output_dir. "
         "True: insist on the newest sound checkpoint there. A folder: continue from that checkpoint. False: start over.",
     )
     resume_anyway: bool = HfArg(
@@ -234,14 +239,33 @@ class FineTuningArguments(TrainingArguments):
     keep_checkpoints: bool = HfArg(
         default=False, help="Keep the checkpoints of a finished run. It is several times the size of the model."
     )
+    no_report: bool = HfArg(
+        default=False,
+        help="Do without report.html, intervals and label_issues.csv. `python tools/report.py OUTPUT_DIR` makes the page later.",
+    )
+    no_baseline: bool = HfArg(
+        default=False,
+        help="Do without TF-IDF as a baseline in the report. With logistic regression it takes seconds, on 20,000 rows at most.",
+    )
     no_text: bool = HfArg(default=False, help="Leave the texts out of predictions.csv. Otherwise it has their beginnings.")
+    safe_csv: bool = HfArg(
+        default=False,
+        help="Write `'` before cells that a spreadsheet would run. These begin like a formula, with = + - @, a tab or a carriage "
+        "return, and are no numbers. In predictions.csv, validation_predictions.csv and submission.csv.",
+    )
+    metrics_on_train: bool = HfArg(
+        default=False,
+        help="Score the training rows too, to see over-fitting. With the final weights and thresholds; takes a pass over them.",
+    )
     learning_rate: float = HfArg(default=5e-5, help="Peak learning rate of the encoder.")
     num_train_epochs: float = HfArg(default=3.0, help="Number of passes over the training data.")
     warmup_steps: float = HfArg(default=0.1, help="Warm-up steps, or below 1 their share of all steps.")
+    gradient_accumulation_steps: int = HfArg(default=1, help="Batches that make one training step together.")
     weight_decay: float = HfArg(default=0.01, help="Weight decay of AdamW, but not of biases and norms.")
     train_sampling_strategy: Literal["group_by_length", "random", "sequential"] = HfArg(
         default="group_by_length",
-        help="Order of the rows: in batches of similar length, random, or as in the file. Similar length means less padding.",
+        help="Order of the rows; also random, sequential. By length: a batch has rows of similar length, which means less "
+        "padding; sequential: as in the file.",
     )
     eval_strategy: str = HfArg(default="epoch", help="When to evaluate during training: no, steps or epoch.")
     save_strategy: str | None = HfArg(default=None, help="When to save: no, steps, epoch, best. Unset: as evaluations.")
@@ -249,6 +273,11 @@ class FineTuningArguments(TrainingArguments):
     save_total_limit: int | None = HfArg(default=2, help="Checkpoints to keep, the newest and the best among them.")
     load_best_model_at_end: bool | None = HfArg(
         default=None, help="Keep the best weights. Unset: if evaluations have checkpoints."
+    )
+    calibrate: Literal["temperature"] | None = HfArg(
+        default=None,
+        help="Calibrate the probabilities on the validation data. temperature: after training the logits are divided by one "
+        "number, of several labels by one for each, which the saved model's output layer contains.",
     )
     logging_steps: float = HfArg(default=50, help="Steps between log lines, or below 1 their share.")
     logging_nan_inf_filter: bool = HfArg(default=False, help="Hide NaN and infinite losses in the log.")
@@ -260,8 +289,8 @@ class FineTuningArguments(TrainingArguments):
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     max_tokens_per_batch: int | None = HfArg(
         default=None,
-        help="Most tokens at once, with padding; 0: any. Unset: 1024 on a CPU. A larger batch is split into parts: the same loss "
-        "and gradient, less memory. Elsewhere than on a CPU there is no limit.",
+        help="Most tokens at once; 0: any. Unset: 1024 on a CPU. Padding counts. A larger batch is split into parts: the same "
+        "loss and gradient, less memory. Elsewhere than on a CPU there is no limit.",
     )
     freeze_embeddings: bool = HfArg(
         default=False,

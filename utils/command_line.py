@@ -23,6 +23,7 @@ from transformers.hf_argparser import string_to_bool
 
 from utils.arguments import RunError, Stopped, UserError
 from utils.help import default_of, help_text
+from utils.texts import settle_options
 
 TUNED = ("per_label", "single")
 
@@ -68,6 +69,8 @@ class ArgumentParser(HfArgumentParser):
         options["default"] = SUPPRESS  # the dataclasses have the defaults
         if names[0] == "--resume_from_checkpoint":
             options |= {"nargs": "?", "const": "True"}
+        if names[0] == "--text":  # one for each, so that a text of several words without quotes is no list of texts
+            options |= {"action": "append", "nargs": None}
         if options.get("type") is string_to_bool and "nargs" not in options:
             options |= {"nargs": "?", "const": True}  # a flag that is unset by default: --fp16 alone means True
         return super().add_argument(*names, **options)
@@ -204,9 +207,12 @@ def parse_arguments(
     values = values or {}
     argv = [*argv, *(f"--{name}={value}" for name, value in values.items() if value is not None)]
     namespace, unknown = parser.parse_known_args(argv)
+    if unknown and "text" in namespace and not unknown[0].startswith("-"):
+        raise UserError(f"unexpected argument {unknown[0]!r}: put a text of several words into quotes, and --text before each")
     if unknown:
         raise UserError(unknown_option(unknown[0], known))
     given = vars(namespace) | {name: None for name, value in values.items() if value is None}
+    given = settle_options(given) if given.get("text") else given
     if is_program:
         _say_what_is_read(given)
     try:
@@ -265,8 +271,11 @@ def _read_options(path: str, known: set[str], several: set[str]) -> list[str]:
         if value is None or value == []:
             continue
         if isinstance(value, list):
-            words = [str(each) for each in value]
-            arguments += [f"--{name}", *words] if name in several else [f"--{name}={','.join(words)}"]
+            words = [json.dumps(each) if isinstance(each, dict) else str(each) for each in value]
+            if name == "text":
+                arguments += [f"--text={word}" for word in words]
+            else:
+                arguments += [f"--{name}", *words] if name in several else [f"--{name}={','.join(words)}"]
         else:
             arguments.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return arguments

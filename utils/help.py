@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from transformers import TrainingArguments
 
 ENDINGS = ("file", "dir", "path", "name", "names")  # what they take stands for itself
+WIDTH_OF_NAMES = 37  # a longer name with its value would take a line of its own
 OTHERS = "Further options of transformers' TrainingArguments"
 # The options of a dataclass stand under the heading of the class below that it inherits from, but for those named here.
 HEADINGS = {
@@ -22,7 +23,7 @@ GROUPS = {
     "Trying out": ("check_data", "smoke_test"),
     "Training": ("max_steps", "gradient_accumulation_steps", "label_smoothing_factor", "seed"),
     "Choosing the best weights and the threshold": (
-        *("metric_for_best_model", "eval_strategy", "load_best_model_at_end", "threshold"),
+        *("metric_for_best_model", "eval_strategy", "load_best_model_at_end", "threshold", "calibrate"),
         *("save_strategy", "save_steps"),
     ),
     "Speed and memory": (
@@ -32,7 +33,8 @@ GROUPS = {
     "Searching hyperparameters": (),
     "Output, and continuing a run": (
         *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_anyway", "keep_checkpoints"),
-        *("save_total_limit", "no_text", "sample_submission", "logging_steps", "logging_nan_inf_filter"),
+        *("save_total_limit", "metrics_on_train", "no_text", "no_report", "no_baseline", "safe_csv", "sample_submission"),
+        *("logging_steps", "logging_nan_inf_filter"),
     ),
     OTHERS: (),
 }
@@ -44,7 +46,7 @@ def help_text(program: str, dataclass_types: tuple[type, ...], description: str,
         program,
         usage=f"python {program} [options.yaml] [--option value ...]",
         description=description if everything else _usage_of(description),
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=37, width=100),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=WIDTH_OF_NAMES, width=100),
         add_help=False,
         epilog=None if everything else "--help all shows the whole help of every option, also of the {} of TrainingArguments.",
     )
@@ -93,7 +95,7 @@ def _spelling(field: Field, kind: Any) -> tuple[str, str | None]:
         return f"--no_{field.name}" if field.default is True else f"--{field.name}", None
     if get_origin(kind) is Literal:
         choices = "{" + ",".join(map(str, get_args(kind))) + "}"
-        if len(choices) < 26:
+        if len(f"--{field.name} {choices}") <= WIDTH_OF_NAMES - 4:
             return f"--{field.name}", choices
     last = field.name.split("_")[-1]
     return f"--{field.name}", "N" if kind in (int, float) else last.upper() if last in ENDINGS else "VALUE"

@@ -83,7 +83,7 @@ def differences(task: Task, reading: Reading) -> dict[str, tuple]:
     found_texts, found_label = task.as_read("train", 0)
     pairs = {"texts": (tuple(found_texts), tuple(texts))}
     if isinstance(label, set):
-        pairs["label"] = (set(filter(None, found_label.split(";"))), label)
+        pairs["label"] = ({name for name in found_label.split(";") if name and not name.startswith("?")}, label)
     elif isinstance(label, tuple):
         pairs["label"] = (found_label, found_label if found_label in label else label)
     elif label is not None:

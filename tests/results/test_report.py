@@ -7,14 +7,17 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import make_rows, write_jsonl
+from conftest import make_choice_rows, make_rows, write_csv, write_jsonl
 
 import run_classification
 import run_multilabel
+import run_multiple_choice
+from utils.arguments import UserError
 from utils.data.choices import ChoiceFormat
 from utils.data.classes import ClassFormat
 from utils.data.labels import UNKNOWN, LabelFormat
-from utils.results.predictions import write_predictions
+from utils.results.finished import read_run
+from utils.results.predictions import guard, unguard, write_predictions
 
 
 def read(folder, name):
@@ -82,7 +85,7 @@ def test_the_card_shows_one_set_of_scores_at_the_saved_thresholds(trained):
     card, scores = (folder / "README.md").read_text(), read(folder, "eval")
     assert "More information needed" not in card and "It achieves" not in card
     assert not re.search("per.second|flops|padding|truncated", card, flags=re.IGNORECASE)
-    assert f"f1_macro {scores['eval_f1_macro']:.3f}" in card and card.count("## Validation scores") == 1
+    assert f"| f1_macro | {scores['eval_f1_macro']:.3f} |" in card and card.count("## Validation scores") == 1
     columns = "| Training Loss | Epoch | Step | Validation Loss | Average Precision Micro |"
     assert columns in card and "F1" not in card
     assert 'classify(["a text"]' in card and "text_pair" not in card
@@ -133,9 +136,75 @@ def test_six_digits_and_line_breaks_within_quotes(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        *(
+            (cell, f"'{cell}")
+            for cell in ("=1+1", "+49 170", "-", "- item", "@SUM(A1)", "\tx", "\r=x", "-1e", "--1", "'=x", "-5\n")
+        ),
+        *((cell, cell) for cell in ("", "a=b", "-1.5", "+3", "-.5", "-1e-09", "'x", "1=1", " =1", -1.5, 3, None)),
+    ],
+)
+def test_cells_that_a_spreadsheet_would_run_are_guarded(cell, written):
+    assert guard(cell) == written
+    assert not isinstance(cell, str) or unguard(written) == cell
+
+
+def test_safe_files_are_read_back_as_they_were(tmp_path, tiny_model):
+    rows = [{"id": f"@{n}", "text": f"={row['text']}", "labels": ["-a", "b"][: 1 + n % 2]} for n, row in enumerate(make_rows(30))]
+    sample = write_csv(tmp_path / "sample.csv", ["id", "-a", "b"], [[row["id"], 0, 0] for row in rows])
+    train, test = (write_jsonl(tmp_path / f"{name}.jsonl", rows) for name in ("train", "test"))
+    options = ["--problem_type=multi_label_classification", "--safe_csv", f"--sample_submission={sample}", "--max_steps=1"]
+    predict(tiny_model, tmp_path / "o", f"--train_file={train}", f"--test_file={test}", "--threshold=0.0001", *options)
+    for name in ("predictions.csv", "validation_predictions.csv", "submission.csv"):
+        with (tmp_path / "o" / name).open(newline="", encoding="utf-8") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert {"'-a", "b"} <= set(cells) and not [cell for cell in cells if cell.startswith(("=", "@", "-"))]
+    with (tmp_path / "o" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["prediction"] == "'-a;b"
+    found = read_run(tmp_path / "o").evaluations["test"]
+    assert found.ids == [row["id"] for row in rows] and found.texts == [row["text"] for row in rows]
+    assert found.names == ["-a", "b"] and found.truth.tolist() == [[1, n % 2] for n in range(30)]
+
+
+def score_train(script, rows, model, folder, *options):
+    train = write_jsonl(folder / "train.jsonl", rows)
+    base = [f"--model_name_or_path={model}", f"--train_file={train}", f"--output_dir={folder / 'o'}", "--metrics_on_train"]
+    return script.main([*base, "--num_train_epochs=2", *options])
+
+
+def test_scores_of_the_training_rows_stand_beside_the_metrics_of_the_training(tmp_path, tiny_model, caplog):
+    caplog.set_level("INFO", logger="utils")
+    # 36 rows train and are no multiple of the batch: none may count twice
+    metrics = score_train(run_classification, [row | {"label": "no" if row["labels"] else "yes"} for row in make_rows(40)],
+                          tiny_model, tmp_path, "--label_column_name=label", "--learning_rate=1e-3")  # fmt: skip
+    assert metrics["train_no_support"] + metrics["train_yes_support"] == 36 and 0 <= metrics["train_accuracy"] <= 1
+    log = json.loads((tmp_path / "o" / "trainer_state.json").read_text())["log_history"]
+    (training,) = (entry for entry in log if "train_loss" in entry)
+    assert metrics["train_loss"] == pytest.approx(training["train_loss"])
+    assert metrics["train_loss_after_training"] < metrics["train_loss"] and metrics["train_runtime"] == training["train_runtime"]
+    assert read(tmp_path / "o", "train").items() <= metrics.items() and "train_accuracy" in read(tmp_path / "o", "train")
+    assert [line for line in caplog.messages if line.endswith(" scores")] == ["\nTrain scores", "\nValidation scores"]
+
+
+def test_scores_of_the_training_rows_in_the_other_scripts(tmp_path, tiny_model):
+    for script, rows, expected in (
+        (run_multilabel, make_rows(30), "train_f1_macro"),
+        (run_multiple_choice, make_choice_rows(30), "train_mean_reciprocal_rank"),
+    ):
+        (tmp_path / script.__name__).mkdir()
+        assert expected in score_train(script, rows, tiny_model, tmp_path / script.__name__, "--max_steps=1")
+
+
+def test_nothing_trained_has_no_scores_of_training_rows(trained):
+    with pytest.raises(UserError, match="--metrics_on_train: nothing is trained"):
+        predict("no model is loaded", "o", trained[1][2], "--metrics_on_train")
+
+
 def test_labels_in_words():
     labels = LabelFormat("list of names", ["labels"], ["a", "b"])
-    assert [labels.words(row) for row in np.array([[1, 0.7], [0, 0], [UNKNOWN, 1]])] == ["a;b", "", "b"]
+    assert [labels.words(row) for row in np.array([[1, 0.7], [0, 0], [UNKNOWN, 1], [UNKNOWN] * 2])] == ["a;b", "", "?a;b", "?"]
     for form, targets in (
         ("two_logits", np.array([1, int(UNKNOWN), 0])),
         ("one_logit", np.array([[1], [np.nan], [0]])),

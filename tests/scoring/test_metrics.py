@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score, ro
 from utils.arguments import UserError
 from utils.files.cells import UNKNOWN
 from utils.scoring.metrics import MultilabelMetrics, sigmoid
-from utils.scoring.thresholds import TUNED, choose_thresholds, parse_threshold
+from utils.scoring.selection import TUNED, choose_thresholds, parse_threshold
 
 NAMES = ["a", "b", "c"]
 

@@ -102,7 +102,7 @@ def test_three_processes_and_two_machines_give_what_one_process_gives(base, tmp_
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = [*base, f"--output_dir={tmp_path / 'machines'}", "--per_device_train_batch_size=6"]
+    arguments = [*base, f"--output_dir={tmp_path / 'machines'}", "--per_device_train_batch_size=6", "--no_report"]
     program = str(Path(sys.executable).parent / "torchrun")
     machines = [
         subprocess.Popen(

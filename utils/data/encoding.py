@@ -132,7 +132,7 @@ def encode_split(
         UserError: `encode` reads a column that is not there.
     """
     file, fingerprint = None, generate_random_fingerprint()  # hashing a tokenizer takes longer than encoding a few rows
-    if len(split) >= ROWS_WORTH_KEEPING:
+    if len(split) >= ROWS_WORTH_KEEPING and not args.text:
         fingerprint = Hasher.hash((split._fingerprint, encode, keep))
         folder = Path(datasets.config.HF_DATASETS_CACHE, "encoded")
         with contextlib.suppress(OSError):  # without a cache that can be written to, nothing is kept

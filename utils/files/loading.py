@@ -16,7 +16,8 @@ from sklearn.model_selection import train_test_split
 from utils.arguments import DataArguments, UserError
 from utils.files.reading import EXAMPLE_FILE, is_folder_of_labels, is_saved_dataset, read_files, read_splits
 from utils.files.records import SPLIT_NAMES
-from utils.files.rows import align_columns, columns, file_of, files_of, first_of, name_key, one_line, with_places
+from utils.files.rows import align_columns, columns, file_of, files_of, first_of, name_key, one_line, rows_to_dataset, with_places
+from utils.texts import read_texts
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ def load_splits(args: DataArguments, read: Callable[[str], Dataset] | None = Non
     Raises:
         UserError: there is no data, or a file is missing, empty, unreadable or malformed.
     """
+    if args.text:
+        rows = [{"text": text} for text in read_texts(args.text)]
+        return {"test": rows_to_dataset(rows, [f"--text, text {number}" for number in range(1, len(rows) + 1)])}
     splits = _load_named(args) if args.dataset_name else _load_files(args, read or partial(read_splits, options=args))
     return align_columns(splits)
 

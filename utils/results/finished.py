@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from utils.arguments import UserError
+from utils.results.predictions import unguard
 from utils.scoring.evaluation import Evaluation, Kind
 
 # Those of them that a script computes are shown in this order, and then its own.
@@ -21,7 +22,7 @@ OVERALL += ("f1_macro_at_0.5", "matthews_corrcoef")
 OVERALL += ("log_loss", "expected_calibration_error", "pearson", "spearman", "mse", "r2")
 OVERALL += ("accuracy_of_chance", "accuracy_of_most_frequent_position")
 PREFIXES = {"train": "train", "validation": "eval", "test": "predict"}
-FACTS = "report.json"
+FACTS, ISSUES = "report.json", "label_issues.csv"
 PREDICTIONS = {"validation": "validation_predictions.csv", "test": "predictions.csv"}
 
 
@@ -38,6 +39,9 @@ class Score(NamedTuple):
     high: float | None
     baseline: float | None
     majority: float | None
+
+
+UNREAD = {"choices": "chance", "numbers": "the mean"}  # how one answers without reading; else by the majority
 
 
 @dataclass
@@ -66,19 +70,14 @@ class Run:
 
     def headline(self, split: str) -> list[Score]:
         """Return the scores of a split as a whole, in the order of `OVERALL`."""
-        get, prefix = self.metrics.get, PREFIXES[split]
-        return [
-            Score(
-                name,
-                get(f"{prefix}_{name}"),
-                get(f"{prefix}_{name}_low"),
-                get(f"{prefix}_{name}_high"),
-                get(f"{prefix}_baseline_{name}"),
-                get(f"{prefix}_majority_{name}"),
-            )
-            for name in OVERALL
-            if f"{prefix}_{name}" in self.metrics
-        ]
+        return headline(self.metrics, split)
+
+
+def headline(metrics: dict[str, float], split: str, own: tuple[str, ...] = ()) -> list[Score]:
+    """Return the scores of a split as a whole, in the order of `OVERALL`, and then the script's `own`."""
+    get, prefix, names = metrics.get, PREFIXES[split], (*OVERALL, *own)
+    forms = ("{}_{}", "{}_{}_low", "{}_{}_high", "{}_baseline_{}", "{}_majority_{}")
+    return [Score(name, *(get(form.format(prefix, name)) for form in forms)) for name in names if f"{prefix}_{name}" in metrics]
 
 
 def read_run(folder: Path) -> Run:
@@ -91,15 +90,16 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{folder} holds no {FACTS}: expected the --output_dir of a run that has evaluated or predicted")
     facts = _read(folder, FACTS, json.loads, {})
     kind, names = facts["kind"], facts["labels"]
-    found = {split: read_predictions(folder / name, facts) for split, name in PREDICTIONS.items() if (folder / name).is_file()}
-    issues = folder / "label_issues.csv"
+    files = {split: folder / name for split, name in PREDICTIONS.items() if split in facts["rows"]}  # others are of another run
+    found = {split: read_predictions(path, facts) for split, path in files.items() if path.is_file()}
+    issues = folder / ISSUES
     return Run(
         folder,
         kind,
         names,
         {split: evaluation for split, evaluation in found.items() if len(evaluation)},
         _read(folder, "all_results.json", json.loads, {}),
-        _read(folder, "trainer_state.json", json.loads, {}).get("log_history", []),
+        _read(folder, "trainer_state.json", json.loads, {}).get("log_history", []) if "train" in facts["rows"] else [],
         facts,
         _read(folder, "args.yaml", yaml.safe_load, {}),
         _rows_of(issues) if issues.is_file() else [],
@@ -114,7 +114,8 @@ def read_predictions(path: Path, facts: dict[str, Any]) -> Evaluation:
     """
     kind, names = facts["kind"], facts["labels"]
     with path.open(newline="", encoding="utf-8") as file:
-        header, *cells = csv.reader(file)
+        written = unguard if facts.get("safe_csv") else str
+        header, *cells = ([written(cell) for cell in row] for row in csv.reader(file))
     width = len(names) + 1
     labels = next((header.index(name, width) for name in ("test_label", "label") if name in header[width:]), None)
     texts = next((header.index(name, width) for name in ("test_text", "text") if name in header[width:]), None)

@@ -1,9 +1,13 @@
-"""The files of predictions: predictions.csv, thresholds.json, and Kaggle's submission.csv."""
+"""What is predicted: predictions.csv, thresholds.json, Kaggle's submission.csv, and the lines that --text prints."""
 
 import csv
 import json
 import logging
 import math
+import os
+import re
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
@@ -18,6 +22,23 @@ from utils.files.rows import columns, whole_file
 
 logger = logging.getLogger(__name__)
 
+# What a spreadsheet runs, https://owasp.org/www-community/attacks/CSV_Injection, and what `guard` has made of it.
+FORMULA = re.compile(r"(?![+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\Z)'*[=+\-@\t\r]", re.IGNORECASE)
+GUARDED = re.compile(r"''*[=+\-@\t\r]")
+
+
+def guard(cell: Any) -> Any:
+    """Return a cell that a spreadsheet does not run: with an apostrophe in front of what begins like a formula, except numbers.
+
+    What begins with apostrophes before such a beginning gets one more, so that `unguard` finds it as it was.
+    """
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def unguard(cell: str) -> str:
+    """Return the cell that `guard` was given."""
+    return cell[1:] if GUARDED.match(cell) else cell
+
 
 def write_predictions(
     path: Path,
@@ -27,10 +48,12 @@ def write_predictions(
     probabilities: np.ndarray,
     decided: dict[str, list],
     of_row: dict[str, list],
+    safe: bool = False,
 ) -> None:
     """Write one line a row, in the order given: its id, a probability for each name (none where it is NaN), the rest by column.
 
-    A column of `of_row`, what the test data itself says of a row, begins with `test_` where another has its name.
+    A column of `of_row`, what the test data itself says of a row, begins with `test_` where another has its name. `safe` cells
+    go through `guard`.
     """
     taken = {id_name, *decided}
     header = [id_name, *(f"label {name}" if name in taken else name for name in names), *decided]
@@ -38,19 +61,53 @@ def write_predictions(
         header.append(name if name not in header else f"test_{name}")
     columns = [map(_six_digits, values) for values in (*decided.values(), *of_row.values())]
     shown = ([*("" if math.isnan(value) else _six_digits(value) for value in row)] for row in probabilities.tolist())
-    _write_csv(path, header, ([row_id, *row, *rest] for row_id, row, *rest in zip(ids, shown, *columns, strict=True)))
+    rows = ([row_id, *row, *rest] for row_id, row, *rest in zip(ids, shown, *columns, strict=True))
+    write_csv(path, header, rows, safe)
     logger.info("wrote %s (%s rows)", path, f"{len(ids):,}")
 
 
-def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
+def write_csv(path: Path, header: list[str], rows: Iterable[list], safe: bool = False) -> None:
     with whole_file(path) as file:
         plain, quoted = (csv.writer(file, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-        for row in chain([header], rows):  # Python before 3.13 would leave a carriage return without quotes
+        for row in chain([header], rows):
+            row = list(map(guard, row)) if safe else row
+            # Python before 3.13 would leave a carriage return without quotes
             (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
 
 
 def _six_digits(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def print_predictions(decided: list, names: list[str], probabilities: np.ndarray, texts: list[str], most: int = 3) -> None:
+    """Print a line a row on stdout: what is decided, its `most` highest probabilities by name, and the beginning of its text.
+
+    In a pipe the three are separated by tabs; on a terminal they are aligned, and a line fits its width. Nothing decided is
+    (none). NaN is no probability. Without names there are no probabilities, without texts no texts.
+    """
+    lines = []
+    for row, answer in enumerate(decided):
+        values = np.nan_to_num(probabilities[row, : len(names)], nan=-1.0)
+        highest = [column for column in np.argsort(-values, kind="stable")[:most] if values[column] >= 0]
+        cells = [f"{names[column]} {values[column]:.2f}" for column in highest]
+        lines.append([str(_six_digits(answer)) or "(none)", *cells, *[""] * (min(most, len(names)) - len(cells))])
+    shown = [" ".join(text.split()) for text in texts or [""] * len(lines)]
+    if not sys.stdout.isatty():
+        rows = zip(lines, shown, strict=True)
+        parts = (
+            [answer, *["  ".join(filter(None, cells))] * bool(names), *[text] * bool(texts)] for (answer, *cells), text in rows
+        )
+        try:
+            print("\n".join(map("\t".join, parts)), flush=True)
+        except BrokenPipeError:  # `head` has read enough; Python would fail to write the rest when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    widths, room = [max(map(len, column)) for column in zip(*lines, strict=True)], shutil.get_terminal_size().columns
+    for line, text in zip(lines, shown, strict=True):
+        answer, *cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        told = "    ".join([answer, *["  ".join(cells)] * bool(names), ""])
+        left = max(room - len(told), 20)
+        print(told + (text if len(text) <= left else f"{text[: left - 1]}…"))
 
 
 def save_thresholds(thresholds: np.ndarray, names: list[str], output_dir: Path) -> None:
@@ -100,8 +157,8 @@ class Submission:
         self.header, self.ids = [id_name, *labels], sample[id_name][:]
         self.rows, self.columns = [rows[str(value)] for value in self.ids], [names.index(label) for label in labels]
 
-    def write(self, path: Path, probabilities: np.ndarray) -> None:
-        """Write the `probabilities` [test rows, labels] as the sample has them."""
+    def write(self, path: Path, probabilities: np.ndarray, safe: bool = False) -> None:
+        """Write the `probabilities` [test rows, labels] as the sample has them; `safe`: see `write_predictions`."""
         found = probabilities[self.rows][:, self.columns].tolist()
-        _write_csv(path, self.header, ([row_id, *row] for row_id, row in zip(self.ids, found, strict=True)))
+        write_csv(path, self.header, ([row_id, *row] for row_id, row in zip(self.ids, found, strict=True)), safe)
         logger.info("wrote %s (%s rows)", path, f"{len(self.ids):,}")

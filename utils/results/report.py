@@ -1,19 +1,23 @@
 """What a run measures, prints and writes, phase by phase."""
 
+import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from utils.arguments import shorten
 from utils.command_line import in_full
-from utils.files.rows import files_of, whole_file
-from utils.results.finished import FACTS, OVERALL, PREDICTIONS, PREFIXES
+from utils.files.rows import files_of, one_line, whole_file
+from utils.results.finished import FACTS, ISSUES, OVERALL, PREDICTIONS, PREFIXES, UNREAD, Run, Score, headline, read_run
 from utils.results.model_card import PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
-from utils.results.predictions import save_thresholds, write_predictions
+from utils.results.predictions import print_predictions, save_thresholds, write_predictions
+from utils.scoring.calibration import calibrate
+from utils.scoring.evaluation import Kind
 from utils.scoring.selection import DIRECTIONS, NO_AIM
 from utils.training.checkpoints import WEIGHTS, remove_checkpoints
 from utils.training.task import Task
@@ -48,7 +52,8 @@ class Results:
     ):
         self.trainer, self.task, self.model_class, self.kind = trainer, task, model_class, kind
         self.to_probabilities, self.table = to_probabilities, table or score_table
-        self.output_dir, self.is_main = Path(trainer.args.output_dir), trainer.is_world_process_zero()
+        self.output_dir = Path(trainer.args.output_dir)
+        self.is_main = trainer.is_world_process_zero() and not task.args.data.text  # which writes files; --text writes none
         self.metrics: dict[str, float] = {}
         self.found: dict[str, dict[str, float]] = {"train": {}, "validation": {}, "test": {}}  # the metrics by split
         self.scores: dict[str, dict[str, float]] = {}  # by split: what its table and summary are made of
@@ -62,12 +67,21 @@ class Results:
         self.trainer.save_state()
 
     def predict(self, split: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return probabilities [rows, labels] and targets, None where unlabelled, in the order of the file."""
-        logits, self.targets, metrics = self.trainer.predict_in_order(self.task.splits[split], PREFIXES[split])
+        """Return probabilities [rows, labels] and targets, None where unlabelled, in the order of the file.
+
+        The validation split calibrates a trained model first, if --calibrate is given.
+        """
+        prediction = self.trainer.predict_in_order(self.task.splits[split], PREFIXES[split])
+        if split == "validation" and self.task.args.training.calibrate:
+            prediction = calibrate(self.trainer, self.task, prediction, self.to_probabilities)
+        logits, self.targets, metrics = prediction
+        if split == "train":  # train_loss is the mean over the training, and the speed is that of the training
+            metrics = {"train_loss_after_training": metrics["train_loss"]}
         self._save(split, metrics | self._cut_share(split))
         probabilities, read = self.to_probabilities(logits), self.task.read[split]
         rows = [self._as_read(read[row]) for row in range(min(2, len(read)))]
-        self.tried = rows, [dict(zip(self.task.labels, row, strict=True)) for row in probabilities[: len(rows)].tolist()]
+        if split != "train":  # whose texts do not belong on the model card
+            self.tried = rows, [dict(zip(self.task.labels, row, strict=True)) for row in probabilities[: len(rows)].tolist()]
         return probabilities, self.targets
 
     def add_scores(self, split: str, scores: dict[str, float], thresholds: np.ndarray | None = None) -> None:
@@ -75,6 +89,7 @@ class Results:
         if scores:
             self._save(split, {f"{PREFIXES[split]}_{name}": value for name, value in scores.items()})
             self.scores[split], self.tables[split] = scores, self.table(scores, self.task.labels, thresholds)
+            self.tables = {name: self.tables[name] for name in PREFIXES if name in self.tables}  # train first, whenever it comes
 
     def save_model(self, thresholds: np.ndarray | None = None) -> None:
         """Save the model if it was trained, and the decision thresholds [labels], of two classes that of the second [1]."""
@@ -88,18 +103,26 @@ class Results:
             self.trainer.save_model()
 
     def write_predictions(self, split: str, probabilities: np.ndarray, **decided: list) -> None:
-        """Write the predictions of the split predicted last, see `PREDICTIONS`, and submission.csv if it is asked for."""
+        """Write the predictions of the split predicted last, see `PREDICTIONS`, and submission.csv if it is asked for.
+
+        Those of --text are printed.
+        """
+        task, names, safe = self.task, self._names, self.task.args.training.safe_csv
+        if task.args.data.text:
+            if cut := sum(task.splits[split]["cut"][:]):
+                logger.warning("%d of %d texts are cut to %d tokens (--max_seq_length)", cut, len(probabilities), task.max_length)
+            *_, answers = decided.values()  # of multiple choice the text of the candidate comes after its position
+            texts = [] if task.args.training.no_text else task.beginnings(split)
+            print_predictions(answers, names, probabilities, texts, most=5 if task.candidates else 3)
         if not self.is_main:
             return
-        task = self.task
         labels = [] if self.targets is None else [task.format.words(target) for target in self.targets]
         of_row = {"label": labels, "text": [] if task.args.training.no_text else task.beginnings(split)}
         of_row = {name: values for name, values in of_row.items() if values}
-        names = self._names
         path = self.output_dir / PREDICTIONS[split]
-        write_predictions(path, *task.row_ids(split), names, probabilities[:, : len(names)], decided, of_row)
+        write_predictions(path, *task.row_ids(split), names, probabilities[:, : len(names)], decided, of_row, safe)
         if split == "test" and task.submission:
-            task.submission.write(self.output_dir / "submission.csv", probabilities)
+            task.submission.write(self.output_dir / "submission.csv", probabilities, safe)
 
     @property
     def _names(self) -> list[str]:
@@ -110,13 +133,17 @@ class Results:
         args = self.task.args
         self.trainer.accelerator.wait_for_everyone()  # until no process reads a checkpoint
         if self.is_main:
+            self._write_facts()
+            with a_report_costs_no_run():
+                self.judge()
             if self.task.training:
                 data = args.data.dataset_name or args.data.train_file
                 write_model_card(self.trainer, self.kind, args.model.model_name_or_path, data, self._card_sections())
             save_arguments(self.task)
-            self._write_facts()
             if self.task.training and not args.training.keep_checkpoints:
                 remove_checkpoints(args.training)
+            with a_report_costs_no_run():
+                self.write_report()
             self.print_scores()
             if args.data.smoke_test:
                 self.trainer.check_reload(self.model_class)
@@ -129,14 +156,12 @@ class Results:
     def print_scores(self) -> None:
         """Print whose weights were kept, the scores of each split, and how fast everything went."""
         if self.task.training:
-            logger.info("\n%s", self.trainer.guard.kept_weights())
+            after = " (before calibration)" if self.task.args.training.calibrate else ""
+            logger.info("\n%s%s", self.trainer.guard.kept_weights(), after)
         for split, table in self.tables.items():
-            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
             logger.info("\n%s scores", split.capitalize())
-            for first, *rest in table:
-                cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-                logger.info("  %s", "  ".join([first.ljust(widths[0]), *cells]))
-            logger.info("  %s", self._summary(split))
+            _print_table(table)
+            _print_table(self._overall(split))
             left_out = int(self.scores[split].get("labels_left_out", 0))
             if left_out:
                 logger.info("  labels with one class only in this split, left out of the macro means: %d", left_out)
@@ -153,7 +178,8 @@ class Results:
             self._remove_replaced_scores()
         self.found[split] |= metrics
         self.metrics |= metrics
-        self.trainer.save_metrics(PREFIXES[split], self.found[split])
+        if self.is_main:
+            self.trainer.save_metrics(PREFIXES[split], self.found[split])
 
     def _remove_replaced_scores(self) -> None:
         """Remove the scores of earlier runs from --output_dir, so that all_results.json holds one run's.
@@ -176,6 +202,48 @@ class Results:
         if kept:
             self.output_dir.joinpath("all_results.json").write_text(json.dumps(kept, indent=4, sort_keys=True), encoding="utf-8")
 
+    def _run(self) -> Run | None:
+        """Return the run as it is written, if there is a report to be made of it."""
+        task = self.task
+        if task.args.training.no_report or not self.scores:
+            return None
+        if task.format.evaluated_as in ("labels", "classes") and task.labels != task.format.names:
+            logger.info("no report: the script predicts %s, which are not the labels of the data", shorten(task.labels, 3))
+            return None
+        run = read_run(self.output_dir)
+        run.evaluations = {split: found for split, found in run.evaluations.items() if split in task.splits}
+        return run if run.evaluations else None
+
+    def judge(self) -> None:
+        """Add to the scores how far to trust them. Write which labels look wrong."""
+        run, task = self._run(), self.task
+        if run is None:
+            return
+        from utils.results import assessment  # only now: it takes a second
+
+        logger.info("looking at the results: intervals, baseline, labels that look wrong (--no_report)")
+        metrics = assessment.interval_metrics(run)
+        if task.training and not task.args.training.no_baseline:
+            metrics |= assessment.baseline_metrics(run, task)
+        for split in run.evaluations:
+            self._save(split, {name: value for name, value in metrics.items() if name.startswith(f"{PREFIXES[split]}_")})
+        suspects = assessment.write_issues(run, task)
+        if suspects:
+            logger.info("%s: %d labels that look wrong, the most suspicious first", ISSUES, suspects)
+
+    def write_report(self) -> None:
+        """Write report.html; --report_to gets its figures, too."""
+        run = self._run()
+        if not self.scores and not self.task.args.training.no_report:
+            logger.info("no report: no row that was predicted has a label")
+        if run is not None:
+            from utils.results.assessment import tell_trackers
+            from utils.results.figures import figures
+            from utils.results.page import REPORT, write_page
+
+            write_page(run, self.output_dir / REPORT)
+            tell_trackers(self.trainer, self.metrics, lambda: figures(run))
+
     def _write_facts(self) -> None:
         """Write what report.html needs to know beside the other files."""
         task = self.task
@@ -185,11 +253,16 @@ class Results:
             "kind": task.format.evaluated_as,
             "labels": self._names,
             "thresholds": self.thresholds.tolist(),
+            "safe_csv": task.args.training.safe_csv,
+            "metric_for_best_model": task.args.training.metric_for_best_model,
             "max_length": task.max_length,
             "files": {name: files_of(split) for name, split in task.splits.items()},
             "rows": {name: len(split) for name, split in task.splits.items()},
             "rows_by_length": {name: dict(zip(*map(np.ndarray.tolist, found), strict=True)) for name, found in lengths.items()},
         }
+        if predicts_into_own_folder(task) and (self.output_dir / FACTS).is_file():  # the other splits stay
+            own = json.loads((self.output_dir / FACTS).read_text(encoding="utf-8"))
+            facts |= {name: own[name] | facts[name] for name in ("files", "rows", "rows_by_length")}
         with whole_file(self.output_dir / FACTS) as file:
             json.dump(facts, file, indent=1, ensure_ascii=False)
 
@@ -197,18 +270,18 @@ class Results:
         """Return the share of rows of which the model does not read everything."""
         return {f"{PREFIXES[split]}_truncated_share": float(np.mean(self.task.splits[split]["cut"][:]))}
 
-    def _summary(self, split: str) -> str:
-        """Return the scores of a split as a whole in one line, also those that the script has added."""
+    def _overall(self, split: str) -> list[list[str]]:
+        """Return the table of the scores of a split as a whole, the header first, also of those that the script has added."""
         scores, labels = self.scores[split], tuple(f"{name}_" for name in (*self.task.labels, "position", "candidates"))
         own = [name for name in scores if name not in (*OVERALL, *DIRECTIONS, *NO_AIM) and not name.startswith(labels)]
-        return "  ".join(f"{name} {scores[name]:.3f}" for name in (*OVERALL, *own) if name in scores)
+        return overall_table(headline(self.metrics, split, tuple(own)), self.task.format.evaluated_as)
 
     def _card_sections(self) -> dict[str, str]:
         pairs = self.kind == TEXT and len(self.task.text_columns) > 1 and self.task.delimiter is None
         use = describe_use(PAIR if pairs else self.kind, self.output_dir, self.task.script.name, *self.tried)
         sections = {"How to use": use + THRESHOLDS * (self.output_dir / "thresholds.json").is_file()}
         for split, table in self.tables.items():
-            parts = markdown_table(table), self._summary(split)
+            parts = markdown_table(table), markdown_table(self._overall(split))
             sections[f"{split.capitalize()} scores"] = "\n\n".join(filter(None, parts))
         return sections
 
@@ -217,6 +290,18 @@ class Results:
         if self.kind != TEXT:
             return row["context"], [f"{row['question']} {text}" if row["question"] else text for text in row["candidates"]]
         return dict(zip(("text", "text_pair"), self.task.texts_of(row), strict=False))
+
+
+@contextlib.contextmanager
+def a_report_costs_no_run() -> Iterator[None]:
+    """Say in a line what is wrong with a report; the run goes on to save what it has learnt. A full disk ends it as always."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        logger.warning("no report: %s: %s (the rest of the run is as it should be)", type(error).__name__, one_line(error))
+        logger.debug("where", exc_info=True)
 
 
 def predicts_into_own_folder(task: Task) -> bool:
@@ -269,6 +354,30 @@ def score_table(
     if len(names) > limit:
         table.append([f"… {len(names) - limit} more labels", *[""] * (len(table[0]) - 1)])
     return table if keys else []
+
+
+def overall_table(scores: list[Score], kind: Kind) -> list[list[str]]:
+    """Return the table of scores as a whole, the header first; without the columns that are empty."""
+
+    def shown(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3f}"
+
+    columns = {
+        "metric": [score.name for score in scores],
+        "value": [shown(score.value) for score in scores],
+        "95 % interval": ["–" if score.low is None else f"{score.low:.3f} to {score.high:.3f}" for score in scores],
+        "TF-IDF": [shown(score.baseline) for score in scores],
+        UNREAD.get(kind, "majority"): [shown(score.majority) for score in scores],
+    }
+    columns = {name: cells for name, cells in columns.items() if set(cells) != {"–"}}
+    return [list(columns), *map(list, zip(*columns.values(), strict=True))]
+
+
+def _print_table(table: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for first, *rest in table:
+        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        logger.info("  %s", "  ".join([first.ljust(widths[0]), *cells]))
 
 
 def choice_table(scores: dict[str, float], names: list[str], thresholds: None = None) -> list[list[str]]:

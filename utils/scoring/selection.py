@@ -1,11 +1,21 @@
-"""Which evaluation chooses the weights that are kept: the metric, and whether higher or lower is better."""
+"""What the validation data chooses: the weights that are kept, by a metric, and the decision thresholds.
+
+A threshold is fixed, one is tuned for all labels, or one for each label.
+"""
 
 import logging
 from numbers import Real
+from typing import Any
 
+import numpy as np
+from datasets import Dataset
+from scipy.special import expit, logit
 from transformers.trainer_utils import IntervalStrategy
 
 from utils.arguments import FineTuningArguments, UserError
+from utils.command_line import TUNED, parse_threshold
+from utils.data.classes import class_ids
+from utils.files.cells import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -56,3 +66,97 @@ def settle_evaluation(args: FineTuningArguments, defined: dict[str, float], dire
                 f"--greater_is_better False, or name it in METRIC_DIRECTIONS in the script"
             )
         args.greater_is_better = better == "higher"
+
+
+RESAMPLES = 30
+MANY_ROWS = 100_000
+WEIGHT_OF_COMMON = 2  # the common threshold counts as much as so many positives
+
+
+def settle_threshold(
+    args: Any, splits: dict[str, Dataset], saved: list[float] | None, labels: int, default: str | None = None
+) -> np.ndarray:
+    """Return the thresholds [labels] that are known without tuning: the number given, those `saved` with the model, or 0.5.
+
+    Where a model is trained and there is validation data to tune on, `args.threshold` becomes `default` unless it is given.
+
+    Raises:
+        UserError: thresholds are to be tuned, and there is no validation data.
+    """
+    if args.threshold in (*TUNED, "tuned") and "validation" not in splits:
+        raise UserError(f"--threshold {args.threshold} is tuned on validation data, and there is none: give --validation_file")
+    if args.threshold is None and default and "train" in splits:
+        if "validation" in splits:
+            args.threshold = default
+        else:
+            logger.info("no validation data to tune thresholds on: 0.5")
+    fixed = parse_threshold(args.threshold, (*TUNED, "tuned")) if args.threshold else None
+    return np.array(saved) if fixed is None and saved is not None else np.full(labels, fixed or 0.5)
+
+
+def depends_on_threshold(metric: str) -> bool:
+    """Return whether a metric judges decisions, rather than probabilities or decisions at 0.5."""
+    name = metric.removeprefix("eval_")
+    return not name.startswith(("loss", "log_loss", "roc_auc", "average_precision")) and not name.endswith("_at_0.5")
+
+
+def choose_thresholds(
+    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, known: np.ndarray | None = None, metric: str = "f1"
+) -> np.ndarray:
+    """Return thresholds [labels]: if `mode` says so, tuned for F1 on `probabilities` and `targets`; else those `known`.
+
+    Both arrays are [rows, labels]. `UNKNOWN` cells are ignored. Nothing is tuned for a `metric` that judges no decisions.
+    """
+    if mode not in TUNED or not depends_on_threshold(metric):
+        return known
+    is_known, truth = targets != UNKNOWN, targets >= 0.5
+    common = best_f1_threshold(truth[is_known], probabilities[is_known])
+    if mode == "single":
+        return np.full(targets.shape[1], common)
+    columns = zip(truth.T, probabilities.T, is_known.T, strict=True)
+    return np.array([best_f1_threshold(label[rows], column[rows], common) for label, column, rows in columns])
+
+
+def choose_threshold(
+    mode: str | None, probabilities: np.ndarray, targets: np.ndarray, known: np.ndarray, metric: str = "f1"
+) -> np.ndarray:
+    """Return the threshold [1] between two classes: tuned for F1 of the second one, or the `known` one.
+
+    `probabilities` are [rows, 2], `targets` any form of `ClassFormat.targets`; see `choose_thresholds`.
+    """
+    if mode != "tuned" or not depends_on_threshold(metric):
+        return known
+    return np.array([best_f1_threshold(class_ids(targets) == 1, probabilities[:, 1] / probabilities.sum(axis=1))])
+
+
+def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: float | None = None) -> float:
+    """Return a robust threshold for the highest F1, given `truth` and `probabilities`, both [rows].
+
+    The best threshold of a single sample is noisy. So this is the mean, in log-odds, over `RESAMPLES` bootstrap samples
+    (bagging: Breiman 1996, https://doi.org/10.1007/BF00058655). It is then pulled towards `common`, the threshold of all
+    labels together, as if `WEIGHT_OF_COMMON` more positives had voted for that, which matters only for rare labels.
+    Without positives it is `common`, or 0.5 if there is none.
+    """
+    values, row_value = np.unique(probabilities, return_inverse=True)
+    positives, rows = int(truth.sum()), len(truth)
+    order = np.lexsort((truth, probabilities))  # so that the samples do not depend on the order of the rows
+    row_value, truth = row_value[order], truth[order]
+    draw, found = np.random.default_rng(0), []
+    samples = RESAMPLES if rows <= MANY_ROWS else RESAMPLES // 6  # with many rows, chance matters less and time more
+    for _ in range(samples if positives else 0):
+        counts = draw.multinomial(rows, np.full(rows, 1 / rows))
+        drawn = np.bincount(row_value, counts, len(values))  # rows of the sample with each probability
+        right = np.bincount(row_value, counts * truth, len(values))[::-1].cumsum()[::-1]  # true positives at each threshold
+        if right[0]:
+            seen = np.flatnonzero(drawn)
+            decided = drawn[::-1].cumsum()[::-1]
+            precision, recall = right[seen] / decided[seen], right[seen] / right[0]
+            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+            best = int(np.argmax(f1))
+            found.append((values[seen[best]] + values[seen[max(best - 1, 0)]]) / 2)  # halfway to the next lower probability
+    if not found:
+        return 0.5 if common is None else common
+    own = logit(np.clip(found, 1e-6, 1 - 1e-6)).mean()
+    if common is None:
+        return float(expit(own))
+    return float(expit((own * positives + logit(common) * WEIGHT_OF_COMMON) / (positives + WEIGHT_OF_COMMON)))

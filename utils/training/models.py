@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.arguments import ModelArguments, UserError, shorten
+from utils.arguments import FineTuningArguments, ModelArguments, UserError, shorten
 from utils.data.encoding import used_tokens
 from utils.data.labels import saved_setting
 
@@ -131,6 +131,19 @@ def check_vocabulary(args: ModelArguments, config: PreTrainedConfig, splits: dic
             f"the tokenizer of {args.tokenizer_name or args.model_name_or_path} does not fit {args.model_name_or_path}: it gave "
             f"token {largest}, but the model knows tokens 0 to {size - 1}; leave out --tokenizer_name to use the model's own"
         )
+
+
+def check_calibration(args: FineTuningArguments, kind: str, splits: dict[str, Dataset]) -> None:
+    """Raise a `UserError` if --calibrate is given, and nothing can be fitted; `kind` is what the targets are evaluated as."""
+    option = f"--calibrate {args.calibrate}"
+    if args.calibrate is None:
+        return
+    if kind == "numbers":
+        raise UserError(f"{option}: a regression gives numbers, which are no probabilities; leave it out")
+    if "train" not in splits:
+        raise UserError(f"{option} is fitted after a training, and this run only predicts: give --train_file, or leave it out")
+    if "validation" not in splits:
+        raise UserError(f"{option} is fitted on validation data, and there is none: give --validation_file")
 
 
 def check_head(args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None) -> None:

@@ -12,17 +12,19 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from utils.arguments import Arguments
+from utils.arguments import Arguments, UserError
 from utils.command_line import defaults, parse_arguments
 from utils.data.columns import find_ids, find_text_columns, settle_empty_texts, warn_of_shared_texts
 from utils.data.encoding import add_targets, encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.loading import first_rows, splits_to_use
-from utils.files.rows import flatten, read_array
+from utils.files.rows import PLACE, flatten, read_array, rows_to_dataset
 from utils.runtime import quiet, set_up_logging
+from utils.texts import rows_of
 from utils.training.cpu import keep_memory
 from utils.training.models import (
+    check_calibration,
     check_head,
     check_vocabulary,
     describe_logits,
@@ -94,9 +96,19 @@ class Task:
         self.args, self.script = args, Path(script)
         self.splits = splits_to_use(flatten(splits), args.training.asked, args.data)
         self.training = "train" in self.splits
+        if args.training.metrics_on_train and not self.training:
+            raise UserError("--metrics_on_train: nothing is trained; give --train_file, or leave it out")
         self.config = load_config(args.model) if args.model.model_name_or_path or not args.data.check_data else None
+        if args.data.text and not saved_setting(self.config, "trained_by"):
+            raise UserError(
+                f"--text needs a model that this script has trained, and {args.model.model_name_or_path} is none: train one with "
+                f"--train_file, and name its --output_dir"
+            )
         if not self.training:
             refuse_model_of_other_script(self.config, self.script.name)
+        if args.data.text:
+            rows = rows_of(self.splits["test"]["text"][:], args.model.model_name_or_path, self.config.to_dict())
+            self.splits = {"test": rows_to_dataset(rows, self.splits["test"][PLACE][:])}
         self.saved_labels = saved_label_names(self.config, self.training)
         self.saved_thresholds = None if self.training else saved_setting(self.config, "thresholds")
         self.id_column, self.ids = find_ids(self.splits, args.data)
@@ -125,7 +137,7 @@ class Task:
 
     def settle_empty_texts(self, columns: list[str]) -> None:
         """Leave out the rows without text, but predict those of the test data; see `settle_empty_texts`."""
-        if not self.args.data.check_data:  # which counts them
+        if not (self.args.data.check_data or self.args.data.text):  # which counts them, or where all texts may be empty
             for name, split in self.splits.items():
                 self.splits[name] = settle_empty_texts(name, split, columns, self.delimiter is not None, self.args.data)
 
@@ -144,6 +156,7 @@ class Task:
         given = list(self.splits)
         splits = add_targets(self.splits, self.format, data, seed, check)
         self.splits = read_row_columns(first_rows(splits, data, seed), row_columns)
+        check_calibration(self.args.training, self.format.evaluated_as, self.splits)
         if add:
             with quiet():  # datasets would show a bar for copying the rows
                 self.splits = {name: add(split) for name, split in self.splits.items()}
@@ -238,7 +251,17 @@ class Task:
         return (self.id_column, self.read[name][self.id_column][:]) if found else ("row", list(range(len(self.read[name]))))
 
     def beginnings(self, name: str, characters: int = 200) -> list[str]:
-        """Return the first characters of each row's texts in a split; several share them and are joined by ` | `."""
+        """Return the first characters of each row's texts in a split; several share them and are joined by ` | `.
+
+        Candidates follow, with their positions, and as many characters of all together.
+        """
         columns = (self.read[name][column][:] for column in self.text_columns or ["context", "question"])
         rows = (list(filter(None, row)) for row in zip(*columns, strict=True))
-        return [" | ".join(str(text)[: characters // len(row)] for text in row) for row in rows]
+        texts = [" | ".join(str(text)[: characters // len(row)] for text in row) for row in rows]
+        if self.text_columns or self.format.descriptions:  # these are the same in all rows
+            return texts
+        numbered = zip(texts, self.read[name]["candidates"][:], strict=True)
+        return [
+            " | ".join([text, *(f"{i}: {candidate[: characters // len(row)]}" for i, candidate in enumerate(row))])
+            for text, row in numbered
+        ]

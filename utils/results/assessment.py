@@ -1,0 +1,120 @@
+"""How far to trust a run's scores: their intervals, what a baseline reaches, and rows whose label looks wrong."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers.integrations import TensorBoardCallback, TrackioCallback
+
+from utils.files.cells import UNKNOWN
+from utils.files.rows import PLACE
+from utils.results.finished import ISSUES, OVERALL, PREFIXES, Run
+from utils.results.predictions import write_csv
+from utils.scoring.baseline import fit_tfidf, majority
+from utils.scoring.evaluation import known_truth
+from utils.scoring.intervals import intervals, point_scores
+from utils.scoring.label_issues import find_label_issues
+from utils.scoring.selection import choose_thresholds
+from utils.training.task import Task
+from utils.training.trainer import FineTuningTrainer
+
+logger = logging.getLogger(__name__)
+
+
+def interval_metrics(run: Run) -> dict[str, float]:
+    """Return the bounds of the 95 % interval of each score, as `predict_accuracy_low` and `predict_accuracy_high`."""
+    metrics = {}
+    for split, evaluation in run.evaluations.items():
+        for name, (low, high) in intervals(evaluation).items():
+            metrics |= {f"{PREFIXES[split]}_{name}_low": low, f"{PREFIXES[split]}_{name}_high": high}
+    return metrics
+
+
+def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
+    """Return what TF-IDF with logistic regression, and answering without reading, reach on the rows of `run`.
+
+    They know the training rows of `task`. The labels' thresholds are tuned on the validation data, as the model's are.
+    """
+    began, kind, names, train = time.perf_counter(), run.kind, run.names, task.read["train"]
+    known, truth = known_truth(kind, task.targets("train"))
+    predict = fit_tfidf(kind, names, [text for text, use in zip(texts_of(train, task), known, strict=True) if use], truth)
+    metrics, thresholds = {}, np.full(len(names), 0.5)
+    for split, evaluation in run.evaluations.items():
+        found = predict(texts_of(task.read[split].select(evaluation.rows), task))
+        if split == "validation" and kind == "labels":
+            thresholds = choose_thresholds("per_label", found, np.nan_to_num(evaluation.truth, nan=UNKNOWN))
+        baselines = {"baseline": found, "majority": majority(kind, names, truth, evaluation.probabilities)}
+        for baseline, probabilities in baselines.items():
+            half = np.full(len(evaluation.thresholds), 0.5)
+            at = thresholds if kind == "labels" and baseline == "baseline" else half
+            scores = point_scores(replace(evaluation, probabilities=probabilities, thresholds=at))
+            if kind == "choices" and baseline == "majority":
+                scores = chance(probabilities)
+            metrics |= {f"{PREFIXES[split]}_{baseline}_{name}": value for name, value in scores.items() if name in OVERALL}
+    logger.info("baseline: TF-IDF with logistic regression took %.1f s (--no_baseline)", time.perf_counter() - began)
+    return metrics
+
+
+def chance(probabilities: np.ndarray) -> dict[str, float]:
+    """Return what is expected of a random order of the candidates of each row [rows, candidates], NaN where there is none."""
+    counts = (~np.isnan(probabilities)).sum(axis=1)
+    return {"accuracy": (1 / counts).mean(), "mean_reciprocal_rank": np.mean([(1 / np.arange(1, n + 1)).mean() for n in counts])}
+
+
+def texts_of(split: Dataset, task: Task) -> list[Any]:
+    """Return the text of each row; in multiple choice its context with the question, and its candidates."""
+    if task.text_columns:
+        return [" ".join(task.texts_of(row)) for row in split.select_columns(task.text_columns)]
+    parts = zip(split["context"], split["question"], split["candidates"], strict=True)
+    return [(f"{context} {question or ''}", candidates) for context, question, candidates in parts]
+
+
+def write_issues(run: Run, task: Task) -> int:
+    """Write label_issues.csv, the rows whose label looks wrong, the most suspicious first. Return how many there are.
+
+    Only rows that the model was not trained on are judged, and only those for which it decides as is suggested.
+    """
+    splits, each = list(run.evaluations), list(run.evaluations.values())
+    rows = [(split, position) for split in splits for position in range(len(run.evaluations[split]))]
+    together = {name: np.concatenate([getattr(one, name) for one in each]) for name in ("probabilities", "truth")}
+    found = []
+    for issue in find_label_issues(replace(each[0], **together)):
+        split, position = rows[issue.position]
+        evaluation = run.evaluations[split]
+        decided = evaluation.decided[position]
+        if issue.label is not None:
+            decided = decided[run.names.index(issue.label)]
+            if decided != (issue.suggested == "yes"):
+                continue
+        elif run.names[decided] != issue.suggested:
+            continue
+        place = task.read[split][int(evaluation.rows[position])][PLACE]
+        text = evaluation.texts[position] if evaluation.texts else ""
+        told = (issue.label or "", issue.given, f"{issue.probability:.6g}", issue.suggested, text)
+        found.append([split, place, evaluation.ids[position], *told])
+    columns = ["split", "place", "id", "label", "given", "probability_of_given", "suggested", "text"]
+    write_csv(run.folder / ISSUES, columns, found, run.facts["safe_csv"])
+    return len(found)
+
+
+def tell_trackers(trainer: FineTuningTrainer, metrics: dict[str, float], draw: Callable[[], list]) -> None:
+    """Show TensorBoard and Trackio, where --report_to names them, the final metrics and the figures that `draw` returns."""
+    for callback in trainer.callback_handler.callbacks:
+        if not isinstance(callback, TensorBoardCallback | TrackioCallback):
+            continue
+        state = trainer.args, trainer.state, trainer.control
+        callback.on_train_begin(*state, model=trainer.model)  # training has closed it
+        # they show test_ and eval_ as groups, and what remains as that of the training
+        shown = {re.sub("^predict_", "test_", name).removeprefix("train_"): value for name, value in metrics.items()}
+        callback.on_log(*state, logs=shown, model=trainer.model)
+        for figure in draw():
+            if isinstance(callback, TensorBoardCallback):
+                callback.tb_writer.add_figure(figure.title, figure.figure, trainer.state.global_step)
+            else:
+                callback._trackio.log({figure.title: callback._trackio.Image(figure.figure)})
+        callback.on_train_end(*state, model=trainer.model)
