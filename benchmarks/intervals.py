@@ -1,6 +1,6 @@
 """Whether the 95 % intervals of utils/scoring/intervals.py hold the truth, and how often a comparison finds what is not there.
 
-    OMP_NUM_THREADS=1 python benchmarks/intervals.py --simulations 500 --samples 400 > benchmarks/intervals.md
+    OMP_NUM_THREADS=1 python benchmarks/intervals.py --simulations 500 --samples 1000 > benchmarks/intervals.md
 
 Every simulation draws two equally good models' predictions of the same rows. Covered: the share of intervals that hold the metric
 of 200,000 other rows; below and above: of those that lie beneath it, and over it. False positives: the share of comparisons with
@@ -111,7 +111,7 @@ def seconds_of(rows: int, count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=500)
-    parser.add_argument("--samples", type=int, default=400, help="resamples in each simulation")
+    parser.add_argument("--samples", type=int, default=1000, help="resamples in each simulation")
     args = parser.parse_args()
     command = f"`OMP_NUM_THREADS=1 python benchmarks/intervals.py --simulations {args.simulations} --samples {args.samples}`"
     error = 100 * np.sqrt(0.95 * 0.05 / args.simulations)

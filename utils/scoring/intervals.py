@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
 from utils.arguments import UserError
 from utils.scoring.evaluation import Evaluation
@@ -31,7 +32,8 @@ def intervals(evaluation: Evaluation, samples: int = 1000, seed: int = 0) -> dic
     """Return low and high of the 95 % interval of each of `point_scores`: percentiles of the bootstrap.
 
     Rows occur twice in a resample, so its average precision is too high, and its F1 is a little too low. A sample is to its
-    population as a resample is to the sample, so these percentiles are moved by twice the difference of the resamples' mean.
+    population as a resample is to the sample, so these percentiles are moved by twice the difference of the resamples' mean,
+    those of average precision in log-odds.
 
     Left out: intervals without width (all answers are right), those that do not hold the score itself (it is too biased for the
     width), and `NO_INTERVAL`. benchmarks/intervals.md has the coverage of the others. That of proportions near 0 or 1, with less
@@ -46,7 +48,9 @@ def intervals(evaluation: Evaluation, samples: int = 1000, seed: int = 0) -> dic
         values, tie = resampled[name][~np.isnan(resampled[name])], ROUNDING * abs(point)
         if name not in NO_INTERVAL and len(values):
             low, high = np.quantile(values, (0.025, 0.975), method="weibull")
-            if "average_precision" in name or "f1" in name:
+            if "average_precision" in name and 0 < point < 1:  # never 0, and skewed near 1: log-odds
+                low, high = expit(logit((low, high)) - 2 * (logit(values.clip(max=1 - ROUNDING)).mean() - logit(point)))
+            elif "f1" in name:
                 low, high = np.clip((low, high) - 2 * (values.mean() - point), 0, 1)
             if high - low > tie and low - tie <= point <= high + tie:
                 found[name] = (float(low), float(high))
