@@ -29,7 +29,7 @@ def lap():
 from utils.results import assessment  # a run has imported torch long before
 import torch
 began.append(time.perf_counter())
-from utils.results.finished import read_run
+from utils.results.finished import REPORT, read_run
 run = read_run(Path(sys.argv[1]))
 read = lap()
 run.metrics |= assessment.interval_metrics(run)
@@ -38,7 +38,7 @@ from utils.scoring.label_issues import find_label_issues
 for evaluation in run.evaluations.values():
     find_label_issues(evaluation)
 suspects = lap()
-from utils.results.page import REPORT, write_page
+from utils.results.page import write_page
 write_page(run, run.folder / REPORT)
 print(read, intervals, suspects, lap(), f"{(run.folder / REPORT).stat().st_size / 1e6:.2f}")
 """

@@ -10,8 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from utils.command_line import one_line_errors  # noqa: E402
 from utils.results.assessment import interval_metrics  # noqa: E402
-from utils.results.finished import read_run  # noqa: E402
-from utils.results.page import REPORT, write_page  # noqa: E402
+from utils.results.finished import REPORT, read_run  # noqa: E402
+from utils.results.page import write_page  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> None:

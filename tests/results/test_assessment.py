@@ -67,6 +67,9 @@ def test_predicting_into_a_folder_reports_what_is_that_models(tmp_path, tiny_mod
     test = write_jsonl(tmp_path / "new.jsonl", rows[60:80])
     run_classification.main([f"--model_name_or_path={own}", f"--test_file={test}", f"--output_dir={own}"])
     assert {name: len(found) for name, found in read_run(own).evaluations.items()} == {"validation": 30, "test": 20}
+    page = (own / "report.html").read_text(encoding="utf-8")
+    report_tool.main([str(own)])
+    assert (own / "report.html").read_text(encoding="utf-8") == page
     named = [{"text": row["text"], "label": f"{row['label']}!"} for row in rows]
     (tmp_path / "named").mkdir()
     train(run_classification, tmp_path / "named", named, tiny_model, "--no_baseline", f"--output_dir={other}")
@@ -74,6 +77,15 @@ def test_predicting_into_a_folder_reports_what_is_that_models(tmp_path, tiny_mod
     found = read_run(other)
     assert list(found.evaluations) == ["test"] and not found.history and "no report" not in caplog.text
     assert (other / "report.html").is_file()
+    run_classification.main([f"--model_name_or_path={own}", f"--test_file={test}", f"--output_dir={other}", "--no_report"])
+    assert not (other / "report.html").exists() and not (other / "label_issues.csv").exists()  # they were of the run before
+    unlabelled = write_jsonl(tmp_path / "unlabelled.jsonl", [{"text": row["text"]} for row in rows[:3]])
+    run_classification.main([f"--model_name_or_path={own}", f"--test_file={unlabelled}", f"--output_dir={own}"])
+    assert "no report: no labelled rows were evaluated" in caplog.text and (own / "report.html").is_file()
+    options = ["--metrics_on_train", "--validation_fraction=0", "--max_steps=1", f"--output_dir={tmp_path / 'train'}"]
+    train_file = write_jsonl(tmp_path / "only.jsonl", rows[:20])
+    metrics = run_classification.main([f"--model_name_or_path={tiny_model}", f"--train_file={train_file}", *options])
+    assert "train_accuracy" in metrics and not (tmp_path / "train" / "report.html").exists()
 
 
 def test_suspects_come_with_file_and_line(tmp_path, tiny_model):

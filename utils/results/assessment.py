@@ -36,7 +36,7 @@ def interval_metrics(run: Run) -> dict[str, float]:
 
 
 def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
-    """Return what TF-IDF with logistic regression, and answering without reading, reach on the rows of `run`.
+    """Return what TF-IDF with a linear model, and answering without reading, reach on the rows of `run`.
 
     They know the training rows of `task`. The labels' thresholds are tuned on the validation data, as the model's are.
     """
@@ -56,7 +56,7 @@ def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
             if kind == "choices" and baseline == "majority":
                 scores = chance(probabilities)
             metrics |= {f"{PREFIXES[split]}_{baseline}_{name}": value for name, value in scores.items() if name in OVERALL}
-    logger.info("baseline: TF-IDF with logistic regression took %.1f s (--no_baseline)", time.perf_counter() - began)
+    logger.info("baseline: TF-IDF with a linear model took %.1f s (--no_baseline)", time.perf_counter() - began)
     return metrics
 
 
@@ -79,26 +79,25 @@ def write_issues(run: Run, task: Task) -> int:
 
     Only rows that the model was not trained on are judged, and only those for which it decides as is suggested.
     """
-    splits, each = list(run.evaluations), list(run.evaluations.values())
-    rows = [(split, position) for split in splits for position in range(len(run.evaluations[split]))]
+    each = list(run.evaluations.values())
+    rows = [(split, position) for split, evaluation in run.evaluations.items() for position in range(len(evaluation))]
+    places = {split: task.read[split][PLACE][:] for split in run.evaluations}
+    columns = {name: column for column, name in enumerate(run.names)}
     together = {name: np.concatenate([getattr(one, name) for one in each]) for name in ("probabilities", "truth")}
-    found = []
-    for issue in find_label_issues(replace(each[0], **together)):
+    pooled, found = replace(each[0], **together), []
+    decided = pooled.decided
+    for issue in find_label_issues(pooled):
+        answer = decided[issue.position]
+        if issue.suggested != (run.names[answer] if issue.label is None else "yes" if answer[columns[issue.label]] else "no"):
+            continue
         split, position = rows[issue.position]
         evaluation = run.evaluations[split]
-        decided = evaluation.decided[position]
-        if issue.label is not None:
-            decided = decided[run.names.index(issue.label)]
-            if decided != (issue.suggested == "yes"):
-                continue
-        elif run.names[decided] != issue.suggested:
-            continue
-        place = task.read[split][int(evaluation.rows[position])][PLACE]
+        place = places[split][evaluation.rows[position]]
         text = evaluation.texts[position] if evaluation.texts else ""
         told = (issue.label or "", issue.given, f"{issue.probability:.6g}", issue.suggested, text)
         found.append([split, place, evaluation.ids[position], *told])
-    columns = ["split", "place", "id", "label", "given", "probability_of_given", "suggested", "text"]
-    write_csv(run.folder / ISSUES, columns, found, run.facts["safe_csv"])
+    header = ["split", "place", "id", "label", "given", "probability_of_given", "suggested", "text"]
+    write_csv(run.folder / ISSUES, header, found, run.facts["safe_csv"])
     return len(found)
 
 

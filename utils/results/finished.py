@@ -22,14 +22,14 @@ OVERALL += ("f1_macro_at_0.5", "matthews_corrcoef")
 OVERALL += ("log_loss", "expected_calibration_error", "pearson", "spearman", "mse", "r2")
 OVERALL += ("accuracy_of_chance", "accuracy_of_most_frequent_position")
 PREFIXES = {"train": "train", "validation": "eval", "test": "predict"}
-FACTS, ISSUES = "report.json", "label_issues.csv"
+FACTS, ISSUES, REPORT = "report.json", "label_issues.csv", "report.html"
 PREDICTIONS = {"validation": "validation_predictions.csv", "test": "predictions.csv"}
 
 
 class Score(NamedTuple):
     """A metric of a split as a whole; None where it was not computed.
 
-    `low` and `high` bound its 95 % interval. `baseline` is the metric of TF-IDF with logistic regression on the same rows,
+    `low` and `high` bound its 95 % interval. `baseline` is the metric of TF-IDF with a linear model on the same rows,
     `majority` that of answering without reading.
     """
 

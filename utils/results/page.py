@@ -17,7 +17,6 @@ from utils.scoring.evaluation import Evaluation
 from utils.scoring.metrics import calibration_error
 from utils.scoring.selection import LOWER
 
-REPORT = "report.html"
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial"
 COLUMNS = {
     "f1": "F1",

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from utils.arguments import shorten
 from utils.command_line import in_full
 from utils.files.rows import files_of, one_line, whole_file
-from utils.results.finished import FACTS, ISSUES, OVERALL, PREDICTIONS, PREFIXES, UNREAD, Run, Score, headline, read_run
+from utils.results.finished import FACTS, ISSUES, OVERALL, PREDICTIONS, PREFIXES, REPORT, UNREAD, Score, headline, read_run
 from utils.results.model_card import PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.results.predictions import print_predictions, save_thresholds, write_predictions
 from utils.scoring.calibration import calibrate
@@ -130,20 +129,31 @@ class Results:
 
     def finish(self) -> dict[str, float]:
         """Write the model card and args.yaml, remove the checkpoints, print the scores, and return the metrics."""
-        args = self.task.args
+        task, args = self.task, self.task.args
         self.trainer.accelerator.wait_for_everyone()  # until no process reads a checkpoint
         if self.is_main:
-            self._write_facts()
-            with a_report_costs_no_run():
-                self.judge()
+            about_labels = task.format.evaluated_as not in ("labels", "classes") or task.labels == task.format.names
+            scored = bool({"validation", "test"} & set(self.scores))
+            reported = about_labels and scored and not args.training.no_report
+            if about_labels:
+                self._write_facts()
+            if reported:
+                with a_report_costs_no_run():
+                    self.judge()
             if self.task.training:
                 data = args.data.dataset_name or args.data.train_file
                 write_model_card(self.trainer, self.kind, args.model.model_name_or_path, data, self._card_sections())
             save_arguments(self.task)
             if self.task.training and not args.training.keep_checkpoints:
                 remove_checkpoints(args.training)
-            with a_report_costs_no_run():
-                self.write_report()
+            if reported:
+                with a_report_costs_no_run():
+                    self.write_report()
+            elif not args.training.no_report:
+                logger.info(
+                    "no report: %s",
+                    "the script predicts other things than the labels" if scored else "no labelled rows were evaluated",
+                )
             self.print_scores()
             if args.data.smoke_test:
                 self.trainer.check_reload(self.model_class)
@@ -198,29 +208,18 @@ class Results:
                     self.output_dir.joinpath(PREDICTIONS[split]).unlink(missing_ok=True)
             elif path.is_file() and predicts_into_own_folder(self.task):
                 kept |= json.loads(path.read_text(encoding="utf-8"))
-        (self.output_dir / "all_results.json").unlink(missing_ok=True)
+        replaced = ("all_results.json",) if predicts_into_own_folder(self.task) else ("all_results.json", FACTS, ISSUES, REPORT)
+        for name in replaced:
+            (self.output_dir / name).unlink(missing_ok=True)
         if kept:
             self.output_dir.joinpath("all_results.json").write_text(json.dumps(kept, indent=4, sort_keys=True), encoding="utf-8")
 
-    def _run(self) -> Run | None:
-        """Return the run as it is written, if there is a report to be made of it."""
-        task = self.task
-        if task.args.training.no_report or not self.scores:
-            return None
-        if task.format.evaluated_as in ("labels", "classes") and task.labels != task.format.names:
-            logger.info("no report: the script predicts %s, which are not the labels of the data", shorten(task.labels, 3))
-            return None
-        run = read_run(self.output_dir)
-        run.evaluations = {split: found for split, found in run.evaluations.items() if split in task.splits}
-        return run if run.evaluations else None
-
     def judge(self) -> None:
         """Add to the scores how far to trust them. Write which labels look wrong."""
-        run, task = self._run(), self.task
-        if run is None:
-            return
         from utils.results import assessment  # only now: it takes a second
 
+        run, task = read_run(self.output_dir), self.task
+        run.evaluations = {split: found for split, found in run.evaluations.items() if split in task.splits}
         logger.info("looking at the results: intervals, baseline, labels that look wrong (--no_report)")
         metrics = assessment.interval_metrics(run)
         if task.training and not task.args.training.no_baseline:
@@ -233,16 +232,13 @@ class Results:
 
     def write_report(self) -> None:
         """Write report.html; --report_to gets its figures, too."""
-        run = self._run()
-        if not self.scores and not self.task.args.training.no_report:
-            logger.info("no report: no row that was predicted has a label")
-        if run is not None:
-            from utils.results.assessment import tell_trackers
-            from utils.results.figures import figures
-            from utils.results.page import REPORT, write_page
+        from utils.results.assessment import tell_trackers
+        from utils.results.figures import figures
+        from utils.results.page import write_page
 
-            write_page(run, self.output_dir / REPORT)
-            tell_trackers(self.trainer, self.metrics, lambda: figures(run))
+        run = read_run(self.output_dir)
+        write_page(run, self.output_dir / REPORT)
+        tell_trackers(self.trainer, self.metrics, lambda: figures(run))
 
     def _write_facts(self) -> None:
         """Write what report.html needs to know beside the other files."""
