@@ -18,8 +18,9 @@ import run_multiple_choice as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
 from utils.command_line import parse_arguments  # noqa: E402
 from utils.data.choice_shapes import add_candidates, find_choices  # noqa: E402
-from utils.files.loading import first_rows, load_splits  # noqa: E402
+from utils.files.loading import load_splits  # noqa: E402
 from utils.files.rows import flatten  # noqa: E402
+from utils.splits.taking_part import first_rows  # noqa: E402
 
 
 def main(argv: list[str]) -> None:

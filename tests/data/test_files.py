@@ -19,11 +19,12 @@ import run_classification
 import run_multilabel
 import run_multiple_choice
 from utils.arguments import DataArguments, TextArguments, UserError
+from utils.batches.order import EpochSampler
 from utils.data.columns import find_text_columns, settle_empty_texts
-from utils.files.loading import load_splits, split_validation
+from utils.files.loading import load_splits
 from utils.files.reading import read_files
 from utils.files.rows import PLACE, columns, file_of, rows_to_dataset
-from utils.training.batches import EpochSampler
+from utils.splits.validation import split_validation
 
 ROWS = [{"text": "a", "n": "007"}, {"text": "NA", "n": "null"}, {"text": ' "q", \n x ', "n": "ü🙂"}]
 CELLS = [[row["text"], row["n"]] for row in ROWS]

@@ -10,10 +10,11 @@ from conftest import write_csv, write_jsonl
 from datasets import Dataset, DatasetDict
 
 from utils.arguments import DataArguments, TextArguments, UserError
-from utils.files.loading import load_splits, splits_to_use
+from utils.files.loading import load_splits
 from utils.files.reading import read_files
 from utils.files.rows import PLACE, columns
 from utils.files.tables import suggest_names
+from utils.splits.taking_part import splits_to_use
 
 ROWS = [["a late parcel, again", "bad"], ["lovely", "good"], ["money back", "bad"], ["superb; again", "good"]]
 

@@ -10,7 +10,7 @@ import run_classification
 import run_multilabel
 import run_multiple_choice
 from utils.arguments import UserError
-from utils.training.batches import cut_batch
+from utils.batches.cutting import cut_batch
 
 TRAINERS = {
     "multilabel": "MultilabelTrainer",

@@ -18,8 +18,9 @@ import run_multiple_choice
 import utils.data.encoding
 import utils.results.report
 import utils.training.cpu
+from utils.batches.cutting import cut_batch
+from utils.batches.throughput import Throughput
 from utils.training import task, trainer
-from utils.training.batches import Throughput, cut_batch
 
 SCRIPTS = {"multilabel": run_multilabel, "classification": run_classification, "multiple_choice": run_multiple_choice}
 

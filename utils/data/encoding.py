@@ -17,8 +17,9 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import require_columns
-from utils.files.loading import known_rows, split_validation
 from utils.files.rows import PLACE, add_array, cell_error, columns, file_of
+from utils.splits.taking_part import known_rows
+from utils.splits.validation import split_validation
 
 logger = logging.getLogger(__name__)
 

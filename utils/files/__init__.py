@@ -1,1 +1,1 @@
-"""From files to rows, cells and splits."""
+"""From files to rows and cells."""

@@ -8,15 +8,13 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
-from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, UserError
 from utils.files.reading import EXAMPLE_FILE, is_folder_of_labels, is_saved_dataset, read_files, read_splits
 from utils.files.records import SPLIT_NAMES
-from utils.files.rows import align_columns, columns, file_of, files_of, first_of, name_key, one_line, rows_to_dataset, with_places
+from utils.files.rows import align_columns, columns, first_of, name_key, one_line, rows_to_dataset, with_places
 from utils.texts import read_texts
 
 logger = logging.getLogger(__name__)
@@ -175,82 +173,6 @@ def _checked(name: str, split: Dataset, origin: str, unit: str, first: int = 1) 
         raise UserError(f"{origin} has no rows")
     logger.info("%s: %s rows from %s; columns: %s", name, f"{len(split):,}", origin, ", ".join(columns(split)))
     return with_places(split, unit, first)
-
-
-def splits_to_use(splits: dict[str, Dataset], asked: list[str], args: DataArguments) -> dict[str, Dataset]:
-    """Return the splits that take part: all, or those `asked` for with --do_train, --do_eval, --do_predict.
-
-    Where evaluation is not asked for, no validation data is split off either.
-
-    Raises:
-        UserError: a split is asked for that there is no data for; a file is training and test data.
-    """
-    if not asked:
-        _check_same_files(splits, args)
-        return splits
-    for name, option in (("train", "--do_train"), ("test", "--do_predict")):
-        if name in asked and name not in splits:
-            raise UserError(f"{option} needs {name} data: give --{name}_file, or a dataset with that split")
-    if "validation" not in asked:
-        args.validation_fraction = 0.0
-    if "validation" in asked and "train" not in asked and "validation" not in splits:
-        raise UserError("--do_eval needs validation data: give --validation_file, or a dataset with that split")
-    used = {name: split for name, split in splits.items() if name in asked}
-    _check_same_files(used, args)
-    return used
-
-
-def _check_same_files(splits: dict[str, Dataset], args: DataArguments) -> None:
-    """Warn of a file that is training and validation data. Raises a `UserError` for one that is training and test data."""
-    if "train" not in splits or args.smoke_test or not (args.validation_file or args.test_file):  # one source with splits
-        return
-    files = {name: {os.path.realpath(file): file for file in files_of(split)} for name, split in splits.items()}
-
-    def shared(one: str, other: str) -> str | None:
-        return next((file for path, file in files.get(other, {}).items() if path in files.get(one, {})), None)
-
-    if file := shared("validation", "test"):
-        logger.warning("%s is validation and test data: what is chosen by its scores is judged by them", file)
-    if file := shared("train", "validation"):
-        logger.warning("%s is training and validation data: its scores say nothing of other texts", file)
-    if file := shared("train", "test"):
-        raise UserError(
-            f"{file} is training and test data, whose scores would say nothing: name another --test_file; to predict "
-            f"training rows run again with the trained model as --model_name_or_path and --test_file alone"
-        )
-
-
-def first_rows(splits: dict[str, Dataset], args: DataArguments, seed: int) -> dict[str, Dataset]:
-    """Return the splits cut to --max_train_samples, --max_eval_samples and --max_predict_samples."""
-    if args.shuffle_train_dataset and "train" in splits:
-        splits = {**splits, "train": splits["train"].shuffle(seed=seed)}
-    limits = {"train": args.max_train_samples, "validation": args.max_eval_samples, "test": args.max_predict_samples}
-    return {name: split.select(range(min(len(split), limits[name] or len(split)))) for name, split in splits.items()}
-
-
-def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, seed: int) -> tuple[Dataset, Dataset]:
-    """Split validation rows off the training data, each of the `strata` [rows] in proportion. Return what is left, and these."""
-    if len(train) < 2:
-        raise UserError("the training data has one row with a label: too few to split validation data off; see --validation_file")
-    kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be split: put all such rows into one
-    size = max(round(len(train) * args.validation_fraction), 1)
-    possible = min(size, len(train) - size) >= len(kinds) and (codes == -1).sum() != 1
-    kept, held_out = train_test_split(
-        np.arange(len(train)), test_size=size, random_state=seed, stratify=codes if possible else None
-    )
-    logger.info("validation: %d rows split off the training data (--validation_fraction %g)", size, args.validation_fraction)
-    return train.select(np.sort(kept)), train.select(np.sort(held_out))
-
-
-def known_rows(name: str, split: Dataset, unknown: np.ndarray) -> Dataset:
-    """Return a training or validation split without its `unknown` rows [rows], which can neither be learned nor scored."""
-    if unknown.all():
-        raise UserError(f"{file_of(split)}: no row of the {name} data has a known label")
-    if not unknown.any():
-        return split
-    logger.info("%s: %s rows without a known label are set aside", name, f"{unknown.sum():,}")
-    return split.select(np.flatnonzero(~unknown))
 
 
 def describe_data(split: Dataset) -> str:

@@ -18,9 +18,9 @@ from utils.data.columns import find_ids, find_text_columns, settle_empty_texts, 
 from utils.data.encoding import add_targets, encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
 from utils.files.cells import UNKNOWN
-from utils.files.loading import first_rows, splits_to_use
 from utils.files.rows import PLACE, flatten, read_array, rows_to_dataset
 from utils.runtime import quiet, set_up_logging
+from utils.splits.taking_part import first_rows, splits_to_use
 from utils.texts import rows_of
 from utils.training.cpu import keep_memory
 from utils.training.models import (

@@ -16,10 +16,12 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from utils.arguments import UserError
+from utils.batches.cutting import cut_batch
+from utils.batches.order import complete_last_batch, longest_first, train_sampler
+from utils.batches.throughput import Throughput
 from utils.files.cells import UNKNOWN
 from utils.files.rows import file_of
 from utils.runtime import show_progress
-from utils.training.batches import Throughput, complete_last_batch, cut_batch, longest_first, train_sampler
 from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune
 from utils.training.guard import Guard

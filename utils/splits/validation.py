@@ -1,0 +1,26 @@
+"""Validation data that is split off the training data."""
+
+import logging
+
+import numpy as np
+from datasets import Dataset
+from sklearn.model_selection import train_test_split
+
+from utils.arguments import DataArguments, UserError
+
+logger = logging.getLogger(__name__)
+
+
+def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, seed: int) -> tuple[Dataset, Dataset]:
+    """Split validation rows off the training data, each of the `strata` [rows] in proportion. Return what is left, and these."""
+    if len(train) < 2:
+        raise UserError("the training data has one row with a label: too few to split validation data off; see --validation_file")
+    kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be split: put all such rows into one
+    size = max(round(len(train) * args.validation_fraction), 1)
+    possible = min(size, len(train) - size) >= len(kinds) and (codes == -1).sum() != 1
+    kept, held_out = train_test_split(
+        np.arange(len(train)), test_size=size, random_state=seed, stratify=codes if possible else None
+    )
+    logger.info("validation: %d rows split off the training data (--validation_fraction %g)", size, args.validation_fraction)
+    return train.select(np.sort(kept)), train.select(np.sort(held_out))
