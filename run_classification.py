@@ -103,7 +103,7 @@ from utils.results.report import Results
 from utils.runtime import run
 from utils.scoring.metrics import ClassificationMetrics, RegressionMetrics, sigmoid, softmax
 from utils.scoring.selection import choose_threshold, settle_evaluation, settle_threshold
-from utils.search.search import search
+from utils.search.several import several_runs
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import class_prior, class_weights, load_model
 from utils.training.task import Task, read_arguments
@@ -309,11 +309,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 2. Load the data and check its shape.
     splits = load_splits(args.data)
-    if args.search.search_trials:
-        # 3. Search, if asked.
-        best = search(SEARCH_SPACE, args, splits, prepare, build_trainer)
-        if not args.data.check_data:
-            return main([best]) if best else {}
+    if args.several:
+        # 3. Search, or train by folds, if asked.
+        metrics = several_runs(main, args, splits, prepare, build_trainer, SEARCH_SPACE)
+        if metrics is not None:
+            return metrics
     task = prepare(splits, args)
     if args.data.check_data:
         return report_data(task, encode, task.format.describe, partial(balanced_weights, form=task.format))

@@ -69,7 +69,7 @@ from utils.results.report import Results
 from utils.runtime import run
 from utils.scoring.metrics import sigmoid
 from utils.scoring.selection import settle_evaluation
-from utils.search.search import search
+from utils.search.several import several_runs
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import load_model, prior_log_odds
 from utils.training.task import Task, read_arguments
@@ -195,11 +195,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     # 2. Load the data and check its shape.
     splits = load_splits(args.data)
-    if args.search.search_trials:
-        # 3. Search, if asked.
-        best = search(SEARCH_SPACE, args, splits, prepare, build_trainer)
-        if not args.data.check_data:
-            return main([best]) if best else {}
+    if args.several:
+        # 3. Search, or train by folds, if asked.
+        metrics = several_runs(main, args, splits, prepare, build_trainer, SEARCH_SPACE)
+        if metrics is not None:
+            return metrics
     task = prepare(splits, args)
     if args.data.check_data:
         return report_data(task, encode, task.format.describe)

@@ -438,6 +438,38 @@ CASES: dict[str, Case] = {
         error="--max_seq_length 9999: this model reads at",
     ),
     "text longer than the model reads": Case(**train(lambda h, r: as_csv(h, with_cell(r, 3, 0, "kettle " * 500))), error=None),
+    "one fold": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--num_folds=1")},
+        error="--num_folds 1: expected at least 2",
+    ),
+    "a fold that is not there": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--num_folds=3", "--fold=4")},
+        error="--fold 4: expected a number from 1 to --num_folds",
+    ),
+    "a fold of no folds": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--fold=1")},
+        error="--fold 1: expected a number from 1 to --num_folds",
+    ),
+    "more folds than texts": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--num_folds=9")},
+        error="has 6 different texts, too few for 9 folds",
+    ),
+    "folds and validation data": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--validation_file=train.csv", "--num_folds=3")},
+        error="--validation_file is given: leave it out, or add its rows",
+    ),
+    "folds and a search": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--num_folds=3", "--search_trials=2")},
+        error="both given: search first",
+    ),
+    "folds of what is not trained": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--num_folds=3", "--do_train")},
+        error="add --do_eval",
+    ),
+    "groups by no column": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--group_column_name=author")},
+        error="--group_column_name author: no such column; there are",
+    ),
     "bf16 without a GPU": Case(**{**train(as_csv), "options": ("--train_file=train.csv", "--bf16")}, error=None),
     "fp16 without a GPU": Case(**{**train(as_csv), "options": ("--train_file=train.csv", "--fp16")}, error=None),
     "option of transformers 4": Case(

@@ -95,6 +95,15 @@ class DataArguments:
     validation_fraction: float = HfArg(
         default=0.1, help="Share to split off without validation data. Off the training data, stratified; 0: none."
     )
+    num_folds: int | None = HfArg(
+        default=None,
+        help="Train N times, each without one of N folds, and average. Each fold of the training data is predicted by the model "
+        "that has not seen it (oof_predictions.csv); test predictions are the mean of all models.",
+    )
+    fold: int | None = HfArg(default=None, help="Train only this one of --num_folds, from 1. On another machine, for example.")
+    group_column_name: str | None = HfArg(
+        default=None, help="Rows with the same value here stay in one fold. They are of one author, for example."
+    )
     remove_splits: str | None = HfArg(default=None, help="Splits of the dataset to leave out, joined by commas.")
     id_column_name: str | None = HfArg(default=None, help="Ids to copy into predictions.csv. Unset: found, or row numbers.")
     unknown_label: str | None = HfArg(
@@ -130,6 +139,14 @@ class DataArguments:
             "preprocessing_num_workers",
         ):
             require(name, getattr(self, name), lambda value: value is None or value >= 1, "at least 1")
+        require("num_folds", self.num_folds, lambda value: value is None or value >= 2, "at least 2")
+        if self.fold is not None:
+            require("fold", self.fold, lambda value: 1 <= value <= (self.num_folds or 0), "a number from 1 to --num_folds")
+        if self.num_folds and self.validation_file:
+            raise UserError(
+                f"--num_folds {self.num_folds} makes validation data of the training rows, and --validation_file is given: leave "
+                f"it out, or add its rows to those of the folds, as in --train_file a.csv,b.csv --validation_file ''"
+            )
         require("validation_fraction", self.validation_fraction, lambda value: 0 <= value < 1, "a share from 0 to below 1")
         try:
             "a".encode(self.encoding or "utf-8")
@@ -430,6 +447,7 @@ class Arguments:
     Attributes:
         options: the value of every option by name.
         given: those that the command line or the file of options holds.
+        argv: the command line, without the program's name.
         reread: returns the arguments of the same command line with other values for some options, as a trial of a search has.
     """
 
@@ -439,4 +457,10 @@ class Arguments:
     search: SearchArguments
     options: dict[str, Any]
     given: dict[str, Any]
+    argv: list[str]
     reread: "Callable[[dict[str, Any]], Arguments]"
+
+    @property
+    def several(self) -> bool:
+        """Whether several runs are asked for: a search, or one for each fold."""
+        return bool(self.search.search_trials or (self.data.num_folds and not self.data.fold))

@@ -189,8 +189,8 @@ def parse_arguments(
     """
     if _checked and argv is None and values is None:
         return _checked.pop()
-    is_program = argv is None
-    argv = sys.argv[1:] if is_program else [str(argument) for argument in argv]
+    says = argv is None and values is None
+    argv = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
     asked = next((position for position, argument in enumerate(argv) if argument in ("-h", "--help")), None)
     if asked is not None:
         print(help_text(Path(sys.argv[0]).name, dataclass_types, description, argv[asked + 1 : asked + 2] == ["all"]), end="")
@@ -213,7 +213,7 @@ def parse_arguments(
         raise UserError(unknown_option(unknown[0], known))
     given = vars(namespace) | {name: None for name, value in values.items() if value is None}
     given = settle_options(given) if given.get("text") else given
-    if is_program:
+    if says:
         _say_what_is_read(given)
     try:
         instances = parser.parse_dict(given, allow_extra_keys=True)

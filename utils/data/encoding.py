@@ -18,6 +18,7 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import require_columns
 from utils.files.rows import PLACE, add_array, cell_error, columns, file_of
+from utils.splits.folds import as_labels, split_fold
 from utils.splits.taking_part import known_rows
 from utils.splits.validation import split_validation
 
@@ -41,15 +42,17 @@ def add_targets(
     args: DataArguments,
     seed: int,
     check: Callable[[np.ndarray, DataArguments], None] | None = None,
+    texts: list[str] | None = None,
 ) -> dict[str, Dataset]:
     """Replace the label columns of each split by the column `labels`: a target a row. A test split may have none.
 
     Training and validation rows whose label is unknown are set aside. Validation data is split off the training data if it
-    is wanted and not given.
+    is wanted and not given; with --num_folds it is the fold of --fold.
 
     Args:
         found: the `LabelFormat`, `ClassFormat` or `ChoiceFormat` of the splits.
         check: is told the targets of the training data, all of them, and may refuse them.
+        texts: the columns of texts, of which equal ones stay together in a fold.
 
     Raises:
         UserError: a cell cannot be read, or no row has a label.
@@ -69,8 +72,11 @@ def add_targets(
             split = split if name == "test" else known_rows(name, split, unknown)
             targets = targets[~unknown]
         result[name] = split
-        if name == "train" and args.validation_fraction and "validation" not in splits:
-            result["train"], result["validation"] = split_validation(split, args, found.strata(targets), seed)
+        if name == "train" and args.num_folds and args.fold:
+            labels = as_labels(targets if found.evaluated_as == "labels" else found.strata(targets))
+            result["train"], result["validation"] = split_fold(split, args, labels, texts, args.num_folds, args.fold - 1, seed)
+        elif name == "train" and args.validation_fraction and "validation" not in splits and not args.num_folds:
+            result["train"], result["validation"] = split_validation(split, args, found.strata(targets), seed, texts)
     return result
 
 

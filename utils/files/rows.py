@@ -19,12 +19,13 @@ from utils.arguments import UserError
 logger = logging.getLogger(__name__)
 
 PLACE = "__place__"  # hidden column that says where a row came from: "train.csv, line 17"
+GROUP = "__group__"  # hidden column of the training data: the value of --group_column_name
 KINDS = {str: "texts", int: "numbers", float: "numbers", bool: "true or false", list: "lists", dict: "objects"}
 
 
 def columns(dataset: Dataset) -> list[str]:
-    """Return the names of the user's columns, without the hidden one."""
-    return [name for name in dataset.column_names if name != PLACE]
+    """Return the names of the user's columns, without the hidden ones."""
+    return [name for name in dataset.column_names if name not in (PLACE, GROUP)]
 
 
 def first_of(names: Iterable[str], available: Collection[str]) -> str | None:

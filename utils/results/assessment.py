@@ -12,7 +12,6 @@ from datasets import Dataset
 from transformers.integrations import TensorBoardCallback, TrackioCallback
 
 from utils.files.cells import UNKNOWN
-from utils.files.rows import PLACE
 from utils.results.finished import ISSUES, OVERALL, PREFIXES, Run
 from utils.results.predictions import write_csv
 from utils.scoring.baseline import fit_tfidf, majority
@@ -74,14 +73,14 @@ def texts_of(split: Dataset, task: Task) -> list[Any]:
     return [(f"{context} {question or ''}", candidates) for context, question, candidates in parts]
 
 
-def write_issues(run: Run, task: Task) -> int:
+def write_issues(run: Run, places: dict[str, list[str]]) -> int:
     """Write label_issues.csv, the rows whose label looks wrong, the most suspicious first. Return how many there are.
 
-    Only rows that the model was not trained on are judged, and only those for which it decides as is suggested.
+    Only rows that the model was not trained on are judged, and only those for which it decides as is suggested. `places` say
+    where the rows of each split came from.
     """
     each = list(run.evaluations.values())
     rows = [(split, position) for split, evaluation in run.evaluations.items() for position in range(len(evaluation))]
-    places = {split: task.read[split][PLACE][:] for split in run.evaluations}
     columns = {name: column for column, name in enumerate(run.names)}
     together = {name: np.concatenate([getattr(one, name) for one in each]) for name in ("probabilities", "truth")}
     pooled, found = replace(each[0], **together), []

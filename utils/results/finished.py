@@ -23,7 +23,8 @@ OVERALL += ("log_loss", "expected_calibration_error", "pearson", "spearman", "ms
 OVERALL += ("accuracy_of_chance", "accuracy_of_most_frequent_position")
 PREFIXES = {"train": "train", "validation": "eval", "test": "predict"}
 FACTS, ISSUES, REPORT = "report.json", "label_issues.csv", "report.html"
-PREDICTIONS = {"validation": "validation_predictions.csv", "test": "predictions.csv"}
+# Of a run of folds the validation rows are those of all folds.
+PREDICTIONS = {"validation": ("validation_predictions.csv", "oof_predictions.csv"), "test": ("predictions.csv",)}
 
 
 class Score(NamedTuple):
@@ -45,12 +46,43 @@ UNREAD = {"choices": "chance", "numbers": "the mean"}  # how one answers without
 
 
 @dataclass
+class Predictions:
+    """A file of predictions, row by row.
+
+    Attributes:
+        kind, names, probabilities: see `Evaluation`, but for all rows, labelled or not.
+        id_name, ids: what identifies the rows.
+        labels: the true label of each row as the file has it; None if it has none.
+        texts: the beginning of each row's text; none if the file has none.
+        chosen: what is decided of each row, and the text of that candidate; none if the file has no such texts.
+    """
+
+    kind: Kind
+    names: list[str]
+    probabilities: np.ndarray
+    id_name: str
+    ids: list[str]
+    labels: list[str] | None
+    texts: list[str]
+    chosen: list[tuple[str, str]]
+
+    def evaluation(self, thresholds: np.ndarray) -> Evaluation:
+        """Return the labelled rows, decided at `thresholds`. Raises a `ValueError` for a label that is none."""
+        read = _reader(self.kind, self.names)
+        truths = [None if self.labels is None else read(self.labels[row]) for row in range(len(self.ids))]
+        rows = np.array([row for row, truth in enumerate(truths) if truth is not None], int)
+        ids, texts = ([column[row] for row in rows] if column else [] for column in (self.ids, self.texts))
+        truth = np.array([truths[row] for row in rows])
+        return Evaluation(self.kind, self.names, self.probabilities[rows], truth, thresholds, rows, ids, texts)
+
+
+@dataclass
 class Run:
     """What a run has written.
 
     Attributes:
         kind, names: see `Evaluation`.
-        evaluations: by split, validation before test; those that have labelled rows.
+        predictions, evaluations: by split, validation before test: all rows; and the labelled ones, where there are any.
         metrics: all_results.json.
         history: what was logged during training: dicts with step, epoch, and loss or eval_….
         facts: report.json, see `write_facts`.
@@ -61,6 +93,7 @@ class Run:
     folder: Path
     kind: Kind
     names: list[str]
+    predictions: dict[str, Predictions]
     evaluations: dict[str, Evaluation]
     metrics: dict[str, float]
     history: list[dict[str, Any]]
@@ -89,15 +122,19 @@ def read_run(folder: Path) -> Run:
     if not (folder / FACTS).is_file():
         raise UserError(f"{folder} holds no {FACTS}: expected the --output_dir of a run that has evaluated or predicted")
     facts = _read(folder, FACTS, json.loads, {})
-    kind, names = facts["kind"], facts["labels"]
-    files = {split: folder / name for split, name in PREDICTIONS.items() if split in facts["rows"]}  # others are of another run
-    found = {split: read_predictions(path, facts) for split, path in files.items() if path.is_file()}
+    found = {}
+    for split, names in PREDICTIONS.items():  # of a split that this run does not have, the files are of another run
+        path = next((folder / name for name in names if (folder / name).is_file()), None)
+        if path and split in facts["rows"]:
+            found[split] = read_predictions(path, facts)
+    evaluations = {split: each.evaluation(np.array(facts["thresholds"], float)) for split, each in found.items()}
     issues = folder / ISSUES
     return Run(
         folder,
-        kind,
-        names,
-        {split: evaluation for split, evaluation in found.items() if len(evaluation)},
+        facts["kind"],
+        facts["labels"],
+        found,
+        {split: evaluation for split, evaluation in evaluations.items() if len(evaluation)},
         _read(folder, "all_results.json", json.loads, {}),
         _read(folder, "trainer_state.json", json.loads, {}).get("log_history", []) if "train" in facts["rows"] else [],
         facts,
@@ -106,8 +143,8 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def read_predictions(path: Path, facts: dict[str, Any]) -> Evaluation:
-    """Return the labelled rows of a file of predictions. It has none if the file has no column of labels.
+def read_predictions(path: Path, facts: dict[str, Any]) -> Predictions:
+    """Return a file of predictions.
 
     Raises:
         UserError: the file is not as a run writes it.
@@ -117,26 +154,22 @@ def read_predictions(path: Path, facts: dict[str, Any]) -> Evaluation:
         written = unguard if facts.get("safe_csv") else str
         header, *cells = ([written(cell) for cell in row] for row in csv.reader(file))
     width = len(names) + 1
-    labels = next((header.index(name, width) for name in ("test_label", "label") if name in header[width:]), None)
-    texts = next((header.index(name, width) for name in ("test_text", "text") if name in header[width:]), None)
+
+    def column(*wanted: str) -> list[str] | None:
+        place = next((header.index(name, width) for name in wanted if name in header[width:]), None)
+        return None if place is None else [row[place] for row in cells]
+
     try:
-        read = _reader(kind, names)
-        truths = [None if labels is None else read(row[labels]) for row in cells]
-        rows = np.array([row for row, truth in enumerate(truths) if truth is not None], int)
         shown = slice(1, width) if kind != "numbers" else slice(header.index("prediction"), header.index("prediction") + 1)
-        values = [[float(cell or "nan") for cell in cells[row][shown]] for row in rows]
+        values = np.array([[float(cell or "nan") for cell in row[shown]] for row in cells], float)
+        labels, texts = column("test_label", "label"), column("test_text", "text")
+        chosen = list(zip(column("prediction") or [], column("prediction_text") or [], strict=False))
+        probabilities = values.reshape(len(cells), max(len(names), 1))
+        found = Predictions(kind, names, probabilities, header[0], [row[0] for row in cells], labels, texts or [], chosen)
+        found.evaluation(np.empty(0))
     except (ValueError, IndexError) as error:
         raise UserError(f"{path} is not as the run has written it ({error}): run it again") from error
-    return Evaluation(
-        kind,
-        names,
-        np.array(values, float).reshape(len(rows), max(len(names), 1)),
-        np.array([truths[row] for row in rows]),
-        np.array(facts["thresholds"], float),
-        rows,
-        [cells[row][0] for row in rows],
-        [] if texts is None else [cells[row][texts] for row in rows],
-    )
+    return found
 
 
 def _reader(kind: Kind, names: list[str]) -> Callable[[str], Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from utils.command_line import in_full
-from utils.files.rows import files_of, one_line, whole_file
+from utils.files.rows import PLACE, files_of, one_line, whole_file
 from utils.results.finished import FACTS, ISSUES, OVERALL, PREDICTIONS, PREFIXES, REPORT, UNREAD, Score, headline, read_run
 from utils.results.model_card import PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.results.predictions import print_predictions, save_thresholds, write_predictions
@@ -118,7 +118,7 @@ class Results:
         labels = [] if self.targets is None else [task.format.words(target) for target in self.targets]
         of_row = {"label": labels, "text": [] if task.args.training.no_text else task.beginnings(split)}
         of_row = {name: values for name, values in of_row.items() if values}
-        path = self.output_dir / PREDICTIONS[split]
+        path = self.output_dir / PREDICTIONS[split][0]
         write_predictions(path, *task.row_ids(split), names, probabilities[:, : len(names)], decided, of_row, safe)
         if split == "test" and task.submission:
             task.submission.write(self.output_dir / "submission.csv", probabilities, safe)
@@ -170,8 +170,8 @@ class Results:
             logger.info("\n%s%s", self.trainer.guard.kept_weights(), after)
         for split, table in self.tables.items():
             logger.info("\n%s scores", split.capitalize())
-            _print_table(table)
-            _print_table(self._overall(split))
+            print_table(table)
+            print_table(self._overall(split))
             left_out = int(self.scores[split].get("labels_left_out", 0))
             if left_out:
                 logger.info("  labels with one class only in this split, left out of the macro means: %d", left_out)
@@ -205,7 +205,7 @@ class Results:
             if split in self.task.splits or not holds_model:
                 path.unlink(missing_ok=True)
                 if split in PREDICTIONS:
-                    self.output_dir.joinpath(PREDICTIONS[split]).unlink(missing_ok=True)
+                    self.output_dir.joinpath(PREDICTIONS[split][0]).unlink(missing_ok=True)
             elif path.is_file() and predicts_into_own_folder(self.task):
                 kept |= json.loads(path.read_text(encoding="utf-8"))
         replaced = ("all_results.json",) if predicts_into_own_folder(self.task) else ("all_results.json", FACTS, ISSUES, REPORT)
@@ -226,7 +226,7 @@ class Results:
             metrics |= assessment.baseline_metrics(run, task)
         for split in run.evaluations:
             self._save(split, {name: value for name, value in metrics.items() if name.startswith(f"{PREFIXES[split]}_")})
-        suspects = assessment.write_issues(run, task)
+        suspects = assessment.write_issues(run, {split: rows[PLACE][:] for split, rows in task.read.items()})
         if suspects:
             logger.info("%s: %d labels that look wrong, the most suspicious first", ISSUES, suspects)
 
@@ -242,15 +242,16 @@ class Results:
 
     def _write_facts(self) -> None:
         """Write what report.html needs to know beside the other files."""
-        task = self.task
+        task, args = self.task, self.task.args.training
         lengths = {name: np.unique(split["length"][:], return_counts=True) for name, split in task.splits.items()}
         facts = {
             "script": task.script.name,
+            "run": args.description,
             "kind": task.format.evaluated_as,
             "labels": self._names,
             "thresholds": self.thresholds.tolist(),
-            "safe_csv": task.args.training.safe_csv,
-            "metric_for_best_model": task.args.training.metric_for_best_model,
+            "safe_csv": args.safe_csv,
+            "metric_for_best_model": args.metric_for_best_model,
             "max_length": task.max_length,
             "files": {name: files_of(split) for name, split in task.splits.items()},
             "rows": {name: len(split) for name, split in task.splits.items()},
@@ -369,7 +370,8 @@ def overall_table(scores: list[Score], kind: Kind) -> list[list[str]]:
     return [list(columns), *map(list, zip(*columns.values(), strict=True))]
 
 
-def _print_table(table: list[list[str]]) -> None:
+def print_table(table: list[list[str]]) -> None:
+    """Print a table, its first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for first, *rest in table:
         cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]

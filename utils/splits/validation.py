@@ -7,12 +7,21 @@ from datasets import Dataset
 from sklearn.model_selection import train_test_split
 
 from utils.arguments import DataArguments, UserError
+from utils.splits.folds import as_labels, split_fold
 
 logger = logging.getLogger(__name__)
 
 
-def split_validation(train: Dataset, args: DataArguments, strata: np.ndarray, seed: int) -> tuple[Dataset, Dataset]:
-    """Split validation rows off the training data, each of the `strata` [rows] in proportion. Return what is left, and these."""
+def split_validation(
+    train: Dataset, args: DataArguments, strata: np.ndarray, seed: int, texts: list[str] | None = None
+) -> tuple[Dataset, Dataset]:
+    """Split validation rows off the training data, each of the `strata` [rows] in proportion. Return what is left, and these.
+
+    With --group_column_name they are a fold of rows that share no group, and no text, with the others; see `split_fold`.
+    """
+    if args.group_column_name:
+        folds = max(round(1 / args.validation_fraction), 2)
+        return split_fold(train, args, as_labels(strata), texts, folds, 0, seed)
     if len(train) < 2:
         raise UserError("the training data has one row with a label: too few to split validation data off; see --validation_file")
     kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from utils.data.labels import saved_label_names, saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.rows import PLACE, flatten, read_array, rows_to_dataset
 from utils.runtime import quiet, set_up_logging
+from utils.splits.folds import take_groups
 from utils.splits.taking_part import first_rows, splits_to_use
 from utils.texts import rows_of
 from utils.training.cpu import keep_memory
@@ -56,8 +58,10 @@ def read_arguments(
     """
     *parts, given = parse_arguments(kinds, argv, description, sample, values)
     again = partial(read_arguments, kinds, argv, description, sample, example_rows, row_columns)
-    args = Arguments(*parts, defaults(kinds) | given, given, again)
+    args = Arguments(*parts, defaults(kinds) | given, given, sys.argv[1:] if argv is None else argv, again)
     set_seed(args.training.seed)
+    if args.data.fold:
+        settle_fold(args)
     if args.training.tune_cpu:
         keep_memory()
     if args.data.smoke_test:
@@ -65,6 +69,12 @@ def read_arguments(
     if values is None:
         set_up_logging(args.training)
     return args
+
+
+def settle_fold(args: Arguments) -> None:
+    """Give the run of a fold a folder of its own in --output_dir. The report is made of all folds together."""
+    args.training.output_dir = str(Path(args.training.output_dir, f"fold-{args.data.fold}"))
+    args.training.no_report = True
 
 
 class Task:
@@ -94,7 +104,7 @@ class Task:
             UserError: data that was asked for is missing, or the model was trained by another script.
         """
         self.args, self.script = args, Path(script)
-        self.splits = splits_to_use(flatten(splits), args.training.asked, args.data)
+        self.splits = take_groups(splits_to_use(flatten(splits), args.training.asked, args.data), args.data)
         self.training = "train" in self.splits
         if args.training.metrics_on_train and not self.training:
             raise UserError("--metrics_on_train: nothing is trained; give --train_file, or leave it out")
@@ -154,7 +164,8 @@ class Task:
         data, seed = self.args.data, self.args.training.seed
         self.row_columns = row_columns = (row_columns,) if isinstance(row_columns, str) else row_columns
         given = list(self.splits)
-        splits = add_targets(self.splits, self.format, data, seed, check)
+        texts = self.text_columns or list(filter(None, (self.format.context, self.format.question)))
+        splits = add_targets(self.splits, self.format, data, seed, check, texts)
         self.splits = read_row_columns(first_rows(splits, data, seed), row_columns)
         check_calibration(self.args.training, self.format.evaluated_as, self.splits)
         if add:

@@ -1,0 +1,161 @@
+"""--num_folds: each row is predicted by a model that has not seen it, and a run that was killed goes on."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import LABELS, ROOT, make_choice_rows, make_rows, write_csv, write_jsonl
+
+import run_classification
+import run_multilabel
+import run_multiple_choice
+
+TRAINING = ["--learning_rate", "2e-3", "--num_train_epochs", "2", "--per_device_train_batch_size", "16"]
+WRITTEN = ("oof_predictions.csv", "predictions.csv", "thresholds.json", "args.yaml")
+
+
+@pytest.fixture(scope="module")
+def options(tiny_model, tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("folds")
+    rows = make_rows(90)
+    for number, row in enumerate(rows):
+        row["author"] = f"a{number % 30}"
+    files = {
+        "train": write_jsonl(folder / "train.jsonl", rows),
+        "test": write_jsonl(folder / "test.jsonl", make_rows(20, seed=5)),
+    }
+    named = [word for split, path in files.items() for word in (f"--{split}_file", path)]
+    return ["--model_name_or_path", tiny_model, *named, "--num_folds", "3", "--group_column_name", "author", *TRAINING]
+
+
+@pytest.fixture(scope="module")
+def folds(options, tmp_path_factory):
+    """A run of three folds, with its report."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    run_multilabel.main([*options, "--output_dir", str(folder)])
+    return folder
+
+
+def read(path) -> list[dict]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def probabilities(rows: list[dict]) -> np.ndarray:
+    return np.array([[float(row[label]) for label in LABELS] for row in rows])
+
+
+def same_files(one, other) -> None:
+    for name in WRITTEN[:-1]:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for fold in (1, 2, 3):
+        for name in ("model.safetensors", "predictions.csv", "validation_predictions.csv"):
+            assert (one / f"fold-{fold}" / name).read_bytes() == (other / f"fold-{fold}" / name).read_bytes(), (fold, name)
+
+
+def test_every_row_is_predicted_once_by_a_model_that_has_not_seen_its_author(folds):
+    own = [read(folds / f"fold-{fold}" / "validation_predictions.csv") for fold in (1, 2, 3)]
+    authors = [{int(row["id"][1:]) % 30 for row in rows} for rows in own]
+    assert not authors[0] & authors[1] and not authors[0] & authors[2] and not authors[1] & authors[2]
+    together = read(folds / "oof_predictions.csv")
+    assert [row["id"] for row in together] == [f"r{number}" for number in range(90)]
+    by_id = {row["id"]: row for rows in own for row in rows}
+    np.testing.assert_allclose(probabilities(together), probabilities([by_id[row["id"]] for row in together]), rtol=1e-5)
+    thresholds = json.loads((folds / "thresholds.json").read_text())
+    decided = [{label for label in LABELS if float(row[label]) >= thresholds[label]} for row in together]
+    assert (
+        sum(set(filter(None, row["prediction"].split(";"))) != labels for row, labels in zip(together, decided, strict=True)) < 3
+    )
+    rows = read(folds / "predictions.csv")
+    parts = [probabilities(read(folds / f"fold-{fold}" / "predictions.csv")) for fold in (1, 2, 3)]
+    np.testing.assert_allclose(probabilities(rows), np.mean(parts, axis=0), rtol=2e-5)
+
+
+def test_scores_are_those_of_all_rows_and_of_the_folds(folds):
+    found = json.loads((folds / "all_results.json").read_text())
+    own = [json.loads((folds / f"fold-{fold}" / "all_results.json").read_text())["eval_f1_macro"] for fold in (1, 2, 3)]
+    assert found["eval_f1_macro_mean_of_folds"] == pytest.approx(np.mean(own))
+    assert found["eval_f1_macro_deviation_of_folds"] == pytest.approx(np.std(own, ddof=1))
+    truth = np.array([[label in row["label"].split(";") for label in LABELS] for row in read(folds / "oof_predictions.csv")])
+    decided = np.array(
+        [[label in row["prediction"].split(";") for label in LABELS] for row in read(folds / "oof_predictions.csv")]
+    )
+    f1 = 2 * (truth & decided).sum(axis=0) / (truth.sum(axis=0) + decided.sum(axis=0))
+    assert found["eval_f1_macro"] == pytest.approx(f1.mean())
+    assert "predict_f1_macro" in found
+
+
+def test_finished_folds_are_not_trained_again(folds, options, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(folds, folder)
+    shutil.rmtree(folder / "fold-2")
+    (folder / "args.yaml").unlink()
+    before = (folder / "fold-1" / "model.safetensors").stat().st_mtime_ns
+    run_multilabel.main([*options, "--output_dir", str(folder)])
+    assert (folder / "fold-1" / "model.safetensors").stat().st_mtime_ns == before
+    same_files(folds, folder)
+    with pytest.raises(ValueError, match=r"fold-1 belongs to a run with other options or data: --weight_decay was 0.01, is 0.5"):
+        run_multilabel.main([*options, "--output_dir", str(folder), "--weight_decay", "0.5"])
+
+
+@pytest.mark.slow
+def test_folds_as_processes_and_a_killed_run_give_identical_files(folds, options, tmp_path):
+    command = [sys.executable, "run_multilabel.py", *options, "--no_report"]
+    single = tmp_path / "single"
+    for fold in (3, 1):
+        subprocess.run([*command, "--output_dir", str(single), "--fold", str(fold)], cwd=ROOT, check=True, capture_output=True)
+    run_multilabel.main([*options, "--output_dir", str(single)])  # trains fold 2, and collects them
+    same_files(folds, single)
+    killed = tmp_path / "killed"
+    shutil.copytree(single / "fold-1", killed / "fold-1")
+    process = subprocess.Popen([*command, "--output_dir", str(killed)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list((killed / "fold-2").glob("checkpoint-*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "args.yaml").exists()
+    subprocess.run([*command, "--output_dir", str(killed)], cwd=ROOT, check=True, capture_output=True, env=os.environ)
+    same_files(folds, killed)
+
+
+def test_folds_of_classes_numbers_and_choices(tiny_model, tmp_path):
+    rows = [row for row in make_rows(90) if len(row["labels"]) == 1]
+    classes = write_csv(tmp_path / "classes.csv", ["text", "label"], [[row["text"], row["labels"][0]] for row in rows])
+    numbers = write_csv(tmp_path / "numbers.csv", ["text", "label"], [[row["text"], len(row["text"]) / 7] for row in rows])
+    choices = write_jsonl(tmp_path / "choices.jsonl", make_choice_rows(40))
+    common = ["--model_name_or_path", tiny_model, "--num_folds", "2", "--max_steps", "4", "--no_report"]
+    for name, script, path, metric in (
+        ("classes", run_classification, classes, "eval_accuracy"),
+        ("numbers", run_classification, numbers, "eval_mse"),
+        ("choices", run_multiple_choice, choices, "eval_accuracy"),
+    ):
+        task = ["--problem_type", "regression"] if name == "numbers" else []
+        metrics = script.main([*common, *task, "--train_file", path, "--output_dir", str(tmp_path / name)])
+        written = read(tmp_path / name / "oof_predictions.csv")
+        assert metric in metrics and len(written) == len(rows if name != "choices" else make_choice_rows(40))
+        if name != "choices":  # no ids: the rows of the training data are numbered
+            assert [row["row"] for row in written] == [str(number) for number in range(len(rows))]
+            assert [row["text"] for row in written] == [row["text"] for row in rows]
+
+
+def test_check_data_names_near_repeats_across_folds(tiny_model, tmp_path, caplog):
+    rows = make_rows(40)
+    long = [" ".join(row["text"] for row in make_rows(5, seed=seed)) for seed in range(40)]
+    for row, text in zip(rows, long, strict=True):
+        row["text"] = text
+    rows[30]["text"] = rows[2]["text"] + " indeed"
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    seeds = (str(seed) for seed in range(10))
+    with caplog.at_level("WARNING"):
+        while "nearly the same" not in caplog.text:  # until a seed puts them into different folds
+            run_multilabel.main(
+                ["--train_file", path, "--num_folds", "4", "--check_data", "--output_dir", str(tmp_path), "--seed", next(seeds)]
+            )
+    assert f"{path}, line 3" in caplog.text and f"{path}, line 31" in caplog.text

@@ -1,0 +1,115 @@
+"""What an ensemble writes: the same files as a run, but no model."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.command_line import TUNED
+from utils.files.cells import UNKNOWN
+from utils.files.rows import whole_file
+from utils.results.assessment import interval_metrics
+from utils.results.comparison import in_words
+from utils.results.finished import FACTS, PREFIXES, REPORT, Predictions, Run, headline, read_run
+from utils.results.page import write_page
+from utils.results.predictions import Submission, save_thresholds, write_predictions
+from utils.results.report import a_report_costs_no_run, overall_table, print_table
+from utils.scoring.evaluation import Evaluation
+from utils.scoring.intervals import point_scores
+from utils.scoring.selection import best_f1_threshold, choose_thresholds
+
+logger = logging.getLogger(__name__)
+
+
+def tune_thresholds(mode: str | None, found: Predictions, members: list[Run], tune: bool = True) -> np.ndarray:
+    """Return the decision thresholds of an ensemble, as `mode` (--threshold) says: tuned, or the mean of the members' own.
+
+    Args:
+        found: what the ensemble predicts for the validation rows, or for others that tune nothing.
+    """
+    known = np.mean([run.facts["thresholds"] for run in members], axis=0)
+    evaluation = found.evaluation(known)
+    if not tune or not len(evaluation):
+        return known
+    if found.kind == "labels" and mode in (None, *TUNED):
+        return choose_thresholds(mode or "per_label", evaluation.probabilities, np.nan_to_num(evaluation.truth, nan=UNKNOWN))
+    if found.kind == "classes" and len(found.names) == 2 and mode == "tuned":
+        share = evaluation.probabilities[:, 1] / evaluation.probabilities.sum(axis=1)
+        return np.array([best_f1_threshold(evaluation.truth == 1, share)])
+    return known
+
+
+def write_ensemble(
+    folder: Path,
+    files: dict[str, str],
+    found: dict[str, Predictions],
+    thresholds: np.ndarray,
+    facts: dict[str, Any],
+    metrics: dict[str, float],
+    submission: Submission | None,
+    report: bool,
+) -> Run:
+    """Write what an ensemble predicts by split, its scores and report.html to `folder`, and print the scores.
+
+    Args:
+        files: the file of each split's predictions.
+        facts: of a member, or of all: see report.json.
+        metrics: further metrics of the ensemble, for all_results.json.
+        submission: Kaggle's file to write, of the test rows.
+        report: whether to write report.html with intervals.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {name: value for name, value in facts.items() if name != "run"} | {"thresholds": thresholds.tolist()}
+    safe, evaluations = facts["safe_csv"], {}
+    for split, rows in found.items():
+        evaluations[split] = rows.evaluation(thresholds)
+        decided = {"prediction": decisions(rows, thresholds)}
+        if rows.chosen:
+            decided["prediction_text"] = [text for _, text in rows.chosen]
+        of_row = {"label": rows.labels or [], "text": rows.texts}
+        of_row = {name: values for name, values in of_row.items() if values}
+        names = [] if rows.kind == "numbers" else rows.names
+        shown = rows.probabilities[:, : len(names)]
+        write_predictions(folder / files[split], rows.id_name, rows.ids, names, shown, decided, of_row, safe)
+    if submission and "test" in found:
+        submission.write(folder / "submission.csv", found["test"].probabilities, safe)
+    if len(thresholds):
+        save_thresholds(thresholds, facts["labels"][-len(thresholds) :], folder)
+    for split, evaluation in evaluations.items():
+        if len(evaluation):
+            metrics = metrics | {f"{PREFIXES[split]}_{name}": value for name, value in point_scores(evaluation).items()}
+    _write_json(folder / FACTS, facts)
+    _write_scores(folder, metrics)
+    run = read_run(folder)
+    if report:
+        with a_report_costs_no_run():
+            run.metrics |= interval_metrics(run)
+            _write_scores(folder, run.metrics)
+            write_page(run, folder / REPORT)
+    for split in run.evaluations:
+        logger.info("\n%s scores", split.capitalize())
+        print_table(overall_table(headline(run.metrics, split), run.kind))
+    return run
+
+
+def decisions(rows: Predictions, thresholds: np.ndarray) -> list[Any]:
+    """Return what is decided of each row, as a run writes it."""
+    every = np.arange(len(rows.ids))
+    evaluation = replace(Evaluation(rows.kind, rows.names, rows.probabilities, every), thresholds=thresholds)
+    return evaluation.decided.tolist() if rows.kind in ("choices", "numbers") else in_words(evaluation, evaluation.decided)
+
+
+def _write_scores(folder: Path, metrics: dict[str, float]) -> None:
+    _write_json(folder / "all_results.json", metrics)
+    for prefix in PREFIXES.values():
+        own = {name: value for name, value in metrics.items() if name.startswith(f"{prefix}_")}
+        if own:
+            _write_json(folder / f"{prefix}_results.json", own)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with whole_file(path) as file:
+        json.dump(content, file, indent=4, ensure_ascii=False, sort_keys=path.name != FACTS)
