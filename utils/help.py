@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 
 ENDINGS = ("file", "dir", "path", "name", "names")  # what they take stands for itself
 WIDTH_OF_NAMES = 37  # a longer name with its value would take a line of its own
-OTHERS = "Further options of transformers' TrainingArguments"
+OTHERS = "Further options, most of them of transformers' TrainingArguments"
 # The options of a dataclass stand under the heading of the class below that it inherits from, but for those named here.
 HEADINGS = {
     "ModelArguments": "Model",
@@ -26,17 +26,20 @@ GROUPS = {
         *("metric_for_best_model", "eval_strategy", "load_best_model_at_end", "threshold", "calibrate"),
         *("save_strategy", "save_steps"),
     ),
+    "Folds, copies and averages": (
+        *("num_folds", "fold", "group_column_name", "augmented_files", "augmentation_weight", "token_dropout", "ema"),
+    ),
     "Speed and memory": (
         *("bf16", "fp16", "per_device_eval_batch_size", "train_sampling_strategy", "pad_to_max_length", "max_tokens_per_batch"),
-        *("freeze_embeddings", "tune_cpu", "preprocessing_num_workers", "overwrite_cache"),
+        *("freeze_embeddings", "tune_cpu", "preprocessing_num_workers"),
     ),
     "Searching hyperparameters": (),
     "Output, and continuing a run": (
         *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_anyway", "keep_checkpoints"),
         *("save_total_limit", "metrics_on_train", "no_text", "no_report", "no_baseline", "safe_csv", "sample_submission"),
-        *("logging_steps", "logging_nan_inf_filter"),
+        "logging_steps",
     ),
-    OTHERS: (),
+    OTHERS: ("config_name", "cache_dir", "overwrite_cache", "logging_nan_inf_filter", "remove_splits"),
 }
 
 
@@ -48,7 +51,7 @@ def help_text(program: str, dataclass_types: tuple[type, ...], description: str,
         description=description if everything else _usage_of(description),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=WIDTH_OF_NAMES, width=100),
         add_help=False,
-        epilog=None if everything else "--help all shows the whole help of every option, also of the {} of TrainingArguments.",
+        epilog=None if everything else "--help all shows the whole help of every option, also of {} further ones.",
     )
     groups = {heading: parser.add_argument_group(heading) for heading in GROUPS}
     hidden = 0

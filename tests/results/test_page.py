@@ -59,7 +59,7 @@ def write_run(
         metrics |= {f"{PREFIXES[split]}_{name}": value for name, value in scores.items()}
         of_row = {"label": words} | ({"text": [texts[row % len(texts)] for row in range(rows)]} if texts else {})
         shown = probabilities[:, : len(names)]
-        write_predictions(folder / PREDICTIONS[split], "id", [f"row {i}" for i in range(rows)], names, shown, columns, of_row)
+        write_predictions(folder / PREDICTIONS[split][0], "id", [f"row {i}" for i in range(rows)], names, shown, columns, of_row)
     used = ("train", *splits) if history else splits
     facts = {
         "script": f"run_{kind}.py", "kind": kind, "labels": names, "thresholds": list(thresholds), "max_length": 64,
