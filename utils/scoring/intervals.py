@@ -43,7 +43,7 @@ def intervals(evaluation: Evaluation, samples: int = 1000, seed: int = 0) -> dic
         samples: how often the rows are drawn. Where rows x labels x samples would be more than `COST`, it is less often, but at
             least `FEWEST_SAMPLES` times.
     """
-    ((points, resampled),), found = _resample([evaluation], samples, seed), {}
+    ((points, resampled),), found = resample([evaluation], samples, seed), {}
     for name, point in points.items():
         values, tie = resampled[name][~np.isnan(resampled[name])], ROUNDING * abs(point)
         if name not in NO_INTERVAL and len(values):
@@ -70,7 +70,7 @@ def compare(first: Evaluation, second: Evaluation, samples: int = 1000, seed: in
     same = first.kind == second.kind and first.names == second.names and len(first) == len(second)
     if not same or not np.array_equal(first.truth, second.truth, equal_nan=True):
         raise UserError("these are predictions for different rows or labels: expected two runs with the same labelled rows")
-    (points, resampled), (other_points, other_resampled) = _resample([first, second], samples, seed)
+    (points, resampled), (other_points, other_resampled) = resample([first, second], samples, seed)
     differences = []
     for name in points:
         if name in NO_INTERVAL or name not in other_points or name in {f"{label}_f1" for label in first.names}:
@@ -95,7 +95,7 @@ FEWEST_SAMPLES = 200
 BLOCK = 2**20  # weights at a time, which the caches of a processor hold
 
 
-def _resample(evaluations: list[Evaluation], samples: int, seed: int) -> list[tuple[dict[str, float], Scores]]:
+def resample(evaluations: list[Evaluation], samples: int, seed: int) -> list[tuple[dict[str, float], Scores]]:
     """Return for each evaluation its `point_scores`, and the metrics [samples] on resampled rows that are the same for all."""
     cells = evaluations[0].probabilities.size
     samples = min(samples, max(FEWEST_SAMPLES, int(COST / cells)))
