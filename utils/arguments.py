@@ -18,7 +18,7 @@ HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_fil
 HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
 HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_")
 HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_", "keep_checkpoints", "no_text", "no_report", "no_baseline")
-HARMLESS += ("safe_csv", "metrics_on_train", "calibrate")
+HARMLESS += ("safe_csv", "metrics_on_train", "calibrate", "augmented_files")
 
 
 class UserError(ValueError):
@@ -104,6 +104,12 @@ class DataArguments:
     group_column_name: str | None = HfArg(
         default=None, help="Rows with the same value here stay in one fold. They are of one author, for example."
     )
+    augmented_files: str | None = HfArg(
+        default=None,
+        help="Changed copies of training rows, joined by id. Back-translations, for example: the files need the ids and the "
+        "texts; a copy has the label of its original. Copies of rows that validate are left out.",
+    )
+    augmentation_weight: float = HfArg(default=1.0, help="What such a copy counts in the loss, beside 1 for an original.")
     remove_splits: str | None = HfArg(default=None, help="Splits of the dataset to leave out, joined by commas.")
     id_column_name: str | None = HfArg(default=None, help="Ids to copy into predictions.csv. Unset: found, or row numbers.")
     unknown_label: str | None = HfArg(
@@ -147,6 +153,7 @@ class DataArguments:
                 f"--num_folds {self.num_folds} makes validation data of the training rows, and --validation_file is given: leave "
                 f"it out, or add its rows to those of the folds, as in --train_file a.csv,b.csv --validation_file ''"
             )
+        require("augmentation_weight", self.augmentation_weight, lambda value: 0 < value < float("inf"), "above 0")
         require("validation_fraction", self.validation_fraction, lambda value: 0 <= value < 1, "a share from 0 to below 1")
         try:
             "a".encode(self.encoding or "utf-8")
@@ -303,6 +310,9 @@ class FineTuningArguments(TrainingArguments):
     head_learning_rate_multiplier: float = HfArg(
         default=10.0, help="A new head learns so many times faster. The head: output layer and pooler, beside --learning_rate."
     )
+    token_dropout: float = HfArg(
+        default=0.0, help="Share of the tokens to blank out in training. Other ones in each epoch; special tokens stay."
+    )
     ema: float | None = HfArg(
         default=None,
         help="Evaluate and keep a moving average of the weights. The number says how much the average keeps of itself in each "
@@ -349,6 +359,7 @@ class FineTuningArguments(TrainingArguments):
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         require("head_learning_rate_multiplier", self.head_learning_rate_multiplier, lambda value: value > 0, "above 0")
+        require("token_dropout", self.token_dropout, lambda value: 0 <= value < 1, "from 0 to below 1")
         require("ema", self.ema, lambda value: value is None or 0 < value < 1, "between 0 and 1, such as 0.999")
         if self.ema and (self.fsdp or self.deepspeed):
             raise UserError("--ema averages whole weights, and FSDP and DeepSpeed divide them: leave one out")

@@ -18,6 +18,7 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import require_columns
 from utils.files.rows import PLACE, add_array, cell_error, columns, file_of
+from utils.splits.augmented import WEIGHT
 from utils.splits.folds import as_labels, split_fold
 from utils.splits.taking_part import known_rows
 from utils.splits.validation import split_validation
@@ -151,7 +152,7 @@ def encode_split(
         partial(add_length, encode=encode),
         batched=True,
         num_proc=args.preprocessing_num_workers,
-        remove_columns=[column for column in split.column_names if column not in ("labels", PLACE, *keep)],
+        remove_columns=[column for column in split.column_names if column not in ("labels", PLACE, WEIGHT, *keep)],
         cache_file_name=file,
         keep_in_memory=file is None,
         new_fingerprint=fingerprint,

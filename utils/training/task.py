@@ -21,6 +21,7 @@ from utils.data.labels import saved_label_names, saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.rows import PLACE, flatten, read_array, rows_to_dataset
 from utils.runtime import quiet, set_up_logging
+from utils.splits.augmented import add_copies
 from utils.splits.folds import take_groups
 from utils.splits.taking_part import first_rows, splits_to_use
 from utils.texts import rows_of
@@ -166,7 +167,11 @@ class Task:
         given = list(self.splits)
         texts = self.text_columns or list(filter(None, (self.format.context, self.format.question)))
         splits = add_targets(self.splits, self.format, data, seed, check, texts)
-        self.splits = read_row_columns(first_rows(splits, data, seed), row_columns)
+        splits = first_rows(splits, data, seed)
+        if data.augmented_files and "train" in splits:
+            every = self.splits["train"][self.id_column][:] if self.id_column in self.splits["train"].column_names else []
+            splits["train"] = add_copies(splits["train"], data, self.id_column, every)
+        self.splits = read_row_columns(splits, row_columns)
         check_calibration(self.args.training, self.format.evaluated_as, self.splits)
         if add:
             with quiet():  # datasets would show a bar for copying the rows

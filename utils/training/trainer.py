@@ -16,12 +16,14 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from utils.arguments import UserError
+from utils.batches.augmentation import TokenDropout
 from utils.batches.cutting import cut_batch
 from utils.batches.order import complete_last_batch, longest_first, train_sampler
 from utils.batches.throughput import Throughput
 from utils.files.cells import UNKNOWN
 from utils.files.rows import file_of
 from utils.runtime import show_progress
+from utils.splits.augmented import WEIGHT
 from utils.training.averaging import MovingAverage
 from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune
@@ -149,6 +151,8 @@ class FineTuningTrainer(Trainer):
         In training it is divided by `num_items_in_batch`, the sum of `weights` in the whole optimizer step. In evaluation
         (None) by the weights of the batch; there sums are kept, so that `eval_loss` is exact over all batches and processes.
         """
+        if WEIGHT in inputs:
+            losses = losses * _of_rows(inputs[WEIGHT], losses)
         if num_items_in_batch is None:
             pair = losses, self.weights(inputs)
             self.row_sums = torch.stack([each.reshape(len(each), -1).sum(dim=1) for each in pair], dim=1)
@@ -158,7 +162,10 @@ class FineTuningTrainer(Trainer):
         return loss * self.accelerator.num_processes if self.args.average_tokens_across_devices else loss
 
     def _get_num_items_in_batch(self, batch_samples, device):
-        total = sum(self.weights(batch).sum() for batch in batch_samples).to(device)
+        weights = [self.weights(batch) for batch in batch_samples]
+        if WEIGHT in batch_samples[0]:
+            weights = [each * _of_rows(batch[WEIGHT], each) for each, batch in zip(weights, batch_samples, strict=True)]
+        total = sum(each.sum() for each in weights).to(device)
         if self.args.world_size > 1 and self.args.average_tokens_across_devices:
             total = self.accelerator.gather(total).sum()
         return total
@@ -215,7 +222,18 @@ class FineTuningTrainer(Trainer):
     def _set_signature_columns_if_needed(self):
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
-            self._signature_columns += ["labels", *self.row_columns, *self.read_by_model]
+            self._signature_columns += ["labels", WEIGHT, *self.row_columns, *self.read_by_model]
+
+    def get_train_dataloader(self):
+        if not self.args.token_dropout:
+            return super().get_train_dataloader()
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        collate, share = self.data_collator, self.args.token_dropout
+        self.data_collator = TokenDropout(collate, share, self.processing_class, seed, lambda: int(self.state.epoch or 0))
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collate
 
     def _get_train_sampler(self, train_dataset=None):
         return train_sampler(self.train_dataset, self.args, epoch=lambda: int(self.state.epoch or 0))
@@ -258,6 +276,11 @@ class FineTuningTrainer(Trainer):
         if not (self.args.load_best_model_at_end and state.best_model_checkpoint):
             return self.evaluations.get(state.global_step)
         return self.evaluations.get(state.best_global_step) if Path(state.best_model_checkpoint).is_dir() else None
+
+
+def _of_rows(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return `weights` [rows] so that they multiply `values` [rows, …]."""
+    return weights.reshape(-1, *[1] * (values.dim() - 1))
 
 
 @contextlib.contextmanager
