@@ -136,7 +136,7 @@ def test_options_in_the_text_exist():
     for script in SCRIPTS:
         parser = ArgumentParser(importlib.import_module(script).KINDS, add_help=False)
         known |= {option for action in parser._actions for option in action.option_strings}
-    for path in (ROOT / "benchmarks").glob("*.py"):
+    for path in (*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tools/*.py")):
         known |= set(OPTION.findall(path.read_text(encoding="utf-8")))
     for parser in (launch_command_parser(), get_args_parser()):
         known |= {option for action in parser._actions for option in action.option_strings}
@@ -187,11 +187,11 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 
 def furnish(script: str, options: dict[str, str], model: Callable[[], str]) -> None:
     """Put what a command names, and the repository does not hold, into the current folder: small, and of the right shape."""
-    seeds = {"train_file": 1, "validation_file": 2, "test_file": 3}
+    seeds = {"train_file": 1, "validation_file": 2, "test_file": 3, "augmented_files": 1}
     for name, seed in seeds.items():
         for path in map(Path, options.get(name, "").split(",") if name in options else ()):
             if not path.exists():
-                write_rows(path, rows_of(script, options, 24 if name == "train_file" else 8, seed))
+                write_rows(path, rows_of(script, options, 24 if name in ("train_file", "augmented_files") else 8, seed))
     if "dataset_name" in options:
         splits = {name: Dataset.from_list(rows_of(script, options, 24, seed)) for seed, name in enumerate(("train", "test"))}
         DatasetDict(splits).save_to_disk(options["dataset_name"])
@@ -240,7 +240,8 @@ def test_command_runs(script, argv, encoder, tmp_path, monkeypatch):
     argv = argv or [str(sample)]
     if argv[0].endswith(".yaml") and not Path(argv[0]).exists():  # a file of the reader's own
         Path(argv[0]).parent.mkdir(exist_ok=True)
-        Path(argv[0]).write_text("model_name_or_path: tiny\ntrain_file: train.csv\nvalidation_file: validation.csv\n")
+        validation = "" if "--num_folds" in argv else "validation_file: validation.csv\n"
+        Path(argv[0]).write_text(f"model_name_or_path: tiny\ntrain_file: train.csv\n{validation}")
     options = read_options(argv)
     learns = "train_file" in options or "dataset_name" in options
     furnish(script, options, lambda: encoder if learns else train(script, encoder, tmp_path))
