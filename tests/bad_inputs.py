@@ -470,6 +470,23 @@ CASES: dict[str, Case] = {
         **{**train(as_csv), "options": ("--train_file=train.csv", "--group_column_name=author")},
         error="--group_column_name author: no such column; there are",
     ),
+    "pair to be read in windows": Case(
+        lambda *_: {"train.csv": as_csv(["a", "b", "label"], [[t, t, ("bad", "good")[n % 2]] for n, t in enumerate(TEXTS)])},
+        "--long_texts windows: expected one text a row, found the pair a, b; join them with --text_column_delimiter ' ', or",
+        ("--train_file=train.csv", "--text_column_names=a,b", "--long_texts=windows"),
+        (CLASSIFICATION,),
+    ),
+    "two columns joined to be read in windows": Case(
+        lambda *_: {"train.csv": as_csv(["a", "b", "label"], [[t, t, ("bad", "good")[n % 2]] for n, t in enumerate(TEXTS)])},
+        None,
+        ("--train_file=train.csv", "--text_column_names=a,b", "--text_column_delimiter=. ", "--long_texts=windows"),
+        (CLASSIFICATION,),
+    ),
+    "way to read long texts that there is not": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--long_texts=head")},
+        error="--long_texts.*invalid choice: 'head'",
+        scripts=(CLASSIFICATION, MULTILABEL),
+    ),
     "bf16 without a GPU": Case(**{**train(as_csv), "options": ("--train_file=train.csv", "--bf16")}, error=None),
     "fp16 without a GPU": Case(**{**train(as_csv), "options": ("--train_file=train.csv", "--fp16")}, error=None),
     "option of transformers 4": Case(

@@ -183,6 +183,12 @@ class TextArguments(DataArguments):
     text_column_delimiter: str | None = HfArg(
         default=None, help="Join the text columns with this into one text. Without it two are read as a pair."
     )
+    long_texts: Literal["cut", "head_tail", "windows"] | None = HfArg(
+        default=None,
+        help="How texts above --max_seq_length are read. Unset: saved, or cut. cut: their beginning; head_tail: a quarter of the "
+        "tokens from the beginning, the others from the end; windows: all of it, in overlapping windows. saved: as the model was "
+        "trained.",
+    )
 
 
 @dataclass

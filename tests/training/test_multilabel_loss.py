@@ -86,6 +86,7 @@ CASES = [
     ["--loss=bce", "--pos_weight=balanced", "--label_smoothing_factor=0.1"],
     ["--loss=focal", "--pos_weight=sqrt"],
     ["--loss=asymmetric"],
+    ["--long_texts=windows", "--max_seq_length=7"],
 ]
 
 

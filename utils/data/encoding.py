@@ -35,6 +35,7 @@ def used_tokens(encoded: Dataset) -> np.ndarray:
 
 
 ROWS_WORTH_KEEPING = 5000
+NO_LIMIT = 10**9  # tokens
 
 
 def add_targets(
@@ -122,6 +123,8 @@ def encode_joined(rows: dict, encode: Callable[[dict], dict], columns: list[str]
 def add_length(rows: dict, encode: Callable[[dict], dict]) -> dict:
     """Return `encode` of rows, with `length`, the tokens of a row's longest text, and `cut`, whether a text was too long."""
     encoded = encode(rows)
+    if "length" in encoded:
+        return encoded
     longest = [max(map(len, ids)) if isinstance(ids[0], list) else len(ids) for ids in encoded["input_ids"]]
     texts = getattr(encoded, "encodings", None) or []  # a slow tokenizer does not say what it has cut
     cut = encoded["cut"] if "cut" in encoded else [bool(text.overflowing) for text in texts] or [False] * len(longest)
@@ -171,7 +174,4 @@ def encode_split(
             raise
         logger.warning("%s: the cache %s cannot be read (%s): tokenizing again", name, file, " ".join(str(error).split()))
         encoded = mapped(load_from_cache_file=False)
-    if any(encoded["cut"][:]):
-        share, length = 100 * np.mean(encoded["cut"][:]), max(encoded["length"][:])
-        logger.info("%s: %.1f %% of the rows are cut to %d tokens (--max_seq_length)", name, share, length)
     return encoded

@@ -11,15 +11,13 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import UserError
 from utils.data.columns import find_ids, texts_of
-from utils.data.encoding import encode_split
+from utils.data.encoding import NO_LIMIT, encode_split
 from utils.files.rows import PLACE, read_array, whole_file
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
-
-NO_LIMIT = 10**9
 
 
 def report_data(
@@ -63,7 +61,7 @@ def report_data(
             entry[f"texts_also_in_{other}"] = sum(map(set(others).__contains__, texts[name]))
         filled = split.select([row for row in range(len(split)) if row not in gaps])
         if len(filled):
-            entry |= describe_lengths(name, filled, text_columns, args.data, count_tokens, task.max_length)
+            entry |= describe_lengths(name, filled, text_columns, task, count_tokens)
         if "candidates" in split.column_names:
             entry["candidates"] = {str(n): rows for n, rows in sorted(Counter(map(len, split["candidates"][:])).items())}
         if "labels" in split.column_names:
@@ -97,11 +95,11 @@ def describe_labels(texts: list[tuple], targets: np.ndarray, describe: Callable[
 
 
 def describe_lengths(
-    name: str, split: Dataset, text_columns: list[str], args: DataArguments, encode: Callable[..., dict] | None, limit: int | None
+    name: str, split: Dataset, text_columns: list[str], task: Task, encode: Callable[..., dict] | None
 ) -> dict[str, float]:
     """Return the distribution of text lengths, in tokens, or in words without a tokenizer."""
     if encode:
-        unit, lengths = "tokens", encode_split(name, split, encode, args)["length"][:]
+        unit, lengths = "tokens", encode_split(name, split, encode, task.args.data)["length"][:]
     else:
         rows = zip(*(split[column][:] for column in text_columns), strict=True)
         unit, lengths = "words", [sum(len(str(part).split()) for part in row) for row in rows]
@@ -110,7 +108,10 @@ def describe_lengths(
         f"{unit}_95th_percentile": round(float(np.percentile(lengths, 95)), 1),
         f"{unit}_maximum": int(max(lengths)),
     }
-    return found | ({f"truncated_share_at_{limit}_tokens": round(float(np.mean(np.array(lengths) > limit)), 4)} if encode else {})
+    if not encode:
+        return found
+    share = "share_in_windows_of" if task.long_texts == "windows" else "truncated_share_at"
+    return found | {f"{share}_{task.max_length}_tokens": round(float(np.mean(np.array(lengths) > task.max_length)), 4)}
 
 
 def print_entry(name: str, entry: dict[str, Any]) -> None:

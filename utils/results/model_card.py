@@ -54,15 +54,23 @@ def use_as_described(task: str, folder: Path, texts: list) -> list[list[float] |
     return found
 
 
-def describe_use(task: str, folder: Path, script: str, texts: list, expected: list[dict[str, float]]) -> str:
+def describe_use(
+    task: str, folder: Path, script: str, texts: list, expected: list[dict[str, float]], limit: int | None = None
+) -> str:
     """Return how to use the model in `folder`: by `HOW_TO_USE` if that gives the probabilities `expected` for `texts`.
 
     Otherwise the script that trained it predicts with it, and the reason is said: what the model reads, or its class, is the
-    script's own.
+    script's own. Texts of more than `limit` tokens need the script in any case.
     """
     what = "`AutoModelForMultipleChoice`" if task == CHOICE else "`pipeline()`"
+    with_script = f"```bash\npython {script} --model_name_or_path <this folder> --test_file new.csv --output_dir predicted\n```"
+    short, beyond = "", ""
+    if limit:
+        short = f" of at most {limit} tokens"
+        beyond = f"\n\nOf a text of more than {limit} tokens {what} reads only the beginning. The script reads it as in training:"
+        beyond += f"\n\n{with_script}"
     if not texts:
-        return f"{HOW_TO_USE[task]}\n\nThis was not tried: the run had no rows to evaluate or to predict."
+        return f"{HOW_TO_USE[task]}\n\nThis was not tried: the run had no rows{short} to evaluate or to predict.{beyond}"
     try:
         found = use_as_described(task, folder, texts)
         pairs = [(label, value, own.get(label)) for row, own in zip(found, expected, strict=True) for label, value in row.items()]
@@ -71,12 +79,10 @@ def describe_use(task: str, folder: Path, script: str, texts: list, expected: li
     except Exception as error:  # whatever it meets in a model of another shape
         reason = f"it ends with {type(error).__name__}: {one_line(error).replace(str(folder), '<this folder>')[:200]}"
     if reason is None:
-        return f"{HOW_TO_USE[task]}\n\nTried on {len(texts)} rows of this run: these lines give the script's probabilities."
+        rows = f"{len(texts)} rows{short} of this run"
+        return f"{HOW_TO_USE[task]}\n\nTried on {rows}: these lines give the script's probabilities.{beyond}"
     logger.warning("the model card says not to use %s with this model: %s", what, reason)
-    return (
-        f"{what} does not give this model's probabilities: {reason}. Predict with the script that trained it:\n\n```bash\n"
-        f"python {script} --model_name_or_path <this folder> --test_file new.csv --output_dir predicted\n```"
-    )
+    return f"{what} does not give this model's probabilities: {reason}. Predict with the script that trained it:\n\n{with_script}"
 
 
 def write_model_card(trainer: Trainer, task: str, base_model: str, data: str, sections: dict[str, str]) -> None:

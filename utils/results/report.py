@@ -78,9 +78,10 @@ class Results:
             metrics = {"train_loss_after_training": metrics["train_loss"]}
         self._save(split, metrics | self._cut_share(split))
         probabilities, read = self.to_probabilities(logits), self.task.read[split]
-        rows = [self._as_read(read[row]) for row in range(min(2, len(read)))]
         if split != "train":  # whose texts do not belong on the model card
-            self.tried = rows, [dict(zip(self.task.labels, row, strict=True)) for row in probabilities[: len(rows)].tolist()]
+            rows = self.task.plain_rows(split, most=2)
+            expected = [dict(zip(self.task.labels, probabilities[row].tolist(), strict=True)) for row in rows]
+            self.tried = [self._as_read(read[row]) for row in rows], expected
         return probabilities, self.targets
 
     def add_scores(self, split: str, scores: dict[str, float], thresholds: np.ndarray | None = None) -> None:
@@ -275,7 +276,8 @@ class Results:
 
     def _card_sections(self) -> dict[str, str]:
         pairs = self.kind == TEXT and len(self.task.text_columns) > 1 and self.task.delimiter is None
-        use = describe_use(PAIR if pairs else self.kind, self.output_dir, self.task.script.name, *self.tried)
+        limit = self.task.max_length if self.task.long_texts != "cut" else None
+        use = describe_use(PAIR if pairs else self.kind, self.output_dir, self.task.script.name, *self.tried, limit)
         sections = {"How to use": use + THRESHOLDS * (self.output_dir / "thresholds.json").is_file()}
         for split, table in self.tables.items():
             parts = markdown_table(table), markdown_table(self._overall(split))

@@ -26,7 +26,7 @@ MOST_COMBINATIONS = 500  # if there are more, every pair of values is checked in
 EVERY = "every combination: "
 # If these varied, trials would be scored on different rows or by different metrics, and could not be compared.
 FIXED = {field.name for arguments in (DataArguments, SearchArguments) for field in fields(arguments)}
-FIXED -= {"max_seq_length", "pad_to_max_length", "max_train_samples"}
+FIXED -= {"max_seq_length", "long_texts", "pad_to_max_length", "max_train_samples"}
 FIXED |= {"do_train", "do_eval", "do_predict", "output_dir", "resume_from_checkpoint", "seed", "metric_for_best_model"}
 FIXED |= {"greater_is_better", "task_name", "problem_type", "label_column_name", "label_column_names", "label_delimiter"}
 # These change the scale of the loss. If they vary, losses cannot be compared.

@@ -14,9 +14,10 @@ from datasets import Dataset
 from transformers import set_seed
 
 from utils.arguments import Arguments, UserError
+from utils.batches.windows import Way, describe_long, encode_long
 from utils.command_line import defaults, parse_arguments
 from utils.data.columns import find_ids, find_text_columns, settle_empty_texts, warn_of_shared_texts
-from utils.data.encoding import add_targets, encode_joined, encode_split, join_texts, read_row_columns
+from utils.data.encoding import NO_LIMIT, add_targets, encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.rows import PLACE, flatten, read_array, rows_to_dataset
@@ -88,6 +89,7 @@ class Task:
         format: how the labels are written, found by the script.
         labels: what the probabilities of a row stand for; `unknown`: the target of a row without one.
         row_columns: columns of numbers that the loss or the model reads.
+        long_texts: how texts that are too long are read.
         saved_labels, saved_thresholds: those of the model, if it was trained for some.
         id_column, ids: what identifies the test rows; see `row_ids` for other splits.
         thresholds: from which probability each label is decided, as far as it is known without tuning.
@@ -133,6 +135,7 @@ class Task:
         self.trainer_options: dict[str, Any] = {}
         self.text_columns: list[str] = []
         self.delimiter: str | None = None
+        self.long_texts: Way = "cut"
         self.tokenizer = self.max_length = None
         self.bias: torch.Tensor | None = None
         self.read: dict[str, Dataset] = {}
@@ -144,6 +147,12 @@ class Task:
         self.text_columns = find_text_columns(self.splits, data, taken, saved)
         saved_delimiter = saved_setting(self.config, "text_column_delimiter")
         self.delimiter = saved_delimiter if data.text_column_delimiter is None else data.text_column_delimiter
+        self.long_texts = data.long_texts or saved_setting(self.config, "long_texts") or "cut"
+        if self.long_texts != "cut" and len(self.text_columns) > 1 and self.delimiter is None:
+            raise UserError(
+                f"--long_texts {self.long_texts}: expected one text a row, found the pair {', '.join(self.text_columns)}; join "
+                f"them with --text_column_delimiter ' ', or cut them with --long_texts cut"
+            )
         self.settle_empty_texts(self.text_columns)
 
     def settle_empty_texts(self, columns: list[str]) -> None:
@@ -232,6 +241,7 @@ class Task:
         describe_logits(self.config, self.script, problem_type, names, **settings)
         if self.text_columns:
             self.config.text_column_names, self.config.text_column_delimiter = self.text_columns, self.delimiter
+            self.config.long_texts = self.long_texts
         check_head(self.args.model, self.config, self.saved_labels)
 
     def settled(self, encode: Callable[..., dict], max_length: int) -> Callable[[dict], dict]:
@@ -251,12 +261,16 @@ class Task:
         Raises:
             UserError: the tokenizer gives tokens that the model does not know.
         """
+        settled = self.settled(encode, self.max_length)
+        if self.long_texts != "cut":
+            way = {"tokenizer": self.tokenizer, "max_length": self.max_length, "way": self.long_texts}
+            settled = partial(encode_long, encode=self.settled(encode, NO_LIMIT), **way)
         for name, split in self.splits.items():
             self.read[name] = split
             with self.args.training.main_process_first():
-                self.splits[name] = encode_split(
-                    name, split, self.settled(encode, self.max_length), self.args.data, self.row_columns
-                )
+                self.splits[name] = encode_split(name, split, settled, self.args.data, self.row_columns)
+            if told := describe_long(self.splits[name], self.max_length, self.long_texts):
+                logger.info("%s: %s", name, told)
         check_vocabulary(self.args.model, self.config, self.splits)
 
     def row_ids(self, name: str) -> tuple[str, list]:
@@ -265,6 +279,14 @@ class Task:
             return self.id_column, self.ids
         found = self.id_column != "row" and self.id_column in self.read[name].column_names
         return (self.id_column, self.read[name][self.id_column][:]) if found else ("row", list(range(len(self.read[name]))))
+
+    def plain_rows(self, name: str, most: int) -> list[int]:
+        """Return the first rows of a split, at most `most`, that `pipeline()` reads as the model does: only short texts if long
+        ones are read in another way than cut.
+        """
+        split = self.splits[name]
+        long = np.array(split["cut"][:]) | (np.array(split["length"][:]) > self.max_length)
+        return np.flatnonzero(~long if self.long_texts != "cut" else np.ones(len(split)))[:most].tolist()
 
     def beginnings(self, name: str, characters: int = 200) -> list[str]:
         """Return the first characters of each row's texts in a split; several share them and are joined by ` | `.

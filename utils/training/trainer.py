@@ -20,6 +20,7 @@ from utils.batches.augmentation import TokenDropout
 from utils.batches.cutting import cut_batch
 from utils.batches.order import complete_last_batch, longest_first, train_sampler
 from utils.batches.throughput import Throughput
+from utils.batches.windows import collate_windows, join_windows, window_logits
 from utils.files.cells import UNKNOWN
 from utils.files.rows import file_of
 from utils.runtime import show_progress
@@ -71,6 +72,10 @@ class FineTuningTrainer(Trainer):
         longest = tokenizer.model_max_length
         self.padding_multiple = longest if args.pad_to_max_length else 4 if args.tune_cpu and longest % 4 == 0 else 1
         self.row_columns = task.row_columns
+        self.windows_give = None  # the row its logits
+        if task.long_texts == "windows":
+            self.windows_give = "max" if task.format.evaluated_as == "labels" else "mean"
+            collate = collate_windows
         pad = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=self.padding_multiple)
         with warnings.catch_warnings():  # Trainer says that it drops label smoothing; our losses have their own
             warnings.filterwarnings("ignore", message="Label smoothing is not compatible")
@@ -137,7 +142,11 @@ class FineTuningTrainer(Trainer):
 
     def model_outputs(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the outputs of `model`, `logits` among them, for those `inputs` that its `forward` names, without labels."""
-        return model(**{name: tensor for name, tensor in inputs.items() if name in self.read_by_model})
+        read = {name: tensor for name, tensor in inputs.items() if name in self.read_by_model}
+        if self.windows_give is None:
+            return model(**read)
+        logits = window_logits(model, read, inputs["present"], self.row_columns, self.args.eval_batch_size)
+        return {"logits": join_windows(logits, inputs["present"], self.windows_give)}
 
     def weights(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return what each row or cell of a batch counts in the mean of the losses; 0 where its target is unknown."""
