@@ -19,15 +19,7 @@ from pathlib import Path
 
 from transformers.hf_argparser import HfArg
 
-from utils.arguments import (
-    Arguments,
-    FineTuningArguments,
-    ModelArguments,
-    SearchArguments,
-    TextArguments,
-    UserError,
-    require,
-)
+from utils.arguments import Arguments, FineTuningArguments, ModelArguments, SearchArguments, TextArguments, UserError, require
 from utils.command_line import check_command_line
 
 SAMPLE = Path(__file__).parent / "configs" / "mlm.yaml"
