@@ -37,8 +37,7 @@ class MaskedLanguageArguments(TextArguments):
     )
     line_by_line: bool = HfArg(default=False, help="A text a row, as HF's script calls the default here.")
     validation_split_percentage: float | None = HfArg(default=None, help="--validation_fraction in percent, as HF calls it.")
-    # Options of the other scripts that mean nothing here: nothing is predicted.
-    text: None = field(default=None, init=False)
+    text: None = field(default=None, init=False)  # options of the other scripts that mean nothing here: nothing is predicted
     id_column_name: None = field(default=None, init=False)
     unknown_label: None = field(default=None, init=False)
     max_predict_samples: None = field(default=None, init=False)
@@ -61,8 +60,7 @@ class MaskedLanguageTrainingArguments(FineTuningArguments):
     metric_for_best_model: str | None = HfArg(
         default="perplexity", aliases=["--metric_name"], help="Metric that chooses the best weights. On the validation data."
     )
-    # Options of the other scripts that mean nothing here: there are no labels.
-    label_smoothing_factor: float = field(default=0.0, init=False)
+    label_smoothing_factor: float = field(default=0.0, init=False)  # those that mean nothing without labels
     calibrate: None = field(default=None, init=False)
     metrics_on_train: bool = field(default=False, init=False)
     no_report: bool = field(default=True, init=False)
@@ -91,9 +89,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForMaskedLM, EvalPrediction
+from transformers import AutoModelForMaskedLM, EvalPrediction
 
-from utils.batches.masking import log_frequencies, mask_words, number_words, only_masked
+from utils.batches.masking import log_frequencies, mask_words, number_words, only_masked, only_masked_works
 from utils.batches.packing import pack
 from utils.data.columns import find_text_columns, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
@@ -105,12 +103,10 @@ from utils.results.report import Results
 from utils.runtime import run
 from utils.scoring.selection import settle_evaluation
 from utils.search.search import search
-from utils.splits.taking_part import first_rows
-from utils.splits.texts import drop_repeated, read_texts
-from utils.splits.validation import split_validation
+from utils.splits.texts import read_texts, settle_texts
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import load_model
-from utils.training.models import describe_encoder, keep_pooler
+from utils.training.models import check_masks, describe_encoder, keep_pooler
 from utils.training.task import Task, read_arguments
 from utils.training.trainer import FineTuningTrainer
 
@@ -146,21 +142,16 @@ class MaskedLanguageTrainer(FineTuningTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        expected = self.model_outputs(self.model, self.example)["logits"]
-        try:
-            self.masked_only = not self.args.torch_compile
-            found = self.model_outputs(self.model, self.example)["logits"]
-            self.masked_only = found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
-        except (IndexError, TypeError, RuntimeError):  # a model of another build
-            self.masked_only = False
+        computed = partial(super().model_outputs, self.model)
+        self.masked_only = not self.args.torch_compile and only_masked_works(self.model, self.example, computed)
 
     def model_outputs(self, model, inputs):
         """Return `logits` [masked, vocabulary]."""
-        masked = inputs["labels"] != UNKNOWN
+        masked, computed = inputs["labels"] != UNKNOWN, super().model_outputs
         if not self.masked_only:
-            return {"logits": super().model_outputs(model, inputs)["logits"][masked]}
+            return {"logits": computed(model, inputs)["logits"][masked]}
         with only_masked(self.accelerator.unwrap_model(model), masked):
-            return {"logits": super().model_outputs(model, inputs)["logits"][0]}
+            return {"logits": computed(model, inputs)["logits"][0]}
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         losses = masked_loss(self.model_outputs(model, inputs)["logits"], inputs["labels"])
@@ -187,6 +178,16 @@ def scores(losses: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     return {"perplexity": math.exp(losses.sum(dtype=np.float64) / max((targets != UNKNOWN).sum(), 1))}
 
 
+def scores_before(trainer: MaskedLanguageTrainer, task: Task) -> dict[str, float]:
+    """Return the `scores` of a model that is to be trained, as `perplexity_before`."""
+    if not (task.training and "validation" in task.splits):
+        return {}
+    losses, targets, _ = trainer.predict_in_order(task.splits["validation"], "eval")
+    before = scores(losses, targets)["perplexity"]
+    logger.info("before training: validation perplexity %.1f", before)
+    return {"perplexity_before": before}
+
+
 def compute_metrics(output: EvalPrediction) -> dict[str, float]:
     """Return the metrics of an evaluation during training."""
     return scores(output.predictions, output.label_ids)
@@ -194,7 +195,7 @@ def compute_metrics(output: EvalPrediction) -> dict[str, float]:
 
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     """Find out what the texts are, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
-    data, training = args.data, args.training
+    data = args.data
     if "test" in splits and not data.smoke_test:
         logger.info("test: not read; to train on its texts list the file in --train_file, too")
     splits = flatten({name: split for name, split in splits.items() if name != "test"})
@@ -205,24 +206,13 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     task.format = SimpleNamespace(evaluated_as="texts", label_columns=[], columns_by_option={})  # no labels
     task.text_columns, task.delimiter, task.saved_labels = columns, data.text_column_delimiter, None
     task.settle_empty_texts(columns)
-    splits = task.splits if data.check_data else {name: drop_repeated(name, task.splits[name], columns) for name in task.splits}
-    warn_of_shared_texts(splits, columns)
-    if task.training and data.validation_fraction and "validation" not in splits:
-        train = splits["train"]
-        splits["train"], splits["validation"] = split_validation(train, data, np.zeros(len(train)), training.seed)
-    task.splits = first_rows(splits, data, training.seed)
-    settle_evaluation(training, {"perplexity": 1.0} if "validation" in splits else {}, METRIC_DIRECTIONS)
-    if task.config is None:  # --check_data without a model
-        return task
-    if type(task.config) not in MODEL_FOR_MASKED_LM_MAPPING and "auto_map" not in task.config.to_dict():
-        kind = task.config.model_type
-        raise UserError(
-            f"{args.model.model_name_or_path}: a {kind} model has no head for masked words; use an encoder such as BERT"
-        )
-    task.load_tokenizer()
-    if task.tokenizer.mask_token is None:
-        raise UserError(f"the tokenizer of {args.model.model_name_or_path} has no mask token: use an encoder such as BERT")
-    describe_encoder(task.config)
+    warn_of_shared_texts(task.splits, columns)
+    task.splits = settle_texts(task.splits, columns, data, args.training.seed)
+    settle_evaluation(args.training, {"perplexity": 1.0} if "validation" in task.splits else {}, METRIC_DIRECTIONS)
+    if task.config is not None:  # --check_data needs no model
+        task.load_tokenizer()
+        check_masks(args.model, task.config, task.tokenizer)
+        describe_encoder(task.config)
     return task
 
 
@@ -267,17 +257,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     results = Results(trainer, task, MODEL_CLASS, np.asarray, FILL_MASK, table=lambda *_: [])
 
     # 7. Train.
-    found = {}
-    if task.training and "validation" in task.splits:
-        losses, targets, _ = trainer.predict_in_order(task.splits["validation"], "eval")
-        found["perplexity_before"] = scores(losses, targets)["perplexity"]
-        logger.info("before training: validation perplexity %.1f", found["perplexity_before"])
+    before = scores_before(trainer, task)
     if task.training:
         results.train()
 
     # 8. Evaluate.
     if "validation" in task.splits:
-        results.add_scores("validation", found | scores(*results.predict("validation")))
+        results.add_scores("validation", before | scores(*results.predict("validation")))
     results.save_model()
 
     # 9. Report.

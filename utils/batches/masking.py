@@ -115,6 +115,21 @@ def only_masked(model: PreTrainedModel, masked: torch.Tensor) -> Iterator[None]:
         hook.remove()
 
 
+def only_masked_works(
+    model: PreTrainedModel, inputs: dict[str, torch.Tensor], forward: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+) -> bool:
+    """Return whether `only_masked` leaves the logits of the masked tokens as they are, in a `forward` pass on a batch."""
+    masked = inputs["labels"] != NO_WORD
+    try:
+        with torch.no_grad():
+            expected = forward(inputs)["logits"][masked]
+            with only_masked(model, masked):
+                found = forward(inputs)["logits"][0]
+    except (IndexError, KeyError, TypeError, RuntimeError):  # the model is built in another way
+        return False
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def flat(encoded: Dataset, name: str) -> np.ndarray:
     return encoded.select_columns(name).with_format("arrow")[:][name].combine_chunks().flatten().to_numpy()
 

@@ -2,12 +2,15 @@
 
 import logging
 
+import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from utils.arguments import TextArguments, UserError
 from utils.files.content import decode, read_content
 from utils.files.reading import matching, read_splits
 from utils.files.rows import PLACE, align_columns, columns, rows_to_dataset, with_places
+from utils.splits.taking_part import first_rows
+from utils.splits.validation import split_validation
 
 logger = logging.getLogger(__name__)
 
@@ -62,3 +65,16 @@ def drop_repeated(name: str, split: Dataset, texts: list[str]) -> Dataset:
         return split
     logger.info("%s: %s of %s texts occur again and are left out", name, f"{len(split) - len(rows):,}", f"{len(split):,}")
     return split.select(sorted(rows["row_min"].to_pylist()))
+
+
+def settle_texts(splits: dict[str, Dataset], texts: list[str], args: TextArguments, seed: int) -> dict[str, Dataset]:
+    """Return the splits with each text once, and validation texts held back if they are wanted and not given.
+
+    They are cut to --max_train_samples and --max_eval_samples. --check_data counts the repeated texts, so they stay.
+    """
+    if not args.check_data:
+        splits = {name: drop_repeated(name, split, texts) for name, split in splits.items()}
+    if "train" in splits and args.validation_fraction and "validation" not in splits:
+        alike = np.zeros(len(splits["train"]))
+        splits["train"], splits["validation"] = split_validation(splits["train"], args, alike, seed)
+    return first_rows(splits, args, seed)

@@ -6,7 +6,15 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from utils.arguments import FineTuningArguments, ModelArguments, UserError, shorten
 from utils.data.encoding import used_tokens
@@ -150,6 +158,15 @@ def check_vocabulary(args: ModelArguments, config: PreTrainedConfig, splits: dic
             f"the tokenizer of {args.tokenizer_name or args.model_name_or_path} does not fit {args.model_name_or_path}: it gave "
             f"token {largest}, but the model knows tokens 0 to {size - 1}; leave out --tokenizer_name to use the model's own"
         )
+
+
+def check_masks(args: ModelArguments, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise a `UserError` if the model has no head for masked tokens, or its tokenizer no token that masks."""
+    name = args.model_name_or_path
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING and not hasattr(config, "auto_map"):
+        raise UserError(f"{name}: a {config.model_type} model has no head for masked words; use an encoder such as BERT")
+    if tokenizer.mask_token is None:
+        raise UserError(f"the tokenizer of {name} has no mask token: use an encoder such as BERT; see --tokenizer_name")
 
 
 def check_calibration(args: FineTuningArguments, kind: str, splits: dict[str, Dataset]) -> None:
