@@ -89,21 +89,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from transformers import AutoModelForMaskedLM, EvalPrediction
+from transformers import AutoModelForMaskedLM
 
 from utils.batches.masking import log_frequencies, mask_words, number_words, only_masked, only_masked_works
 from utils.batches.packing import pack
 from utils.data.columns import find_text_columns, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
-from utils.files.rows import PLACE, flatten
 from utils.results.data_report import report_data
 from utils.results.model_card import FILL_MASK
 from utils.results.report import Results
 from utils.runtime import run
 from utils.scoring.selection import settle_evaluation
 from utils.search.search import search
-from utils.splits.texts import read_texts, settle_texts
+from utils.splits.texts import only_columns, read_texts, settle_texts, without_test
 from utils.training.checkpoints import settle_checkpoint
 from utils.training.head import load_model
 from utils.training.models import check_masks, describe_encoder, keep_pooler
@@ -178,31 +177,11 @@ def scores(losses: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     return {"perplexity": math.exp(losses.sum(dtype=np.float64) / max((targets != UNKNOWN).sum(), 1))}
 
 
-def scores_before(trainer: MaskedLanguageTrainer, task: Task) -> dict[str, float]:
-    """Return the `scores` of a model that is to be trained, as `perplexity_before`."""
-    if not (task.training and "validation" in task.splits):
-        return {}
-    losses, targets, _ = trainer.predict_in_order(task.splits["validation"], "eval")
-    before = scores(losses, targets)["perplexity"]
-    logger.info("before training: validation perplexity %.1f", before)
-    return {"perplexity_before": before}
-
-
-def compute_metrics(output: EvalPrediction) -> dict[str, float]:
-    """Return the metrics of an evaluation during training."""
-    return scores(output.predictions, output.label_ids)
-
-
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     """Find out what the texts are, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
-    data = args.data
-    if "test" in splits and not data.smoke_test:
-        logger.info("test: not read; to train on its texts list the file in --train_file, too")
-    splits = flatten({name: split for name, split in splits.items() if name != "test"})
-    if not splits:
-        raise UserError("nothing to train on: give --train_file, which may list the test file, too")
+    data, splits = args.data, without_test(splits, args.data)
     columns = find_text_columns(splits, data, taken=[])
-    task = Task({name: split.select_columns([*columns, PLACE]) for name, split in splits.items()}, args, __file__)
+    task = Task(only_columns(splits, columns), args, __file__)
     task.format = SimpleNamespace(evaluated_as="texts", label_columns=[], columns_by_option={})  # no labels
     task.text_columns, task.delimiter, task.saved_labels = columns, data.text_column_delimiter, None
     task.settle_empty_texts(columns)
@@ -232,7 +211,7 @@ def build_trainer(task: Task) -> MaskedLanguageTrainer:
 
     # 6. Build the trainer.
     masks = mask_words(data.mlm_probability, task.tokenizer, vocabulary)
-    return MaskedLanguageTrainer(model, head, task, compute_metrics, masks)
+    return MaskedLanguageTrainer(model, head, task, lambda output: scores(output.predictions, output.label_ids), masks)
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
@@ -257,7 +236,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     results = Results(trainer, task, MODEL_CLASS, np.asarray, FILL_MASK, table=lambda *_: [])
 
     # 7. Train.
-    before = scores_before(trainer, task)
+    before = {}
+    if task.training and "validation" in task.splits:
+        losses, targets, _ = trainer.predict_in_order(task.splits["validation"], "eval")
+        before = {f"{name}_before": value for name, value in scores(losses, targets).items()}
+        logger.info("before training: validation perplexity %.1f", before["perplexity_before"])
     if task.training:
         results.train()
 
@@ -275,7 +258,6 @@ EXAMPLE_ROWS = [  # what --smoke_test trains on where no data is given
     {"text": "Where is my parcel? It was due on Monday."},
     {"text": "Lovely teapot, thank you all!"},
     {"text": "Please send a new lid, this one came cracked."},
-    {"text": "I am out of the office until the 5th."},
     {"text": "Third late parcel this year. Cancel my order and refund me."},
 ]
 

@@ -8,7 +8,7 @@ from datasets import Dataset, concatenate_datasets
 from utils.arguments import TextArguments, UserError
 from utils.files.content import decode, read_content
 from utils.files.reading import matching, read_splits
-from utils.files.rows import PLACE, align_columns, columns, rows_to_dataset, with_places
+from utils.files.rows import PLACE, align_columns, columns, flatten, rows_to_dataset, with_places
 from utils.splits.taking_part import first_rows
 from utils.splits.validation import split_validation
 
@@ -55,6 +55,24 @@ def _read_lines(path: str, options: TextArguments) -> Dataset:
     filled = [(number, line.removesuffix("\r")) for number, line in lines if line.strip()]
     column = options.text_column_names or "text"
     return rows_to_dataset([{column: line} for _, line in filled], [f"{path}, line {number}" for number, _ in filled])
+
+
+def without_test(splits: dict[str, Dataset], args: TextArguments) -> dict[str, Dataset]:
+    """Return the splits to train on and to hold back. Raises a `UserError` if there are none.
+
+    Test texts are left alone unless --train_file lists their file.
+    """
+    if "test" in splits and not args.smoke_test:
+        logger.info("test: not used; to train on its texts list the file in --train_file, too")
+    splits = flatten({name: split for name, split in splits.items() if name != "test"})
+    if not splits:
+        raise UserError("nothing to train on: give --train_file, which may list the test file, too")
+    return splits
+
+
+def only_columns(splits: dict[str, Dataset], names: list[str]) -> dict[str, Dataset]:
+    """Return the splits with the columns `names` alone, and the places of the rows."""
+    return {name: split.select_columns([*names, PLACE]) for name, split in splits.items()}
 
 
 def drop_repeated(name: str, split: Dataset, texts: list[str]) -> Dataset:
