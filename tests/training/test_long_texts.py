@@ -2,13 +2,11 @@
 
 import random
 
-import numpy as np
 import pytest
 import torch
-from conftest import FILLER, WORDS, make_rows, one_hot, write_csv
+from conftest import FILLER, WORDS, write_csv
 from transformers import AutoTokenizer
 
-import run_classification
 import run_multilabel
 from utils.batches.windows import encode_long, join_windows, places, window_logits
 

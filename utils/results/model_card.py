@@ -12,7 +12,7 @@ from utils.files.rows import one_line
 
 logger = logging.getLogger(__name__)
 
-TEXT, CHOICE = "text-classification", "multiple-choice"  # the Hub's names of the tasks
+TEXT, CHOICE, FILL_MASK = "text-classification", "multiple-choice", "fill-mask"  # the Hub's names of the tasks
 PAIR = "pairs"
 CLASSIFY = """```python
 from transformers import pipeline
@@ -35,6 +35,11 @@ with torch.no_grad():
 print(logits.softmax(dim=-1))
 ```""",
 }
+ENCODER = """This encoder has gone on with masked-language-model training on the texts of a task. Fine-tune it:
+
+```bash
+python run_classification.py --model_name_or_path <this folder> --train_file train.csv --output_dir out
+```"""
 THRESHOLDS = "\n\nA label is decided where its probability reaches its threshold, in `thresholds.json` and `config.json`."
 
 

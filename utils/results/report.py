@@ -13,7 +13,7 @@ import yaml
 from utils.command_line import in_full
 from utils.files.rows import PLACE, files_of, one_line, whole_file
 from utils.results.finished import FACTS, ISSUES, OVERALL, PREDICTIONS, PREFIXES, REPORT, UNREAD, Score, headline, read_run
-from utils.results.model_card import PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
+from utils.results.model_card import ENCODER, FILL_MASK, PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.results.predictions import print_predictions, save_thresholds, write_predictions
 from utils.scoring.calibration import calibrate
 from utils.scoring.evaluation import Kind
@@ -78,7 +78,7 @@ class Results:
             metrics = {"train_loss_after_training": metrics["train_loss"]}
         self._save(split, metrics | self._cut_share(split))
         probabilities, read = self.to_probabilities(logits), self.task.read[split]
-        if split != "train":  # whose texts do not belong on the model card
+        if split != "train" and self.task.labels:  # whose texts do not belong on the model card
             rows = self.task.plain_rows(split, most=2)
             expected = [dict(zip(self.task.labels, probabilities[row].tolist(), strict=True)) for row in rows]
             self.tried = [self._as_read(read[row]) for row in rows], expected
@@ -133,7 +133,8 @@ class Results:
         task, args = self.task, self.task.args
         self.trainer.accelerator.wait_for_everyone()  # until no process reads a checkpoint
         if self.is_main:
-            about_labels = task.format.evaluated_as not in ("labels", "classes") or task.labels == task.format.names
+            other_labels = task.format.evaluated_as in ("labels", "classes") and task.labels != task.format.names
+            about_labels = bool(task.labels) and not other_labels
             scored = bool({"validation", "test"} & set(self.scores))
             reported = about_labels and scored and not args.training.no_report
             if about_labels:
@@ -276,8 +277,9 @@ class Results:
 
     def _card_sections(self) -> dict[str, str]:
         pairs = self.kind == TEXT and len(self.task.text_columns) > 1 and self.task.delimiter is None
-        limit = self.task.max_length if self.task.long_texts != "cut" else None
-        use = describe_use(PAIR if pairs else self.kind, self.output_dir, self.task.script.name, *self.tried, limit)
+        kind, limit = PAIR if pairs else self.kind, self.task.max_length if self.task.long_texts != "cut" else None
+        how = self.output_dir, self.task.script.name, *self.tried, limit
+        use = ENCODER if kind == FILL_MASK else describe_use(kind, *how)
         sections = {"How to use": use + THRESHOLDS * (self.output_dir / "thresholds.json").is_file()}
         for split, table in self.tables.items():
             parts = markdown_table(table), markdown_table(self._overall(split))

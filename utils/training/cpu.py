@@ -96,7 +96,8 @@ def _compute_first_token_only(model: PreTrainedModel) -> Callable[[], None]:
     layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)  # BERT and the many models like it
     attention = getattr(layers[-1], "attention", None) if layers else None
     own = getattr(attention, "self", None)
-    if own is None or model.config._attn_implementation != ATTENTION or model.config.is_decoder:
+    reads_all = model.config.is_decoder or model.get_output_embeddings() is not None  # a language model
+    if own is None or model.config._attn_implementation != ATTENTION or reads_all:
         return lambda: None
     own.first_token_only = True
     hook = attention.output.register_forward_pre_hook(_first_token)
@@ -186,8 +187,13 @@ class SeenTokens(nn.Embedding):
 
 
 def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int], checkpoint: str | None) -> None:
-    """Train only the embeddings of the `special` tokens and of those in `train`, or those that the `checkpoint` trained."""
+    """Train only the embeddings of the `special` tokens and of those in `train`, or those that the `checkpoint` trained.
+
+    A language model trains all: they are its output layer, too.
+    """
     embedding = model.get_input_embeddings()
+    if model.get_output_embeddings() is not None:
+        return
     if checkpoint and Path(checkpoint, TOKENS_FILE).is_file():
         tokens = np.load(Path(checkpoint, TOKENS_FILE))
     else:

@@ -103,7 +103,7 @@ def output_layer(model: nn.Module, forward: Callable[[], object]) -> nn.Linear:
 
 def speed_up(optimizer: torch.optim.Optimizer, model: nn.Module, parameters: set[str], multiplier: float) -> None:
     """Move the named `parameters` of `model` into groups of their own, with `multiplier` times the learning rate."""
-    named = dict(model.named_parameters())
+    named = dict(model.named_parameters(remove_duplicate=False))  # tied parameters have several names
     chosen = {id(named[name]) for name in parameters}
     for group in list(optimizer.param_groups):
         fast = [parameter for parameter in group["params"] if id(parameter) in chosen]

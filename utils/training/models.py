@@ -6,7 +6,15 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from utils.arguments import FineTuningArguments, ModelArguments, UserError, shorten
 from utils.data.encoding import used_tokens
@@ -87,12 +95,31 @@ def describe_logits(config: PreTrainedConfig, script: Path, problem_type: str | 
         problem_type: what transformers calls the task. It makes `pipeline()` take the sigmoid or the softmax.
         names: what each logit stands for.
     """
-    for name in OWN_SETTINGS:  # those of another script that trained the model before
-        config.__dict__.pop(name, None)
+    describe_encoder(config)
     config.problem_type, config.num_labels = problem_type, len(names)
     config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
     for name, value in {"trained_by": script.name, **settings}.items():
         setattr(config, name, value)
+
+
+def describe_encoder(config: PreTrainedConfig) -> None:
+    """Take out of a config what a script has written about the task that the model was trained for before."""
+    for name in OWN_SETTINGS:
+        config.__dict__.pop(name, None)
+    config.problem_type, config.num_labels = None, 2  # as transformers has it where nothing is known
+
+
+def keep_pooler(model: PreTrainedModel, args: ModelArguments) -> None:
+    """Give a language model the pooler of its checkpoint, untrained, so that it is saved with the rest.
+
+    transformers leaves it out where the head does not read it. A classifier may do so.
+    """
+    if getattr(model.base_model, "pooler", model) is not None:  # no such layer, or one that is read
+        return
+    options = {"dtype": torch.float32, "output_loading_info": True, **hub_options(args)}
+    whole, info = AutoModel.from_pretrained(args.model_name_or_path, **options)
+    if getattr(whole, "pooler", None) is not None and not any("pooler" in name for name in info["missing_keys"]):
+        model.base_model.pooler = whole.pooler.requires_grad_(False)
 
 
 def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
@@ -131,6 +158,15 @@ def check_vocabulary(args: ModelArguments, config: PreTrainedConfig, splits: dic
             f"the tokenizer of {args.tokenizer_name or args.model_name_or_path} does not fit {args.model_name_or_path}: it gave "
             f"token {largest}, but the model knows tokens 0 to {size - 1}; leave out --tokenizer_name to use the model's own"
         )
+
+
+def check_masks(args: ModelArguments, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise a `UserError` if the model has no head for masked tokens, or its tokenizer no token that masks."""
+    name = args.model_name_or_path
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING and not hasattr(config, "auto_map"):
+        raise UserError(f"{name}: a {config.model_type} model has no head for masked words; use an encoder such as BERT")
+    if tokenizer.mask_token is None:
+        raise UserError(f"the tokenizer of {name} has no mask token: use an encoder such as BERT; see --tokenizer_name")
 
 
 def check_calibration(args: FineTuningArguments, kind: str, splits: dict[str, Dataset]) -> None:

@@ -58,6 +58,8 @@ class FineTuningTrainer(Trainer):
         collate: returns the batch of a list of rows, given `pad`, the padding collator; unset: `pad` itself.
     """
 
+    token_inputs: tuple[str, ...] = ()  # inputs [rows, tokens] that a script's own `collate` adds
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -180,7 +182,7 @@ class FineTuningTrainer(Trainer):
         return total
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        by_token = (*self.processing_class.model_input_names, "input_ids")
+        by_token = (*self.processing_class.model_input_names, "input_ids", *self.token_inputs)
         *parts, last = cut_batch(inputs, self.args.max_tokens_per_batch, self.padding_multiple, by_token)
         self.throughput.count(*parts, last)
         loss = 0.0
