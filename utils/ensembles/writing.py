@@ -30,7 +30,7 @@ def tune_thresholds(mode: str | None, found: Predictions, members: list[Run], tu
     Args:
         found: what the ensemble predicts for the validation rows, or for others that tune nothing.
     """
-    known = np.mean([run.facts["thresholds"] for run in members], axis=0)
+    known = np.mean([_own_thresholds(run, found.names) for run in members], axis=0)
     evaluation = found.evaluation(known)
     if not tune or not len(evaluation):
         return known
@@ -40,6 +40,15 @@ def tune_thresholds(mode: str | None, found: Predictions, members: list[Run], tu
         share = evaluation.probabilities[:, 1] / evaluation.probabilities.sum(axis=1)
         return np.array([best_f1_threshold(evaluation.truth == 1, share)])
     return known
+
+
+def _own_thresholds(run: Run, names: list[str]) -> list[float]:
+    """Return the thresholds of a run in the order of the labels `names`; of two classes that of the second."""
+    own = run.facts["thresholds"]
+    if run.names == names or not own:
+        return own
+    by_name = dict(zip(run.names, own if len(own) == len(names) else [1 - own[0], own[0]], strict=True))
+    return [by_name[name] for name in names][-len(own) :]
 
 
 def write_ensemble(
