@@ -34,7 +34,7 @@ def learn(tiny_model: str, files: str, folder, *options: str) -> dict[str, float
 
 def test_it_learns_and_the_encoder_trains_in_another_script(texts, tmp_path, tiny_model, caplog):
     caplog.set_level("INFO")
-    found = learn(tiny_model, texts, tmp_path / "o", "--num_train_epochs=8", "--learning_rate=3e-3")
+    found = learn(tiny_model, texts, tmp_path / "o", "--num_train_epochs=8", "--learning_rate=3e-3", "--max_seq_length=32")
     assert found["eval_perplexity"] < 0.75 * found["eval_perplexity_before"]
     assert found["eval_perplexity"] == pytest.approx(np.exp(found["eval_loss"]), rel=1e-5)
     assert found == json.loads((tmp_path / "o" / "all_results.json").read_text())
@@ -45,6 +45,7 @@ def test_it_learns_and_the_encoder_trains_in_another_script(texts, tmp_path, tin
     before, after = load_file(f"{tiny_model}/model.safetensors"), load_file(tmp_path / "o" / "model.safetensors")
     assert {f"bert.{name}" for name in before} <= set(after)  # the pooler, too
     assert torch.equal(before["pooler.dense.weight"], after["bert.pooler.dense.weight"])
+    assert AutoTokenizer.from_pretrained(tmp_path / "o").model_max_length == 64  # not what this run has read
     config = json.loads((tmp_path / "o" / "config.json").read_text())
     assert not {"trained_by", "id2label", "problem_type", "thresholds"} & set(config)
 
