@@ -254,6 +254,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # 8. Evaluate.
     if "validation" in task.splits:
         results.add_scores("validation", before | scores(*results.predict("validation")))
+    task.tokenizer.model_max_length = task.own_limit  # the encoder may read longer texts later
     results.save_model()
 
     # 9. Report.

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -110,10 +111,10 @@ def tiny_model(tmp_path_factory) -> str:
 def launch(*command: str, cwd: Path = ROOT, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
     """Run a program of this environment, `python` or one of its scripts, and return it with its output.
 
-    A recipe that is given options writes no report, which takes two seconds, unless they say otherwise.
+    A recipe for labels that is given options writes no report, which takes two seconds, unless they say otherwise.
     """
     program = sys.executable if command[0] == "python" else str(Path(sys.executable).parent / command[0])
-    recipe = next((place for place, word in enumerate(command) if Path(word).name.startswith("run_")), len(command))
+    recipe = next((place for place, word in enumerate(command) if re.match("run_(?!mlm)", Path(word).name)), len(command))
     options = command[recipe:]
     if any(word.startswith("--output_dir") for word in options) and not any(word.startswith("--no_report") for word in options):
         command = (*command, "--no_report")

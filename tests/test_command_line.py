@@ -10,13 +10,14 @@ from conftest import make_choice_rows, make_rows, write_jsonl
 from transformers import TrainingArguments
 
 import run_classification
+import run_mlm
 import run_multilabel
 import run_multiple_choice
 from utils.arguments import FineTuningArguments
 from utils.command_line import check_command_line, defaults, in_full
 from utils.help import GROUPS, OTHERS
 
-SCRIPTS = (run_classification, run_multilabel, run_multiple_choice)
+SCRIPTS = (run_classification, run_mlm, run_multilabel, run_multiple_choice)
 
 
 def shown(script, capsys, *argv: str) -> str:

@@ -38,7 +38,8 @@ def write_run(folder, kind, names, probabilities, words, splits=SPLITS, order=No
     facts = {
         "script": "run_x.py", "run": {}, "kind": kind, "labels": names, "safe_csv": False, "max_length": 64,
         "thresholds": [] if thresholds is None else thresholds, "metric_for_best_model": "log_loss",
-        "files": {split: [] for split in splits}, "rows": dict.fromkeys(splits, len(words)), "rows_by_length": {split: {"7": 3} for split in splits},
+        "files": {split: [] for split in splits}, "rows": dict.fromkeys(splits, len(words)),
+        "rows_by_length": {split: {"7": 3} for split in splits},
     }  # fmt: skip
     (folder / "report.json").write_text(json.dumps(facts))
     (folder / "all_results.json").write_text("{}")

@@ -22,15 +22,15 @@ def number_words(encoded: BatchEncoding, tokenizer: PreTrainedTokenizerBase, who
     A word is what the tokenizer splits a text into before it makes tokens of it. Where it does not, or not `whole_words` are
     asked for, each token is a word.
     """
-    if not (whole_words and splits_words(tokenizer)):
-        special = [set(tokenizer.all_special_ids)] * len(encoded["input_ids"])
-        texts = zip(encoded["input_ids"], special, strict=True)
-        return [[NO_WORD if token in ids else place for place, token in enumerate(tokens)] for tokens, ids in texts]
+    whole_words = whole_words and splits_words(tokenizer)
     numbered = []
-    for text in range(len(encoded["input_ids"])):
+    for text, tokens in enumerate(encoded["input_ids"]):
+        special = None if tokenizer.is_fast else set(tokenizer.all_special_ids)
+        parts = encoded.sequence_ids(text) if special is None else [None if token in special else 0 for token in tokens]
+        words = encoded.word_ids(text) if whole_words else range(len(tokens))  # counted anew in the second text of a pair
         numbers: dict[tuple, int] = {}
-        parts_and_words = zip(encoded.sequence_ids(text), encoded.word_ids(text), strict=True)  # words are counted in each part
-        numbered.append([NO_WORD if key[1] is None else numbers.setdefault(key, len(numbers)) for key in parts_and_words])
+        rows = zip(parts, words, strict=True)
+        numbered.append([NO_WORD if key[0] is None else numbers.setdefault(key, len(numbers)) for key in rows])
     return numbered
 
 

@@ -98,6 +98,7 @@ class Task:
         bias: where the output layer of a new head starts, [logits]; None leaves it.
         trainer_options: what the script's own trainer is told besides.
         read: the splits before they were encoded, by name.
+        own_limit: the most tokens that the tokenizer gave before `max_length`.
     """
 
     def __init__(self, splits: dict[str, Dataset], args: Arguments, script: str):
@@ -136,7 +137,7 @@ class Task:
         self.text_columns: list[str] = []
         self.delimiter: str | None = None
         self.long_texts: Way = "cut"
-        self.tokenizer = self.max_length = None
+        self.tokenizer = self.max_length = self.own_limit = None
         self.bias: torch.Tensor | None = None
         self.read: dict[str, Dataset] = {}
 
@@ -230,7 +231,7 @@ class Task:
         """Load the tokenizer, and settle how many tokens of a text the model reads."""
         self.tokenizer = load_tokenizer(self.args.model)
         self.max_length = sequence_length(self.args.data.max_seq_length, self.tokenizer, self.config)
-        self.tokenizer.model_max_length = self.max_length
+        self.own_limit, self.tokenizer.model_max_length = self.tokenizer.model_max_length, self.max_length
 
     def describe_logits(self, problem_type: str | None, names: list[str], **settings: Any) -> None:
         """Write into the config of the model to be trained what its logits mean; see `describe_logits`.
