@@ -6,7 +6,7 @@ PYTEST := -m pytest -q -n logical --maxprocesses 4 --dist worksteal --durations=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install model quickstart picture test test-newest bench reliability check format lock
+.PHONY: help install model quickstart picture winning test test-newest bench reliability check format lock
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -30,6 +30,10 @@ quickstart: install model  ## Train on the sample and show the scores: about a m
 picture: quickstart  ## Draw docs/report.png anew, the report of the quickstart; needs Chromium
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1240,1000 --screenshot=docs/report.png \
 		"file://$(CURDIR)/outputs/quickstart/report.html"
+
+winning: install model  ## Run a whole winning recipe on public_data/jigsaw_toxic, resumably: half a day on 2 cores
+	$(BIN)/python benchmarks/ladder.py jigsaw public_data/jigsaw_toxic outputs/winning --seeds 1 \
+		--steps "adapted encoder" "five folds" "all in one" "blend of all" --table outputs/winning/ladder.md
 
 test: check model  ## Check the style and run all tests: about 7 minutes on 2 cores
 	$(BIN)/python $(PYTEST)

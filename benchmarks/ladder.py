@@ -1,8 +1,10 @@
 """What each step of a winning recipe adds to one fine-tuned model, on the same test rows.
 
-    python benchmarks/ladder.py jigsaw public_data/jigsaw_toxic outputs/ladder/jigsaw --rows 3000 --test_rows 2000
+    python benchmarks/ladder.py jigsaw public_data/jigsaw_toxic outputs/ladder [--rows 3000 --test_rows 2000 …]
 
-Finished runs are not made again, so the command can be stopped and repeated. The table is made of those that are finished.
+A step is a run of the scripts, in the folder `step/seed`, with the options of configs/jigsaw.yaml or configs/goemotions.yaml.
+What is finished is not made again, so the command can be stopped and repeated. Writes benchmarks/ladder.md (--table) after each
+run. With no more options it is the whole recipe, on a small CPU an hour for each single run.
 """
 
 import argparse
@@ -10,58 +12,64 @@ import csv
 import gzip
 import json
 import random
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import yaml
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
 from utils.results.finished import read_run  # noqa: E402
 from utils.scoring.intervals import resample  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
 LABELS = {"jigsaw": ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"], "goemotions": ["labels"]}
-METRICS = {"jigsaw": ("roc_auc_macro", "average_precision_macro"), "goemotions": ("f1_macro", "roc_auc_macro")}
+METRICS = {"jigsaw": ("roc_auc_macro", "average_precision_macro"), "goemotions": ("f1_macro", "average_precision_macro")}
+STEPS = ("plain", "twice the epochs", "adapted encoder", "moving average", "token dropout", "changed copies")
+STEPS += ("test-time copies", "seeds averaged", "five folds", "all in one", "blend of all")
+ONE_SEED = ("seeds averaged", "five folds", "all in one", "blend of all")
+NOT_BLENDED = ("twice the epochs", "test-time copies", "seeds averaged", "blend of all")
+SAMPLES, COPIES = 1000, ("test_copies1", "test_copies2")
+DEFAULTS = {"rows": 0, "test_rows": 0, "max_seq_length": 0, "num_train_epochs": 0, "mlm_epochs": 3, "seeds": 3}
+NOTE = """Gain: the mean over the seeds, less that of the plain runs. Its 95 % interval is from a bootstrap of the test rows,
+the same for both, and of the seeds; a step with one seed is as lucky as it is, which its interval does not know. Minutes: of what
+a step starts for one seed; a blend does not start the runs that it takes. Changed copies double the training steps, so compare
+them to twice the epochs. The encoder is adapted to the texts of all rows, the test rows among them."""
 
 
-def read(path: Path) -> list[dict]:
+def read(path: Path, labels: list[str]) -> list[list[str]]:
+    """Return the rows [text, *labels] of a file."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        return [json.loads(line) for line in file] if ".jsonl" in path.name else list(csv.DictReader(file))
+        if ".csv" in path.name:
+            return [[row["comment_text"], *(row[label] for label in labels)] for row in csv.DictReader(file)]
+        return [[row["text"], ";".join(row["labels"])] for row in map(json.loads, file)]
 
 
-def write(path: Path, rows: list[list], header: list[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+def make_part(args: argparse.Namespace, folder: Path) -> None:
+    """Write train, validation, both together, test, and changed copies of train and test as CSV files; 0 rows: all.
 
-
-def make_part(task: str, source: Path, folder: Path, rows: int, test_rows: int) -> None:
-    """Write train, validation, their union, test, and changed copies of train and test as CSV files; 0 rows: all."""
-    kind, draw = "csv" if task == "jigsaw" else "jsonl", random.Random(0)
-    files = {name: [source / f"{name}.{kind}.gz"] for name in ("train", "validation", "test")}
-    files["train"] += [source / "train_enriched.csv.gz"] if task == "jigsaw" else []
-    limits, parts, seen = {"train": rows, "validation": rows and max(rows // 5, 200), "test": test_rows}, {}, set()
-    for name in ("test", "validation", "train"):
-        found = [row for path in files[name] for row in read(path)]
-        texts = [row.get("comment_text") or row["text"] for row in found]
-        cells = [
-            [row.get("id", n), text, *(";".join(row[c]) if task == "goemotions" else row[c] for c in LABELS[task])]
-            for n, (row, text) in enumerate(zip(found, texts, strict=True))
-        ]
-        draw.shuffle(cells)
-        kept = [row for row in cells if row[1].strip().lower() not in seen]
-        parts[name] = list({row[1].strip().lower(): row for row in kept}.values())[: limits[name] or None]
-        seen |= {row[1].strip().lower() for row in parts[name]}
-        for number, row in enumerate(parts[name]):
-            row[0] = f"{name}{number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, part in (*parts.items(), ("all", parts["train"] + parts["validation"])):
-        write(folder / f"{name}.csv", part, ["id", "text", *LABELS[task]])
-    write(folder / "train_copies.csv", [[row[0], changed(row[1], draw)] for row in parts["train"]], ["id", "text"])
-    for number in (1, 2):
-        copies = [[row[0], changed(row[1], draw), *row[2:]] for row in parts["test"]]
-        write(folder / f"test_copies{number}.csv", copies, ["id", "text", *LABELS[task]])
+    No text is in two of the splits, or twice in one.
+    """
+    draw, parts, seen = random.Random(0), {}, set()
+    limits = {"test": args.test_rows, "validation": args.rows and max(args.rows // 5, 200), "train": args.rows}
+    for name, limit in limits.items():
+        paths = sorted(args.source.glob(f"{name}*.gz"))  # train_enriched.csv.gz too, so that rare labels occur
+        rows = [row for path in paths for row in read(path, LABELS[args.task])]
+        draw.shuffle(rows)
+        own = {row[0].strip().lower(): row for row in rows if row[0].strip().lower() not in seen}
+        own = dict(list(own.items())[: limit or None])
+        parts[name] = [[f"{name}{number}", *row] for number, row in enumerate(own.values())]
+        seen |= own.keys()
+    parts["all"] = parts["train"] + parts["validation"]
+    parts["train_copies"] = [[row[0], changed(row[1], draw)] for row in parts["train"]]
+    for name in COPIES:
+        parts[name] = [[row[0], changed(row[1], draw), *row[2:]] for row in parts["test"]]
+    for name, rows in parts.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["id", "text", *LABELS[args.task]][: len(rows[0])], *rows])
 
 
 def changed(text: str, draw: random.Random) -> str:
@@ -73,123 +81,118 @@ def changed(text: str, draw: random.Random) -> str:
     return " ".join(words)
 
 
-class Ladder:
-    """The runs of all steps, in folders `step/seed`."""
+def programs(args: argparse.Namespace, step: str, seed: int) -> dict[Path, list]:
+    """Return the folders that a step fills, and the command for each; the last one is the step's run."""
+    folder, data = args.output_dir, {path.stem: path for path in (args.output_dir / "data").glob("*.csv")}
+    run, plain, adapted = folder / step / str(seed), folder / "plain" / str(seed), folder / "mlm"
+    config = ROOT / "configs" / f"{args.task}{'_winning' if step == 'all in one' else ''}.yaml"
+    options = yaml.safe_load(config.read_text(encoding="utf-8")) | {"seed": seed, "no_report": True}
+    options |= {f"{split}_file": data[split] for split in ("train", "validation", "test")}
+    options |= {name: getattr(args, name) for name in ("max_seq_length", "num_train_epochs") if getattr(args, name)}
+    length = {"max_seq_length": options.get("max_seq_length", 128)}
+    folds = {"train_file": data["all"], "validation_file": "", "num_folds": 5}
+    changes = {
+        "plain": {},
+        "twice the epochs": {"num_train_epochs": 2 * options["num_train_epochs"]},
+        "adapted encoder": {"model_name_or_path": adapted},
+        "moving average": {"ema": 0.999},
+        "token dropout": {"token_dropout": 0.1},
+        "changed copies": {"augmented_files": data["train_copies"], "augmentation_weight": 0.5},
+        "five folds": folds,
+        "all in one": {**folds, "model_name_or_path": adapted},
+    }
+    if step in changes:
+        texts = {"train_file": f"{data['all']},{data['test']}", "validation_file": "", "text_column_names": "text"}
+        adapts = given(texts | length | {"num_train_epochs": args.mlm_epochs})
+        first = {adapted: ["run_mlm.py", ROOT / "configs" / "mlm.yaml", *adapts]} if adapted in changes[step].values() else {}
+        return first | {run: ["run_multilabel.py", *given(options | changes[step])]}
+    predicts = given({"model_name_or_path": plain, "no_report": True} | length)
+    copies = {folder / name / str(seed): ["run_multilabel.py", *predicts, f"--test_file={data[name]}"] for name in COPIES}
+    members = {
+        "test-time copies": [plain, *copies],
+        "seeds averaged": [plain.with_name(str(other)) for other in range(1, args.seeds + 1)],
+        "blend of all": [folder / other / str(seed) for other in args.steps if other not in NOT_BLENDED],
+    }
+    return (copies if step == "test-time copies" else {}) | {run: ["tools/blend.py", *members[step]]}
 
-    def __init__(self, args: argparse.Namespace):
-        self.args, self.data, self.folder = args, args.output_dir / "data", args.output_dir
-        self.common = [f"--max_seq_length={args.max_seq_length}", "--no_report", "--attention_dropout=0"]
-        self.common += [f"--learning_rate={args.learning_rate}", f"--num_train_epochs={args.epochs}"]
-        self.common += ["--per_device_train_batch_size=16"]
 
-    def run(self, folder: Path, *command: str | Path, done: str = "args.yaml") -> None:
-        """Run a program unless its folder is finished, and note its seconds there."""
-        if (folder / done).is_file():
-            return
-        print(f"{folder} …", file=sys.stderr, flush=True)
-        began = time.perf_counter()
-        program, *rest = map(str, command)
-        subprocess.run([sys.executable, ROOT / program, *rest, f"--output_dir={folder}"], check=True, stderr=subprocess.DEVNULL)
+def make(args: argparse.Namespace, step: str, seed: int) -> None:
+    """Run the programs of a step, but for those that are finished. Blends are quick: they are made anew."""
+    for folder, (program, *options) in programs(args, step, seed).items():
+        if program == "tools/blend.py":
+            options = [*filter(finished, options), "--no_report"]
+        elif finished(folder):
+            continue
+        print(f"\n{folder}", file=sys.stderr, flush=True)
+        began, command = time.perf_counter(), [sys.executable, ROOT / program, *options, f"--output_dir={folder}"]
+        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
         (folder / "seconds").write_text(str(time.perf_counter() - began))
 
-    def train(self, step: str, seed: int, *options: str, model: Path | None = None, rows: str = "train") -> None:
-        files = [f"--train_file={self.data / rows}.csv", f"--test_file={self.data / 'test.csv'}"]
-        files += [f"--validation_file={self.data / 'validation.csv'}"] if rows == "train" else []
-        start = [f"--model_name_or_path={model or self.args.model}", f"--seed={seed}"]
-        self.run(self.folder / step / str(seed), "run_multilabel.py", *start, *files, *self.common, *options)
 
-    def make(self, step: str, seed: int) -> None:
-        """Make the run of a step with a seed."""
-        args, folder = self.args, self.folder
-        if step == "adapted encoder":
-            texts = f"{self.data / 'train.csv'},{self.data / 'test.csv'}"
-            options = [
-                f"--max_seq_length={args.max_seq_length}",
-                f"--num_train_epochs={args.mlm_epochs}",
-                "--text_column_names=text",
-            ]
-            start = f"--model_name_or_path={args.model}"
-            self.run(folder / "mlm", "run_mlm.py", start, f"--train_file={texts}", *options)
-            self.train(step, seed, model=folder / "mlm")
-        elif step == "test-time copies":
-            parts = [folder / "plain" / str(seed)]
-            for number in (1, 2):
-                parts.append(folder / f"copies{number}" / str(seed))
-                options = [f"--test_file={self.data / f'test_copies{number}.csv'}", *self.common[:2]]
-                self.run(parts[-1], "run_multilabel.py", f"--model_name_or_path={parts[0]}", *options)
-            self.run(folder / step / str(seed), "tools/blend.py", *parts, "--no_report", done="report.json")
-        elif step == "blend of all":
-            parts = [folder / other / str(seed) for other in args.steps if other not in (step, "test-time copies")]
-            parts = [part for part in parts if (part / "args.yaml").is_file()]
-            self.run(folder / step / str(seed), "tools/blend.py", *parts, "--no_report", done="report.json")
-        elif step == "five folds":
-            self.train(step, seed, "--num_folds=5", rows="all")
-        else:
-            copies = f"--augmented_files={self.data / 'train_copies.csv'}"
-            options = {
-                "plain": [],
-                "moving average": ["--ema=0.999"],
-                "token dropout": ["--token_dropout=0.1"],
-                "changed copies": [copies, "--augmentation_weight=0.5"],
-            }
-            self.train(step, seed, *options[step])
-
-    def table(self) -> list[str]:
-        """Return the table in Markdown: means over the seeds that a step has, beside those of the plain run."""
-        metrics = METRICS[self.args.task]
-        lines = ["| step | seeds | " + " | ".join(f"{name} | gain over plain" for name in metrics) + " | minutes a seed |"]
-        lines.append("| --- | --- |" + " --- |" * (2 * len(metrics) + 1))
-        for step in self.args.steps:
-            folders = {seed: self.folder / step / str(seed) for seed in range(1, self.args.seeds + 1)}
-            seeds = [seed for seed, folder in folders.items() if (folder / "seconds").is_file()]
-            if not seeds:
-                lines.append(f"| {step} | not run |" + " |" * (2 * len(metrics) + 1))
-                continue
-            pairs = [
-                read_run(folder).evaluations["test"]
-                for seed in seeds
-                for folder in (self.folder / "plain" / str(seed), folders[seed])
-            ]
-            found, cells = resample(pairs, 1000, 0), []
-            for name in metrics:
-                points = [point[name] for point, _ in found]
-                gains = np.mean([found[i + 1][1][name] - found[i][1][name] for i in range(0, len(found), 2)], axis=0)
-                gain, (low, high) = np.mean(points[1::2]) - np.mean(points[::2]), np.quantile(gains, (0.025, 0.975))
-                told = "" if step == "plain" else f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
-                cells += [f"{np.mean(points[1::2]):.4f}", told]
-            minutes = np.mean([float((folders[seed] / "seconds").read_text()) for seed in seeds]) / 60
-            lines.append(f"| {step} | {len(seeds)} | {' | '.join(cells)} | {minutes:.1f} |")
-        return lines
+def write_table(args: argparse.Namespace) -> str:
+    """Write the table in Markdown, of what is finished, and return it."""
+    metrics, draw, plain = METRICS[args.task], np.random.default_rng(0), {}
+    folders = {step: [args.output_dir / step / str(seed + 1) for seed in range(args.seeds)] for step in args.steps}
+    runs = {step: [read_run(folder) for folder in own if finished(folder)] for step, own in folders.items()}
+    found = iter(resample([run.evaluations["test"] for own in runs.values() for run in own], SAMPLES, 0))
+    rows = runs["plain"][0].facts["rows"]
+    lines = [
+        f"`{shlex.join(['python', 'benchmarks/ladder.py', *sys.argv[1:]])}`\n",
+        f"{rows['train']:,} training rows and {rows['test']:,} test rows. {NOTE}\n",
+        f"| step | seeds | {' | '.join(f'{name} | gain' for name in metrics)} | minutes |",
+        "| --- " * (2 * len(metrics) + 3) + "|",
+    ]
+    for step, own in runs.items():
+        scores, cells, paired = [next(found) for _ in own], [], bool(plain) and len(own) == len(runs["plain"])
+        seeds = plain["seeds"] if paired else draw.integers(max(len(own), 1), size=(len(own), SAMPLES))
+        plain = plain or {"seeds": seeds}
+        for name in metrics if own else ():
+            score = np.mean([points[name] for points, _ in scores])
+            drawn = np.take_along_axis(np.array([resampled[name] for _, resampled in scores]), seeds, axis=0).mean(axis=0)
+            reference, reference_drawn = plain.setdefault(name, (score, drawn))
+            low, high = np.quantile(drawn - reference_drawn, (0.025, 0.975))
+            cells += [f"{score:.4f}", f"{score - reference:+.4f} ({low:+.4f} to {high:+.4f})" if step != "plain" else ""]
+        noted = [path for folder in programs(args, step, 1) if (path := folder / "seconds").is_file()]
+        minutes = sum(float(path.read_text()) for path in noted) / 60
+        cells = [str(len(own)), *cells, f"{minutes:.1f}"] if own else ["not run"] + [""] * (2 * len(metrics) + 1)
+        lines.append(f"| {step} | {' | '.join(cells)} |")
+    args.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines)
 
 
-STEPS = ("plain", "adapted encoder", "moving average", "token dropout", "changed copies", "test-time copies", "five folds")
-STEPS += ("blend of all",)
+def finished(folder: Path) -> bool:
+    return (folder / "args.yaml").is_file() or (folder / "blend.json").is_file()
+
+
+def given(options: dict) -> list[str]:
+    return [f"--{name}={value}" for name, value in options.items()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=tuple(LABELS))
-    parser.add_argument("source", type=Path, help="the public data of that name")
+    parser.add_argument("source", type=Path, help="the folder of its public data")
     parser.add_argument("output_dir", type=Path)
-    parser.add_argument("--model", default=ROOT / "models" / "all-MiniLM-L6-v2")
-    parser.add_argument("--rows", type=int, default=0, help="training rows; 0: all")
-    parser.add_argument("--test_rows", type=int, default=0, help="test rows; 0: all")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--fold_seeds", type=int, default=1, help="seeds of the steps that take folds")
-    parser.add_argument("--max_seq_length", type=int, default=256)
-    parser.add_argument("--epochs", type=float, default=1)
-    parser.add_argument("--mlm_epochs", type=float, default=3)
-    parser.add_argument("--learning_rate", type=float, default=1e-4)
+    for name, default in DEFAULTS.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"[{default or 'all, or that of the configuration'}]")
     parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS))
-    parser.add_argument("--only_table", action="store_true", help="train nothing")
+    parser.add_argument("--only_table", action="store_true", help="of what is finished")
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
     args = parser.parse_args()
-    if not (args.output_dir / "data" / "test.csv").is_file():
-        make_part(args.task, args.source, args.output_dir / "data", args.rows, args.test_rows)
-    ladder = Ladder(args)
-    for step in () if args.only_table else args.steps:
-        for seed in range(1, (args.fold_seeds if step in ("five folds", "blend of all") else args.seeds) + 1):
-            ladder.make(step, seed)
-    print("\n".join(ladder.table()))
+    skipped = ["test-time copies", "all in one"] * (args.task == "goemotions") + ["seeds averaged"] * (args.seeds == 1)
+    args.steps = [step for step in STEPS if step == "plain" or step in args.steps and step not in skipped]
+    settings, noted = [getattr(args, name) for name in DEFAULTS if name != "seeds"], args.output_dir / "data" / "settings.json"
+    if not noted.is_file():
+        noted.parent.mkdir(parents=True, exist_ok=True)
+        make_part(args, noted.parent)
+        noted.write_text(json.dumps(settings), encoding="utf-8")
+    elif json.loads(noted.read_text(encoding="utf-8")) != settings:
+        sys.exit(f"error: {noted} says that {args.output_dir} has runs with other options: name another folder")
+    jobs = [(step, seed) for seed in range(1, args.seeds + 1) for step in args.steps if step not in ONE_SEED]
+    for step, seed in [] if args.only_table else [*jobs, *((step, 1) for step in args.steps if step in ONE_SEED)]:
+        make(args, step, seed)
+        write_table(args)
+    print(write_table(args))
 
 
 if __name__ == "__main__":
