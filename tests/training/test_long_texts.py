@@ -1,12 +1,16 @@
 """Texts longer than the model reads: what is read of them, and that a label behind the limit is learnt where that is read."""
 
+import json
 import random
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import FILLER, WORDS, write_csv
+from conftest import FILLER, WORDS, make_rows, one_hot, write_csv
 from transformers import AutoTokenizer
 
+import run_classification
 import run_multilabel
 from utils.batches.windows import encode_long, join_windows, places, window_logits
 
@@ -75,7 +79,7 @@ def long_rows(count: int, seed: int, place: str) -> list[list]:
         labels = [label for label in LABELS if draw.random() < 0.5]
         words = draw.choices(FILLER, k=28)
         at = 28 if place == "end" else 14
-        words[at:at] = [draw.choice(WORDS[label]) for label in labels]
+        words[at:at] = [WORDS[label][0] for label in labels]
         rows.append([" ".join(words), "happy" if "praise" in labels else "other", *(int(label in labels) for label in LABELS)])
     return rows
 
@@ -92,7 +96,7 @@ def data(tmp_path_factory):
 def arguments(data, place, model, output, *more):
     return [
         f"--model_name_or_path={model}", f"--train_file={data / f'{place}_train.csv'}", f"--test_file={data / f'{place}_test.csv'}",
-        f"--output_dir={output}", "--validation_fraction=0", "--max_seq_length=12", "--num_train_epochs=5", "--learning_rate=1e-3",
+        f"--output_dir={output}", "--validation_fraction=0", "--max_seq_length=12", "--num_train_epochs=6", "--learning_rate=2e-3", "--per_device_train_batch_size=8",
         "--text_column_names=text", *more,
     ]  # fmt: skip
 
@@ -108,3 +112,41 @@ def test_labels_behind_the_limit_are_learnt_where_they_are_read(place, way, lear
     assert metrics["predict_truncated_share"] == (way != "windows")
     told = {"cut": "cut to 12 tokens (", "head_tail": "cut to 12 tokens of their", "windows": "read in windows of 12 tokens, 3.0"}
     assert f"train: 100.0 % of the rows are {told[way]}" in caplog.text
+
+
+def test_a_saved_model_reads_long_texts_as_in_training(data, tiny_model, tmp_path, capsys):
+    out, test = tmp_path / "out", data / "middle_test.csv"
+    given = ["--label_column_name=label", "--long_texts=windows", "--max_steps=2"]
+    padded = ["--pad_to_max_length", "--max_tokens_per_batch=60", "--per_device_eval_batch_size=3"]
+    run_classification.main(arguments(data, "middle", tiny_model, out, *given, f"--validation_file={test}"))
+    card = (out / "README.md").read_text()
+    assert "not tried: the run had no rows of at most 12 tokens to evaluate" in card
+    assert "Of a text of more than 12 tokens `pipeline()` reads only the beginning." in card
+    again = [f"--model_name_or_path={out}", f"--test_file={test}"]
+    run_classification.main([*again, f"--output_dir={tmp_path / 'again'}", *padded])
+    run_classification.main([*again, f"--output_dir={tmp_path / 'cut'}", "--long_texts=cut"])
+    found = [pd.read_csv(tmp_path / folder / "predictions.csv")["happy"] for folder in ("out", "again", "cut")]
+    np.testing.assert_allclose(found[0], found[1], atol=2e-6)
+    assert (found[0] - found[2]).abs().max() > 1e-4
+    text = pd.read_csv(test)["text"][0]
+    capsys.readouterr()
+    run_classification.main([f"--model_name_or_path={out}", f"--text={text}"])
+    assert f"happy {found[0][0]:.2f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("way", "share"), [("head_tail", "truncated_share_at"), ("windows", "share_in_windows_of")])
+def test_the_card_tries_short_texts_and_sends_long_ones_to_the_script(way, share, tiny_model, tmp_path):
+    """Also where the probabilities are calibrated, and in the data report."""
+    rows = [[f"{row['text']} {'kettle ' * 20 * (number % 2)}", *one_hot(row)] for number, row in enumerate(make_rows(60))]
+    train = write_csv(tmp_path / "train.csv", ["text", "a", "b", "c", "d"], rows)
+    options = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path / 'out'}", "--max_steps=2"]
+    options += [f"--long_texts={way}", "--max_seq_length=14", "--calibrate=temperature", "--validation_fraction=0.4"]
+    run_multilabel.main([*options, "--check_data"])
+    report = json.loads((tmp_path / "out" / "data_report.json").read_text())
+    assert 0.4 < report["train"][f"{share}_14_tokens"] < 0.8 and report["train"]["tokens_maximum"] > 20
+    metrics = run_multilabel.main(options)
+    assert metrics["eval_a_temperature"] != 1
+    assert (metrics["train_truncated_share"] > 0.4) == (way == "head_tail")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Tried on 2 rows of at most 14 tokens of this run: these lines give the script's probabilities." in card
+    assert "Of a text of more than 14 tokens `pipeline()` reads only the beginning." in card

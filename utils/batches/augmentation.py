@@ -10,13 +10,13 @@ from transformers import PreTrainedTokenizerBase
 from utils.arguments import UserError
 
 
-def draw_for(tokens: list, seed: int, epoch: int) -> np.random.Generator:
-    """Return a generator that follows from the seed, the epoch and a row's own tokens.
+def draw_for(content: bytes, *seeds: int) -> np.random.Generator:
+    """Return a generator that follows from the seeds, such as the epoch, and a row's own content.
 
     So what it draws depends neither on the batch nor on the number of processes, and a resumed run draws it again. (A collator
     cannot use the global one: batches are made ahead, so a checkpoint does not have its state.)
     """
-    return np.random.default_rng([seed, epoch, zlib.crc32(str(tokens).encode())])
+    return np.random.default_rng([*seeds, zlib.crc32(content)])
 
 
 class TokenDropout:
@@ -40,7 +40,7 @@ class TokenDropout:
         return self.collate([row | {"input_ids": self._changed(row["input_ids"])} for row in rows])
 
     def _changed(self, tokens: list) -> list:
-        draw = draw_for(tokens, self.seed, self.epoch())
+        draw = draw_for(str(tokens).encode(), self.seed, self.epoch())
         texts = tokens if isinstance(tokens[0], list) else [tokens]
         changed = []
         for text in map(np.array, texts):

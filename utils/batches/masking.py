@@ -1,7 +1,6 @@
 """Masked tokens: which are drawn, and how only they reach the head."""
 
 import contextlib
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
+from utils.batches.augmentation import draw_for
 from utils.files.cells import UNKNOWN
 
 NO_WORD = int(UNKNOWN)
@@ -79,7 +79,7 @@ class MaskWords:
         targets, maskable = np.full_like(tokens, NO_WORD), np.flatnonzero(words != NO_WORD)
         if not len(maskable):
             return tokens, targets
-        draw = np.random.default_rng([*seeds, zlib.crc32(tokens.tobytes())])
+        draw = draw_for(tokens.tobytes(), *seeds)
         _, word, sizes = np.unique(words[maskable], return_inverse=True, return_counts=True)
         order = draw.permutation(len(sizes))
         middles = sizes[order].cumsum() - sizes[order] / 2
