@@ -105,6 +105,11 @@ def test_finished_folds_are_not_trained_again(folds, options, tmp_path):
         run_multilabel.main([*options, "--output_dir", str(folder), "--weight_decay", "0.5"])
 
 
+def test_a_folder_of_folds_is_no_model(folds, options, tmp_path):
+    with pytest.raises(ValueError, match=r"holds a model for each fold: name one, such as .*fold-1; to predict with all"):
+        run_multilabel.main(["--model_name_or_path", str(folds), *options[4:6], "--output_dir", str(tmp_path)])
+
+
 @pytest.mark.slow
 def test_folds_as_processes_and_a_killed_run_give_identical_files(folds, options, tmp_path):
     command = [sys.executable, "run_multilabel.py", *options, "--no_report"]
