@@ -87,7 +87,6 @@ KINDS = (ModelArguments, MaskedLanguageArguments, MaskedLanguageTrainingArgument
 if __name__ == "__main__":
     check_command_line(KINDS, __doc__, SAMPLE)  # --help and a mistake in the options do not wait for the imports below
 
-import logging
 import math
 from functools import partial
 from types import SimpleNamespace
@@ -115,8 +114,6 @@ from utils.training.head import load_model
 from utils.training.models import check_masks, describe_encoder, keep_pooler
 from utils.training.task import Task, read_arguments
 from utils.training.trainer import FineTuningTrainer
-
-logger = logging.getLogger(__name__)
 
 MODEL_CLASS = AutoModelForMaskedLM
 METRIC_DIRECTIONS = {"perplexity": "lower"}  # for each metric in `scores`: is "higher" or "lower" better?
@@ -184,6 +181,12 @@ def scores(losses: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     return {"perplexity": math.exp(losses.sum(dtype=np.float64) / max((targets != UNKNOWN).sum(), 1))}
 
 
+def scores_before(trainer: MaskedLanguageTrainer) -> dict[str, float]:
+    """Return the perplexity before the first step as `perplexity_before`; nothing if there was none."""
+    logged = [entry for entry in trainer.state.log_history if entry["step"] == 0 and "eval_perplexity" in entry]
+    return {"perplexity_before": logged[0]["eval_perplexity"]} if logged else {}
+
+
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     """Find out what the texts are, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
     data, splits = args.data, without_test(splits, args.data)
@@ -217,6 +220,8 @@ def build_trainer(task: Task) -> MaskedLanguageTrainer:
     keep_pooler(model, task.args.model)
 
     # 6. Build the trainer.
+    training = task.args.training  # which a resumed run did not begin
+    training.eval_on_start = "validation" in task.splits and not training.resume_from_checkpoint
     masks = mask_words(data.mlm_probability, task.tokenizer, vocabulary)
     return MaskedLanguageTrainer(model, head, task, lambda output: scores(output.predictions, output.label_ids), masks)
 
@@ -243,17 +248,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     results = Results(trainer, task, MODEL_CLASS, np.asarray, FILL_MASK, table=lambda *_: [])
 
     # 7. Train.
-    before = {}
-    if task.training and "validation" in task.splits:
-        losses, targets, _ = trainer.predict_in_order(task.splits["validation"], "eval")
-        before = {f"{name}_before": value for name, value in scores(losses, targets).items()}
-        logger.info("before training: validation perplexity %.1f", before["perplexity_before"])
     if task.training:
         results.train()
 
     # 8. Evaluate.
     if "validation" in task.splits:
-        results.add_scores("validation", before | scores(*results.predict("validation")))
+        results.add_scores("validation", scores_before(trainer) | scores(*results.predict("validation")))
     task.tokenizer.model_max_length = task.own_limit  # the encoder may read longer texts later
     results.save_model()
 

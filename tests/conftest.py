@@ -137,7 +137,8 @@ run(lambda: [main(arguments) for arguments in runs])
 
 def launch_two_processes(script: str, runs: list[list[str]], folder: Path) -> None:
     """Run `script` in two processes, once for each list of arguments: starting them takes longer than all these runs."""
-    (folder / "runs.json").write_text(json.dumps([[*arguments, "--no_report"] for arguments in runs]))
+    no_report = [] if script == "run_mlm" else ["--no_report"]
+    (folder / "runs.json").write_text(json.dumps([[*arguments, *no_report] for arguments in runs]))
     (folder / "one_after_another.py").write_text(ONE_AFTER_ANOTHER)
     command = ["--nproc_per_node", "2", str(folder / "one_after_another.py"), script, str(folder / "runs.json")]
     launch("torchrun", *command, PYTHONPATH=str(ROOT))

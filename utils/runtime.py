@@ -96,7 +96,7 @@ class Lines(PrinterCallback):
         parts = [f"validation loss {shown(metrics['eval_loss'])}"] if "eval_loss" in metrics else []
         if chosen in metrics and chosen != "eval_loss":
             parts.append(f"{chosen.removeprefix('eval_')} {shown(metrics[chosen])}")
-        if chosen in metrics:
+        if chosen in metrics and state.global_step:  # weights of before the training are not kept
             value, best = metrics[chosen], state.best_metric
             if best is None or (value > best if args.greater_is_better else value < best):
                 parts.append("best so far")
