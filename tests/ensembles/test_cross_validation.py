@@ -110,6 +110,12 @@ def test_a_folder_of_folds_is_no_model(folds, options, tmp_path):
         run_multilabel.main(["--model_name_or_path", str(folds), *options[4:6], "--output_dir", str(tmp_path)])
 
 
+def test_a_smoke_test_tries_a_fold(caplog):
+    with caplog.at_level("INFO"):
+        run_classification.main(["--smoke_test", "--num_folds", "4"])
+    assert "fold 1 of 4" in caplog.text and "smoke test passed" in caplog.text
+
+
 @pytest.mark.slow
 def test_folds_as_processes_and_a_killed_run_give_identical_files(folds, options, tmp_path):
     command = [sys.executable, "run_multilabel.py", *options, "--no_report"]

@@ -62,6 +62,8 @@ def read_arguments(
     again = partial(read_arguments, kinds, argv, description, sample, example_rows, row_columns)
     args = Arguments(*parts, defaults(kinds) | given, given, sys.argv[1:] if argv is None else argv, again)
     set_seed(args.training.seed)
+    if args.data.smoke_test and args.data.num_folds:
+        args.data.fold = args.data.fold or 1  # one shows that all would run
     if args.data.fold:
         settle_fold(args)
     if args.training.tune_cpu:
