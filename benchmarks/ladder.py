@@ -137,7 +137,7 @@ def write_table(args: argparse.Namespace) -> str:
     found = iter(resample([run.evaluations["test"] for own in runs.values() for run in own], SAMPLES, 0))
     rows = runs["plain"][0].facts["rows"]
     lines = [
-        f"`{shlex.join(['python', 'benchmarks/ladder.py', *sys.argv[1:]])}`\n",
+        f"`{shlex.join(['python', 'benchmarks/ladder.py', *(word for word in sys.argv[1:] if word != '--only_table')])}`\n",
         f"{rows['train']:,} training rows and {rows['test']:,} test rows. {NOTE}\n",
         f"| step | seeds | {' | '.join(f'{name} | gain' for name in metrics)} | CPU minutes |",
         "| --- " * (2 * len(metrics) + 3) + "|",
@@ -153,8 +153,8 @@ def write_table(args: argparse.Namespace) -> str:
             low, high = np.quantile(drawn - reference_drawn, (0.025, 0.975))
             cells += [f"{score:.4f}", f"{score - reference:+.4f} ({low:+.4f} to {high:+.4f})" if step != "plain" else ""]
         noted = [path for folder in programs(args, step, len(own)) if (path := folder / "cpu_seconds").is_file()]
-        minutes = sum(float(path.read_text()) for path in noted) / 60 if noted else np.nan
-        cells = [str(len(own)), *cells, f"{minutes:.1f}"] if own else ["not run"] + [""] * (2 * len(metrics) + 1)
+        minutes = f"{sum(float(path.read_text()) for path in noted) / 60:.1f}" if noted else "?"
+        cells = [str(len(own)), *cells, minutes] if own else ["not run"] + [""] * (2 * len(metrics) + 1)
         lines.append(f"| {step} | {' | '.join(cells)} |")
     args.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return "\n".join(lines)
