@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import run_classification  # noqa: E402
 import run_multilabel  # noqa: E402
 
-OUTPUT, LIMIT, ROWS = Path("outputs/long_texts"), 32, {"train": 600, "validation": 150, "test": 500}
+OUTPUT, LIMIT, ROWS = Path("outputs/long_texts"), 32, {"train": 400, "validation": 100, "test": 400}
 WAYS = {
     f"cut to {LIMIT}": [f"--max_seq_length={LIMIT}"],
     "head_tail": [f"--max_seq_length={LIMIT}", "--long_texts=head_tail"],

@@ -284,8 +284,9 @@ class Task:
         return (self.id_column, self.read[name][self.id_column][:]) if found else ("row", list(range(len(self.read[name]))))
 
     def plain_rows(self, name: str, most: int) -> list[int]:
-        """Return the first rows of a split, at most `most`, that `pipeline()` reads as the model does: only short texts if long
-        ones are read in another way than cut.
+        """Return the first rows of a split, at most `most`, that `pipeline()` reads as the model does.
+
+        It cuts long texts, so these are rows with a short text if `long_texts` is another way.
         """
         split = self.splits[name]
         long = np.array(split["cut"][:]) | (np.array(split["length"][:]) > self.max_length)
