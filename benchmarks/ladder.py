@@ -135,10 +135,10 @@ def write_table(args: argparse.Namespace) -> str:
     folders = {step: [args.output_dir / step / str(seed + 1) for seed in range(args.seeds)] for step in args.steps}
     runs = {step: [read_run(folder) for folder in own if finished(folder)] for step, own in folders.items()}
     found = iter(resample([run.evaluations["test"] for own in runs.values() for run in own], SAMPLES, 0))
-    rows = runs["plain"][0].facts["rows"]
+    rows, rarest = runs["plain"][0].facts["rows"], int(runs["plain"][0].evaluations["test"].truth.sum(axis=0).min())
     lines = [
         f"`{shlex.join(['python', 'benchmarks/ladder.py', *(word for word in sys.argv[1:] if word != '--only_table')])}`\n",
-        f"{rows['train']:,} training rows and {rows['test']:,} test rows. {NOTE}\n",
+        f"{rows['train']:,} training rows and {rows['test']:,} test rows, {rarest} with the rarest label. {NOTE}\n",
         f"| step | seeds | {' | '.join(f'{name} | gain' for name in metrics)} | CPU minutes |",
         "| --- " * (2 * len(metrics) + 3) + "|",
     ]
