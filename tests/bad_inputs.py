@@ -448,7 +448,7 @@ CASES: dict[str, Case] = {
     ),
     "a fold of no folds": Case(
         **{**train(as_csv), "options": ("--train_file=train.csv", "--fold=1")},
-        error="--fold 1: expected a number from 1 to --num_folds",
+        error="--fold 1: of how many. give --num_folds",
     ),
     "more folds than texts": Case(
         **{**train(as_csv), "options": ("--train_file=train.csv", "--num_folds=9")},

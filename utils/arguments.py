@@ -146,8 +146,10 @@ class DataArguments:
         ):
             require(name, getattr(self, name), lambda value: value is None or value >= 1, "at least 1")
         require("num_folds", self.num_folds, lambda value: value is None or value >= 2, "at least 2")
+        if self.fold is not None and self.num_folds is None:
+            raise UserError(f"--fold {self.fold}: of how many? give --num_folds, too")
         if self.fold is not None:
-            require("fold", self.fold, lambda value: 1 <= value <= (self.num_folds or 0), "a number from 1 to --num_folds")
+            require("fold", self.fold, lambda value: 1 <= value <= self.num_folds, "a number from 1 to --num_folds")
         if self.num_folds and self.validation_file:
             raise UserError(
                 f"--num_folds {self.num_folds} makes validation data of the training rows, and --validation_file is given: leave "

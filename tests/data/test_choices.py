@@ -15,6 +15,7 @@ from utils.files.rows import flatten
 
 TEXTS = ["a knife", "a spoon", "a map", "a hat"]
 OPTIONS = {
+    "num_folds": None,
     "context_column_name": None,
     "question_column_name": None,
     "choice_column_names": None,

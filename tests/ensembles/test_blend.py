@@ -168,7 +168,7 @@ def test_runs_without_common_validation_rows_take_their_own_thresholds(labels, t
     ("change", "options", "error"),
     [
         ("same", [], "takes two runs or more"),
-        ("labels", [], "predicts 2 labels \\(a, c\\), and .* 2 labels \\(a, b\\)"),
+        ("labels", [], "predicts labels \\(a, c\\), and .* labels \\(a, b\\)"),
         ("rows", [], "lacks 1 rows of .*run0, the first 't0'"),
         ("truth", [], "row 't1' has the label"),
         ("none", ["--method", "weights"], "needs the same validation rows in all runs"),
@@ -201,3 +201,14 @@ def test_runs_that_cannot_be_blended(labels, tmp_path, change, options, error):
         runs = [*runs, str(tmp_path)]
     with pytest.raises(UserError, match=error):
         blend.main([*runs, "--output_dir", str(tmp_path / "o"), *options])
+
+
+def test_ranks_without_validation_rows_decide_as_many_rows_as_the_runs(labels, tmp_path):
+    runs, values, _ = labels
+    for run in runs:
+        (tmp_path / run / "validation_predictions.csv").unlink()
+    blend.main([*runs[:2], "--method", "rank", "--output_dir", str(tmp_path / "o"), "--no_report"])
+    decided = np.mean([(value >= [0.2, 0.4]).mean(axis=0) for value in values[:2]], axis=0)
+    rows = read(tmp_path / "o" / "predictions.csv")
+    for label, share in zip("ab", decided, strict=True):
+        assert np.mean([label in row["prediction"].split(";") for row in rows]) == pytest.approx(share, abs=0.01)

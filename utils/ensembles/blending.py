@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 from sklearn.model_selection import KFold
 
-from utils.arguments import UserError, shorten
+from utils.arguments import UserError
 from utils.results.finished import Predictions
 from utils.scoring.evaluation import Evaluation, Kind
 
@@ -22,13 +22,10 @@ def align(members: Sequence[Predictions], names: Sequence[str]) -> list[Predicti
     """Return the predictions of all members with the labels and rows in the order of the first. `names` are for messages.
 
     Raises:
-        UserError: the members predict other things or other rows, or a row has another label in each.
+        UserError: the members predict other rows, or a row has another label in each.
     """
     first, aligned = members[0], [members[0]]
     for other, name in zip(members[1:], names[1:], strict=True):
-        if other.kind != first.kind or set(other.names) != set(first.names):
-            own, others = (f"{len(each.names)} {each.kind} ({shorten(each.names, 4)})" for each in (first, other))
-            raise UserError(f"{name} predicts {others}, and {names[0]} {own}: expected runs of the same task and labels")
         aligned.append(_in_order_of(first, other, (names[0], name)))
     return aligned
 

@@ -23,7 +23,7 @@ from utils.results.report import a_report_costs_no_run, print_table, write_optio
 from utils.runtime import quiet
 from utils.splits.folds import find_units
 from utils.splits.repeats import near_repeats
-from utils.training.checkpoints import describe_run, differences, is_finished
+from utils.training.checkpoints import describe_run, differences, is_finished, remove_checkpoints
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,8 @@ def _is_finished(task: Task) -> bool:
         return False
     before = read_run(Path(args.output_dir)).facts["run"]
     changed = "; ".join(differences(before, describe_run(task) | {"processes": before["processes"]}))
+    if not args.keep_checkpoints and args.process_index == 0:
+        remove_checkpoints(args)  # which a run that was killed at its end has left
     if changed:
         raise UserError(
             f"{args.output_dir} belongs to a run with other options or data: {changed}; name another --output_dir, or remove "

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.arguments import UserError
+from utils.arguments import UserError, shorten
 from utils.ensembles.blending import Method, align, blend, fit_weights, honest_blend
-from utils.ensembles.writing import tune_thresholds, write_ensemble
+from utils.ensembles.writing import rank_thresholds, tune_thresholds, write_ensemble
 from utils.files.rows import whole_file
 from utils.results.finished import Predictions, Run
 from utils.results.predictions import Submission
@@ -44,6 +44,8 @@ def blend_runs(runs: list[Run], folder: Path, method: Method, sample: str | None
         found["validation"] = honest_blend(members["validation"], evaluations)
     mode = runs[0].options.get("threshold")
     thresholds = tune_thresholds(mode, found.get("validation", found["test"]), runs, tune="validation" in found)
+    if method == "rank" and "validation" not in found:
+        thresholds = rank_thresholds(found["test"], members["test"], runs)
     _print_members(runs, names, members, found, weights, method, mode)
     facts = runs[0].facts | {"rows": {split: len(each.ids) for split, each in found.items()}}
     facts["rows_by_length"] = {split: runs[0].facts["rows_by_length"][split] for split in found}
@@ -58,6 +60,10 @@ def blend_runs(runs: list[Run], folder: Path, method: Method, sample: str | None
 
 
 def _check(runs: list[Run], names: list[str], folder: Path, method: Method) -> None:
+    for run, name in zip(runs, names, strict=True):
+        if run.kind != runs[0].kind or set(run.names) != set(runs[0].names):
+            own, others = (f"{each.kind} ({shorten(each.names, 4)})" for each in (runs[0], run))
+            raise UserError(f"{name} predicts {others}, and {names[0]} {own}: expected runs of the same task and labels")
     resolved = [run.folder.resolve() for run in runs]
     if len(set(resolved)) < 2 or len(set(resolved)) < len(resolved):
         raise UserError("a blend takes two runs or more, each once: name their folders")
@@ -65,8 +71,8 @@ def _check(runs: list[Run], names: list[str], folder: Path, method: Method) -> N
         raise UserError(f"--output_dir {folder} is one of the runs: name a folder of its own")
     if (folder / "config.json").is_file():
         raise UserError(f"--output_dir {folder} holds a model: name another folder")
-    if method == "rank" and runs[0].kind not in ("labels", "classes"):
-        raise UserError(f"--method rank needs labels or classes, and {names[0]} predicts {runs[0].kind}: leave it out")
+    if method == "rank" and runs[0].kind != "labels":
+        raise UserError(f"--method rank ranks the rows of each label, and {names[0]} predicts {runs[0].kind}: leave it out")
 
 
 def _aligned(runs: list[Run], names: list[str], method: Method) -> dict[str, list[Predictions]]:

@@ -16,12 +16,14 @@ from utils.results.comparison import in_words
 from utils.results.finished import FACTS, PREFIXES, REPORT, Predictions, Run, headline, read_run
 from utils.results.page import write_page
 from utils.results.predictions import Submission, save_thresholds, write_predictions
-from utils.results.report import a_report_costs_no_run, overall_table, print_table
+from utils.results.report import a_report_costs_no_run, choice_table, overall_table, print_table, score_table
 from utils.scoring.evaluation import Evaluation
-from utils.scoring.intervals import point_scores
+from utils.scoring.metrics import ClassificationMetrics, MultilabelMetrics, MultipleChoiceMetrics, RegressionMetrics
 from utils.scoring.selection import best_f1_threshold, choose_thresholds
 
 logger = logging.getLogger(__name__)
+
+HEADINGS = {"oof_predictions.csv": "Out-of-fold", "validation_predictions.csv": "Validation", "predictions.csv": "Test"}
 
 
 def tune_thresholds(mode: str | None, found: Predictions, members: list[Run], tune: bool = True) -> np.ndarray:
@@ -40,6 +42,28 @@ def tune_thresholds(mode: str | None, found: Predictions, members: list[Run], tu
         share = evaluation.probabilities[:, 1] / evaluation.probabilities.sum(axis=1)
         return np.array([best_f1_threshold(evaluation.truth == 1, share)])
     return known
+
+
+def rank_thresholds(found: Predictions, members: list[Predictions], runs: list[Run]) -> np.ndarray:
+    """Return thresholds [labels] by which as many rows of a blend of ranks are decided as by its `members` on average."""
+    pairs = zip(members, runs, strict=True)
+    share = np.mean([(rows.probabilities >= _own_thresholds(run, rows.names)).mean(axis=0) for rows, run in pairs], axis=0)
+    return np.array([np.quantile(ranks, 1 - part) for ranks, part in zip(found.probabilities.T, share, strict=True)])
+
+
+def all_scores(evaluation: Evaluation) -> dict[str, float]:
+    """Return all metrics that the script of an evaluation's kind reports, also those of each label."""
+    found = {"predictions": evaluation.probabilities, "references": evaluation.truth}
+    if evaluation.kind == "labels":
+        found["references"] = np.nan_to_num(evaluation.truth, nan=UNKNOWN)
+        options = {"label_names": evaluation.names, "thresholds": evaluation.thresholds, "per_label": True}
+        return MultilabelMetrics(keep_in_memory=True).compute(**found, **options)
+    if evaluation.kind == "classes":
+        options = {"label_names": evaluation.names, "decided": evaluation.decided, "per_label": True}
+        return ClassificationMetrics(keep_in_memory=True).compute(**found, **options)
+    if evaluation.kind == "choices":
+        return MultipleChoiceMetrics(keep_in_memory=True).compute(**found, details=True)
+    return RegressionMetrics(keep_in_memory=True).compute(**found | {"predictions": evaluation.probabilities[:, 0]})
 
 
 def _own_thresholds(run: Run, names: list[str]) -> list[float]:
@@ -72,7 +96,7 @@ def write_ensemble(
     """
     folder.mkdir(parents=True, exist_ok=True)
     facts = {name: value for name, value in facts.items() if name != "run"} | {"thresholds": thresholds.tolist()}
-    safe, evaluations = facts["safe_csv"], {}
+    safe, evaluations, scores = facts["safe_csv"], {}, {}
     for split, rows in found.items():
         evaluations[split] = rows.evaluation(thresholds)
         decided = {"prediction": decisions(rows, thresholds)}
@@ -89,7 +113,8 @@ def write_ensemble(
         save_thresholds(thresholds, facts["labels"][-len(thresholds) :], folder)
     for split, evaluation in evaluations.items():
         if len(evaluation):
-            metrics = metrics | {f"{PREFIXES[split]}_{name}": value for name, value in point_scores(evaluation).items()}
+            scores[split] = all_scores(evaluation)
+            metrics = metrics | {f"{PREFIXES[split]}_{name}": value for name, value in scores[split].items()}
     _write_json(folder / FACTS, facts)
     _write_scores(folder, metrics)
     run = read_run(folder)
@@ -99,7 +124,10 @@ def write_ensemble(
             _write_scores(folder, run.metrics)
             write_page(run, folder / REPORT)
     for split in run.evaluations:
-        logger.info("\n%s scores", split.capitalize())
+        logger.info("\n%s scores", HEADINGS[files[split]])
+        table = choice_table if run.kind == "choices" else score_table
+        if run.names:
+            print_table(table(scores[split], run.names, thresholds if run.kind == "labels" else None))
         print_table(overall_table(headline(run.metrics, split), run.kind))
     return run
 

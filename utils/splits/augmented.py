@@ -40,12 +40,17 @@ def add_copies(train: Dataset, args: DataArguments, id_column: str, every: list)
     if len(known) < len(every):
         raise UserError(f"{file_of(train)}, column {id_column!r}: an id occurs twice, and --augmented_files needs different ones")
     ids = [str(value) for value in copies[id_column][:]]
-    stranger = next((row for row, value in enumerate(ids) if value not in known), None)
-    if stranger is not None:
-        raise UserError(f"{copies[stranger][PLACE]}: no row of the training data has the id {ids[stranger]!r}")
+    strangers = [row for row, value in enumerate(ids) if value not in known]
+    if strangers:
+        first, count = strangers[0], len(strangers)
+        raise UserError(
+            f"{copies[first][PLACE]}: no row of the training data has the id {ids[first]!r} ({count:,} such copies); give each "
+            f"the id of its original, or delete it"
+        )
     shared = [column for column in columns(copies) if column in columns(train) and column not in (id_column, "labels")]
     if not shared:
-        raise UserError(f"{file_of(copies)}: none of its columns is one of the texts, {', '.join(columns(train))}")
+        texts = [column for column in columns(train) if column not in (id_column, "labels")]
+        raise UserError(f"{file_of(copies)}: expected a column of changed texts, named as in the training: {', '.join(texts)}")
     kept = copies.select([row for row, value in enumerate(ids) if value in originals])
     added = train.select([originals[value] for value in ids if value in originals])
     for column in (*shared, PLACE):

@@ -74,9 +74,13 @@ def split_fold(
     """
     units = find_units(rows, texts)
     if len(np.unique(units)) < folds:
-        what = "groups" if GROUP in rows.column_names else "different texts"
-        option = f"--num_folds {folds}" if args.num_folds else f"--validation_fraction {args.validation_fraction:g}"
-        raise UserError(f"{option}: the training data has {len(np.unique(units))} {what}, too few for {folds} folds")
+        count, what = len(np.unique(units)), "groups" if GROUP in rows.column_names else "different texts"
+        if args.num_folds:
+            raise UserError(f"--num_folds {folds}: the training data has {count} {what}, too few for {folds} folds")
+        raise UserError(
+            f"--validation_fraction {args.validation_fraction:g}: that is one of {folds} parts of whole groups, and there are "
+            f"{count} groups; raise it, or give --validation_file"
+        )
     found = assign_folds(units, labels, folds, seed)
     if args.num_folds:
         logger.info("fold %d of %d: %d training rows, %d validation rows", held_out + 1, folds, *counts_of(found == held_out))

@@ -96,8 +96,9 @@ def _compute_first_token_only(model: PreTrainedModel) -> Callable[[], None]:
     layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)  # BERT and the many models like it
     attention = getattr(layers[-1], "attention", None) if layers else None
     own = getattr(attention, "self", None)
-    reads_all = model.config.is_decoder or model.get_output_embeddings() is not None  # a language model
-    if own is None or model.config._attn_implementation != ATTENTION or reads_all:
+    if own is None or model.config._attn_implementation != ATTENTION or model.config.is_decoder:
+        return lambda: None
+    if model.get_output_embeddings() is not None:  # a language model reads all
         return lambda: None
     own.first_token_only = True
     hook = attention.output.register_forward_pre_hook(_first_token)
