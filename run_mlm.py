@@ -161,11 +161,9 @@ class MaskedLanguageTrainer(FineTuningTrainer):
         loss = self.mean(losses, inputs, num_items_in_batch)
         return (loss, {"logits": losses.sum(dim=1)}) if return_outputs else loss  # [rows]: all logits would fill the memory
 
-    def get_train_dataloader(self):
-        always, seed = self.data_collator, self.args.seed  # the masks of the validation texts are always the same
-        self.data_collator = partial(always, seeds=lambda: (seed, int(self.state.epoch or 0) + 1))
-        loader, self.data_collator = super().get_train_dataloader(), always
-        return loader
+    def training_collator(self):
+        """Return the collator whose masks differ from epoch to epoch; those of the validation texts never do."""
+        return partial(self.data_collator, seeds=lambda: (self.args.seed, self.epoch() + 1))
 
 
 def encode(rows: dict[str, list], tokenizer, columns: list[str], max_length: int, data: MaskedLanguageArguments) -> dict:

@@ -169,7 +169,7 @@ def test_runs_without_common_validation_rows_take_their_own_thresholds(labels, t
     [
         ("same", [], "takes two runs or more"),
         ("labels", [], "predicts labels \\(a, c\\), and .* labels \\(a, b\\)"),
-        ("rows", [], "lacks 1 rows of .*run0, the first 't0'"),
+        ("rows", [], "row .t0. of .*run0 is not among the rows of .*run2"),
         ("truth", [], "row 't1' has the label"),
         ("none", ["--method", "weights"], "needs the same validation rows in all runs"),
         ("folder", [], "holds no report.json"),

@@ -105,6 +105,15 @@ def test_finished_folds_are_not_trained_again(folds, options, tmp_path):
         run_multilabel.main([*options, "--output_dir", str(folder), "--weight_decay", "0.5"])
 
 
+def test_folds_that_have_predicted_other_rows_are_not_put_together(folds, options, tmp_path):
+    other = write_jsonl(tmp_path / "other.jsonl", make_rows(20, seed=6))
+    before = {path: path.read_bytes() for path in folds.rglob("*") if path.is_file()}
+    for files in ([*options, "--test_file", other], [*options[:4], *options[6:]]):
+        with pytest.raises(ValueError, match=r"fold-1 belongs to a run with other options or data: the test data was 20 rows"):
+            run_multilabel.main([*files, "--output_dir", str(folds)])
+    assert before == {path: path.read_bytes() for path in folds.rglob("*") if path.is_file()}
+
+
 def test_a_folder_of_folds_is_no_model(folds, options, tmp_path):
     with pytest.raises(ValueError, match=r"holds a model for each fold: name one, such as .*fold-1; to predict with all"):
         run_multilabel.main(["--model_name_or_path", str(folds), *options[4:6], "--output_dir", str(tmp_path)])

@@ -154,7 +154,7 @@ def rows_with_ids(ids: list) -> list[dict]:
         (
             rows_with_ids(range(8)),
             {"id": 1, "body": "c"},
-            "expected a column of changed texts, named as in .*: text",
+            "expected a column of changed texts, named as in the training data, whose columns are text",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 from sklearn.model_selection import KFold
 
-from utils.arguments import UserError
+from utils.results.comparison import in_order_of
 from utils.results.finished import Predictions
 from utils.scoring.evaluation import Evaluation, Kind
 
@@ -19,41 +19,14 @@ PARTS = 5  # of the rows; weights are judged on the part that they were not fitt
 
 
 def align(members: Sequence[Predictions], names: Sequence[str]) -> list[Predictions]:
-    """Return the predictions of all members with the labels and rows in the order of the first. `names` are for messages.
+    """Return the predictions of all members in the order of the first, with the true labels that any of them has.
 
-    Raises:
-        UserError: the members predict other rows, or a row has another label in each.
+    `names` are for messages; see `in_order_of`.
     """
-    first, aligned = members[0], [members[0]]
-    for other, name in zip(members[1:], names[1:], strict=True):
-        aligned.append(_in_order_of(first, other, (names[0], name)))
-    return aligned
-
-
-def _in_order_of(first: Predictions, other: Predictions, names: tuple[str, str]) -> Predictions:
-    columns = [other.names.index(name) for name in first.names] or [0]
-    where = {row_id: row for row, row_id in enumerate(other.ids)}
-    for one, two, told in ((first, other, names), (other, first, names[::-1])):
-        missing = set(one.ids) - set(two.ids)
-        if missing:
-            row = next(row_id for row_id in one.ids if row_id in missing)
-            raise UserError(f"{told[1]} lacks {len(missing):,} rows of {told[0]}, the first {row!r}: expected the same rows")
-    if first.ids != other.ids and len(where) < len(other.ids):
-        repeated = next(row_id for row, row_id in enumerate(other.ids) if where[row_id] != row)
-        raise UserError(f"the id {repeated!r} occurs twice, and the rows are in another order: they cannot be matched")
-    rows = list(range(len(other.ids))) if first.ids == other.ids else [where[row_id] for row_id in first.ids]
-    labels = None if other.labels is None else [other.labels[row] for row in rows]
-    if first.labels and labels:
-        row = next((row for row, pair in enumerate(zip(first.labels, labels, strict=True)) if len(set(pair)) > 1), None)
-        if row is not None:
-            told = f"the label {first.labels[row]!r} in {names[0]} and {labels[row]!r} in {names[1]}"
-            raise UserError(f"row {first.ids[row]!r} has {told}: expected the same rows")
-    return replace(
-        first,
-        labels=labels or first.labels,
-        probabilities=other.probabilities[np.ix_(rows, columns)],
-        chosen=[other.chosen[row] for row in rows] if other.chosen else [],
-    )
+    pairs = zip(members[1:], names[1:], strict=True)
+    aligned = [members[0], *(in_order_of(members[0], other, (names[0], name)) for other, name in pairs)]
+    labels = next((each.labels for each in aligned if each.labels), None)
+    return [replace(each, labels=labels) for each in aligned]
 
 
 def blend(members: Sequence[Predictions], weights: np.ndarray | None = None, method: Method = "mean") -> Predictions:

@@ -23,7 +23,7 @@ from utils.results.report import a_report_costs_no_run, print_table, write_optio
 from utils.runtime import quiet
 from utils.splits.folds import find_units
 from utils.splits.repeats import near_repeats
-from utils.training.checkpoints import describe_run, differences, is_finished, remove_checkpoints
+from utils.training.checkpoints import changes, describe_run, describe_test, differences, is_finished, remove_checkpoints
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ def cross_validate(
             logger.info("\nfold %d of %d\n", fold, count)
             main([*args.argv, "--fold", str(fold)])
             release_memory()
+            if not Path(task.args.training.output_dir, FACTS).is_file():
+                raise UserError(f"--num_folds {count}: what this script predicts are not its labels, so it cannot be averaged")
         tasks.append(task)
     metrics = {}
     if args.training.process_index == 0:
@@ -99,15 +101,17 @@ def _is_finished(task: Task) -> bool:
     args = task.args.training
     if not (is_finished(args) and Path(args.output_dir, FACTS).is_file()):
         return False
-    before = read_run(Path(args.output_dir)).facts["run"]
-    changed = "; ".join(differences(before, describe_run(task) | {"processes": before["processes"]}))
-    if not args.keep_checkpoints and args.process_index == 0:
-        remove_checkpoints(args)  # which a run that was killed at its end has left
+    facts = read_run(Path(args.output_dir)).facts
+    now = describe_run(task) | {"processes": facts["run"]["processes"]}
+    found = differences(facts["run"], now) + changes({"test": facts["test_data"]}, {"test": describe_test(task)}, "the {} data")
+    changed = "; ".join(found)
     if changed:
         raise UserError(
             f"{args.output_dir} belongs to a run with other options or data: {changed}; name another --output_dir, or remove "
             f"that folder to train the fold again"
         )
+    if not args.keep_checkpoints and args.process_index == 0:
+        remove_checkpoints(args)  # which a run that was killed at its end has left
     return True
 
 

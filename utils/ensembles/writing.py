@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from utils.command_line import TUNED
 from utils.files.cells import UNKNOWN
 from utils.files.rows import whole_file
 from utils.results.assessment import interval_metrics
@@ -19,7 +18,7 @@ from utils.results.predictions import Submission, save_thresholds, write_predict
 from utils.results.report import a_report_costs_no_run, choice_table, overall_table, print_table, score_table
 from utils.scoring.evaluation import Evaluation
 from utils.scoring.metrics import ClassificationMetrics, MultilabelMetrics, MultipleChoiceMetrics, RegressionMetrics
-from utils.scoring.selection import best_f1_threshold, choose_thresholds
+from utils.scoring.selection import choose_threshold, choose_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -32,22 +31,20 @@ def tune_thresholds(mode: str | None, found: Predictions, members: list[Run], tu
     Args:
         found: what the ensemble predicts for the validation rows, or for others that tune nothing.
     """
-    known = np.mean([_own_thresholds(run, found.names) for run in members], axis=0)
+    known = np.mean([run.thresholds(found.names) for run in members], axis=0)
     evaluation = found.evaluation(known)
-    if not tune or not len(evaluation):
-        return known
-    if found.kind == "labels" and mode in (None, *TUNED):
-        return choose_thresholds(mode or "per_label", evaluation.probabilities, np.nan_to_num(evaluation.truth, nan=UNKNOWN))
-    if found.kind == "classes" and len(found.names) == 2 and mode == "tuned":
-        share = evaluation.probabilities[:, 1] / evaluation.probabilities.sum(axis=1)
-        return np.array([best_f1_threshold(evaluation.truth == 1, share)])
+    if tune and len(evaluation) and found.kind == "labels":
+        truth = np.nan_to_num(evaluation.truth, nan=UNKNOWN)
+        return choose_thresholds(mode or "per_label", evaluation.probabilities, truth, known)
+    if tune and len(evaluation) and found.kind == "classes" and len(found.names) == 2:
+        return choose_threshold(mode, evaluation.probabilities, evaluation.truth, known)
     return known
 
 
 def rank_thresholds(found: Predictions, members: list[Predictions], runs: list[Run]) -> np.ndarray:
     """Return thresholds [labels] by which as many rows of a blend of ranks are decided as by its `members` on average."""
     pairs = zip(members, runs, strict=True)
-    share = np.mean([(rows.probabilities >= _own_thresholds(run, rows.names)).mean(axis=0) for rows, run in pairs], axis=0)
+    share = np.mean([(rows.probabilities >= run.thresholds(rows.names)).mean(axis=0) for rows, run in pairs], axis=0)
     return np.array([np.quantile(ranks, 1 - part) for ranks, part in zip(found.probabilities.T, share, strict=True)])
 
 
@@ -64,15 +61,6 @@ def all_scores(evaluation: Evaluation) -> dict[str, float]:
     if evaluation.kind == "choices":
         return MultipleChoiceMetrics(keep_in_memory=True).compute(**found, details=True)
     return RegressionMetrics(keep_in_memory=True).compute(**found | {"predictions": evaluation.probabilities[:, 0]})
-
-
-def _own_thresholds(run: Run, names: list[str]) -> list[float]:
-    """Return the thresholds of a run in the order of the labels `names`; of two classes that of the second."""
-    own = run.facts["thresholds"]
-    if run.names == names or not own:
-        return own
-    by_name = dict(zip(run.names, own if len(own) == len(names) else [1 - own[0], own[0]], strict=True))
-    return [by_name[name] for name in names][-len(own) :]
 
 
 def write_ensemble(
@@ -95,7 +83,8 @@ def write_ensemble(
         report: whether to write report.html with intervals.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {name: value for name, value in facts.items() if name != "run"} | {"thresholds": thresholds.tolist()}
+    facts = {name: value for name, value in facts.items() if name not in ("run", "test_data")}
+    facts["thresholds"] = thresholds.tolist()
     safe, evaluations, scores = facts["safe_csv"], {}, {}
     for split, rows in found.items():
         evaluations[split] = rows.evaluation(thresholds)

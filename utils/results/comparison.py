@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.arguments import UserError, shorten
 from utils.files.rows import whole_file
-from utils.results.finished import Run
+from utils.results.finished import Predictions, Run
 from utils.results.predictions import write_csv
 from utils.scoring.evaluation import Evaluation
 from utils.scoring.intervals import Difference, compare
@@ -58,7 +58,12 @@ def compare_runs(first: Run, second: Run, split: str | None = None) -> Compariso
         if split not in run.evaluations:
             others = f"; it has labelled {' and '.join(run.evaluations)} rows (--split)" if run.evaluations else ""
             raise UserError(f"{name} has no {split} rows with labels{others}")
-    one, two = _same_rows(first.evaluations[split], second.evaluations[split], names)
+    one, two = (run.predictions[split].of_rows(run.evaluations[split].rows) for run in (first, second))
+    two = in_order_of(one, two, names, "labelled rows")
+    for row, texts in enumerate(zip(one.texts, two.texts, strict=False)):
+        if texts[0] != texts[1]:
+            raise UserError(f"row {one.ids[row]!r} has another text in {names[0]} than in {names[1]}: these are other rows")
+    one, two = (each.evaluation(run.thresholds(one.names)) for each, run in ((one, first), (two, second)))
     return Comparison(first, second, names, split, len(one), compare(one, two), find_changes(one, two, names))
 
 
@@ -72,57 +77,44 @@ def _names(first: Run, second: Run) -> tuple[str, str]:
     raise UserError(f"{first.folder} and {second.folder} are the same run: give two")
 
 
-def _same_rows(one: Evaluation, two: Evaluation, names: tuple[str, str]) -> tuple[Evaluation, Evaluation]:
-    """Return both with the rows and labels in the order of the first."""
-    for own, others, place in ((one, two, names), (two, one, names[::-1])):
+def in_order_of(first: Predictions, other: Predictions, names: tuple[str, str], what: str = "rows") -> Predictions:
+    """Return `other` with its labels and rows in the order of `first`. Rows are matched by their ids.
+
+    Args:
+        names: what to call both in a message, and `what` to call their rows.
+
+    Raises:
+        UserError: one has labels or rows that the other lacks, or a row has another label in each.
+    """
+    for own, others, (here, there) in ((first, other, names), (other, first, names[::-1])):
         missing = [label for label in own.names if label not in others.names]
         if missing and own.kind != "choices":
-            raise UserError(f"{place[1]} has no label {shorten(missing)}, which {place[0]} has: these runs cannot be compared")
+            raise UserError(f"{there} has no label {shorten(missing)}, which {here} has: these runs do not fit each other")
         absent = sorted(set(own.ids) - set(others.ids))
         if absent:
-            more = f" and {len(absent) - 1:,} more of {place[0]} are" if len(absent) > 1 else f" of {place[0]} is"
-            expected = "both must predict the same rows, with labels and ids"
-            raise UserError(f"row {absent[0]!r}{more} not among the labelled rows of {place[1]}: {expected}")
-    if one.ids != two.ids:
-        if len(set(one.ids)) < len(one.ids):
-            repeated = next(name for name in one.ids if one.ids.count(name) > 1)
+            more = f" and {len(absent) - 1:,} more of {here} are" if len(absent) > 1 else f" of {here} is"
+            expected = "both must predict the same rows, with ids"
+            raise UserError(f"row {absent[0]!r}{more} not among the {what} of {there}: {expected}")
+    if first.ids != other.ids:
+        where = {row_id: row for row, row_id in enumerate(other.ids)}
+        if len(where) < len(other.ids):
+            repeated = next(row_id for row, row_id in enumerate(other.ids) if where[row_id] != row)
             raise UserError(f"the id {repeated!r} occurs twice, and the rows are in another order: they cannot be matched")
-        where = {name: row for row, name in enumerate(two.ids)}
-        two = _taken(two, np.array([where[name] for name in one.ids]))
-    two = _in_columns_of(one, two)
-    for row, texts in enumerate(zip(one.texts, two.texts, strict=False)):
-        if texts[0] != texts[1]:
-            raise UserError(f"row {one.ids[row]!r} has another text in {names[0]} than in {names[1]}: these are other rows")
-    same = np.isclose(one.truth, two.truth, equal_nan=True).reshape(len(one), -1).all(axis=1)
+        other = other.of_rows([where[row_id] for row_id in first.ids])
+    if first.kind in ("labels", "classes"):
+        columns = [other.names.index(name) for name in first.names]
+        other = replace(other, names=first.names, probabilities=other.probabilities[:, columns])
+    one, two = (each.evaluation(np.empty(0)) for each in (first, other))
+    in_both = np.intersect1d(one.rows, two.rows)
+    if not len(in_both):
+        return other
+    truths = [each.truth[np.isin(each.rows, in_both)] for each in (one, two)]
+    same = np.isclose(*truths, equal_nan=True).reshape(len(in_both), -1).all(axis=1)
     if not same.all():
-        row, count = int(np.argmin(same)), int((~same).sum())
-        own, other = (in_words(each, each.truth)[row] for each in (one, two))
-        told = f"the label {own!r} in {names[0]} and {other!r} in {names[1]} ({count:,} such rows)"
-        raise UserError(f"row {one.ids[row]!r} has {told}: both need the same test file")
-    return one, two
-
-
-def _taken(evaluation: Evaluation, rows: np.ndarray) -> Evaluation:
-    return replace(
-        evaluation,
-        probabilities=evaluation.probabilities[rows],
-        truth=evaluation.truth[rows],
-        rows=evaluation.rows[rows],
-        ids=[evaluation.ids[row] for row in rows],
-        texts=[evaluation.texts[row] for row in rows] if evaluation.texts else [],
-    )
-
-
-def _in_columns_of(one: Evaluation, two: Evaluation) -> Evaluation:
-    """Return `two` with its labels in the order of `one`."""
-    if one.names == two.names or one.kind == "choices":
-        return two
-    order = np.array([two.names.index(name) for name in one.names])
-    truth = two.truth[:, order] if two.kind == "labels" else np.argsort(order)[two.truth]
-    thresholds = two.thresholds[order] if two.kind == "labels" else two.thresholds
-    if two.kind == "classes" and len(thresholds):  # of two classes, the other one is now the second
-        thresholds = 1 - thresholds
-    return replace(two, names=one.names, probabilities=two.probabilities[:, order], truth=truth, thresholds=thresholds)
+        row, count = in_both[np.argmin(same)], int((~same).sum())
+        told = f"the label {first.labels[row]!r} in {names[0]} and {other.labels[row]!r} in {names[1]} ({count:,} such rows)"
+        raise UserError(f"row {first.ids[row]!r} has {told}: both need the same test file")
+    return other
 
 
 def in_words(evaluation: Evaluation, values: np.ndarray) -> list[str]:

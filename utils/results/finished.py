@@ -3,8 +3,8 @@
 import csv
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,9 +71,14 @@ class Predictions:
         read = _reader(self.kind, self.names)
         truths = [None if self.labels is None else read(self.labels[row]) for row in range(len(self.ids))]
         rows = np.array([row for row, truth in enumerate(truths) if truth is not None], int)
-        ids, texts = ([column[row] for row in rows] if column else [] for column in (self.ids, self.texts))
-        truth = np.array([truths[row] for row in rows])
-        return Evaluation(self.kind, self.names, self.probabilities[rows], truth, thresholds, rows, ids, texts)
+        known, truth = self.of_rows(rows), np.array([truths[row] for row in rows])
+        return Evaluation(self.kind, self.names, known.probabilities, truth, thresholds, rows, known.ids, known.texts)
+
+    def of_rows(self, rows: Sequence[int]) -> "Predictions":
+        """Return those of some rows, in the order of their positions `rows`."""
+        columns = {name: getattr(self, name) for name in ("ids", "labels", "texts", "chosen")}
+        taken = {name: [column[row] for row in rows] if column else column for name, column in columns.items()}
+        return replace(self, probabilities=self.probabilities[rows], **taken)
 
 
 @dataclass
@@ -100,6 +105,14 @@ class Run:
     facts: dict[str, Any]
     options: dict[str, Any]
     issues: list[dict[str, str]]
+
+    def thresholds(self, names: list[str]) -> np.ndarray:
+        """Return the decision thresholds for the labels in the order of `names`; of two classes that of the second [1]."""
+        own = self.facts["thresholds"]
+        if own and self.names != names:
+            own = own if len(own) == len(names) else [1 - own[0], own[0]]
+            own = [own[self.names.index(name)] for name in names[-len(self.facts["thresholds"]) :]]
+        return np.array(own, float)
 
     def headline(self, split: str) -> list[Score]:
         """Return the scores of a split as a whole, in the order of `OVERALL`."""

@@ -18,7 +18,7 @@ from utils.results.predictions import print_predictions, save_thresholds, write_
 from utils.scoring.calibration import calibrate
 from utils.scoring.evaluation import Kind
 from utils.scoring.selection import DIRECTIONS, NO_AIM
-from utils.training.checkpoints import WEIGHTS, remove_checkpoints
+from utils.training.checkpoints import WEIGHTS, describe_test, remove_checkpoints
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer
 
@@ -248,7 +248,8 @@ class Results:
         lengths = {name: np.unique(split["length"][:], return_counts=True) for name, split in task.splits.items()}
         facts = {
             "script": task.script.name,
-            "run": args.description,
+            "run": args.description,  # of the training, and what it has predicted: a run of folds looks whether it fits
+            "test_data": describe_test(task),
             "kind": task.format.evaluated_as,
             "labels": self._names,
             "thresholds": self.thresholds.tolist(),
@@ -261,7 +262,7 @@ class Results:
         }
         if predicts_into_own_folder(task) and (self.output_dir / FACTS).is_file():  # the other splits stay
             own = json.loads((self.output_dir / FACTS).read_text(encoding="utf-8"))
-            facts |= {name: own[name] | facts[name] for name in ("files", "rows", "rows_by_length")}
+            facts |= {name: own[name] | facts[name] for name in ("run", "files", "rows", "rows_by_length")}
         with whole_file(self.output_dir / FACTS) as file:
             json.dump(facts, file, indent=1, ensure_ascii=False)
 

@@ -50,7 +50,10 @@ def add_copies(train: Dataset, args: DataArguments, id_column: str, every: list)
     shared = [column for column in columns(copies) if column in columns(train) and column not in (id_column, "labels")]
     if not shared:
         texts = [column for column in columns(train) if column not in (id_column, "labels")]
-        raise UserError(f"{file_of(copies)}: expected a column of changed texts, named as in the training: {', '.join(texts)}")
+        raise UserError(
+            f"{file_of(copies)}: expected a column of changed texts, named as in the training data, whose columns are "
+            f"{', '.join(texts)}"
+        )
     kept = copies.select([row for row, value in enumerate(ids) if value in originals])
     added = train.select([originals[value] for value in ids if value in originals])
     for column in (*shared, PLACE):

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from utils.arguments import DataArguments, UserError
-from utils.files.rows import GROUP, name_key
+from utils.files.rows import GROUP, columns, file_of, name_key
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def find_units(rows: Dataset, texts: list[str]) -> np.ndarray:
     ends = [np.arange(len(rows)), np.arange(len(rows))]
     for values in same:
         first: dict = {}
-        known = [row for row, value in enumerate(values) if value not in (None, "") and any(value)]
+        known = [row for row, value in enumerate(values) if value and any(value)]  # a group, or a text with letters or digits
         ends = np.concatenate([ends, [known, [first.setdefault(values[row], row) for row in known]]], axis=1).astype(int)
     links = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(len(rows), len(rows)))
     return connected_components(links, directed=False)[1]
@@ -78,17 +78,14 @@ def split_fold(
         if args.num_folds:
             raise UserError(f"--num_folds {folds}: the training data has {count} {what}, too few for {folds} folds")
         raise UserError(
-            f"--validation_fraction {args.validation_fraction:g}: that is one of {folds} parts of whole groups, and there are "
-            f"{count} groups; raise it, or give --validation_file"
+            f"--validation_fraction {args.validation_fraction:g} holds back one of {folds} parts without dividing a group, and "
+            f"there are {count} groups: raise it, or give --validation_file"
         )
     found = assign_folds(units, labels, folds, seed)
     if args.num_folds:
-        logger.info("fold %d of %d: %d training rows, %d validation rows", held_out + 1, folds, *counts_of(found == held_out))
+        sizes = int((found != held_out).sum()), int((found == held_out).sum())
+        logger.info("fold %d of %d: %d training rows, %d validation rows", held_out + 1, folds, *sizes)
     return rows.select(np.flatnonzero(found != held_out)), rows.select(np.flatnonzero(found == held_out))
-
-
-def counts_of(chosen: np.ndarray) -> tuple[int, int]:
-    return int((~chosen).sum()), int(chosen.sum())
 
 
 def as_labels(strata: np.ndarray) -> np.ndarray:
@@ -100,26 +97,26 @@ def take_groups(splits: dict[str, Dataset], args: DataArguments) -> dict[str, Da
     """Return the splits without the column --group_column_name. The training data keeps its values, as text, in `GROUP`.
 
     Raises:
-        UserError: there is no training data to group, or it has no such column.
+        UserError: there is no training data to group, or it has no such column, or an empty one.
     """
     name, result = args.group_column_name, dict(splits)
     if name is None:
         return splits
     if "train" not in splits:
         raise UserError(f"--group_column_name {name}: it divides training data, and there is none; leave it out")
-    if name not in splits["train"].column_names:
-        raise UserError(
-            f"--group_column_name {name}: no such column; there are {', '.join(map(repr, splits['train'].column_names[:-1]))}"
-        )
-    values = splits["train"][name][:]
-    used = [value for option, value in vars(args).items() if option.endswith("column_name") and option != "group_column_name"]
+    if name not in columns(splits["train"]):
+        present = ", ".join(map(repr, columns(splits["train"])))
+        raise UserError(f"--group_column_name {name}: {file_of(splits['train'])} has no such column; its columns: {present}")
+    groups = [None if value in (None, "") else str(value) for value in splits["train"][name][:]]
+    if not any(groups):
+        raise UserError(f"{file_of(splits['train'])}, column {name!r}: no row has a group; name another --group_column_name")
+    options = {option: value for option, value in vars(args).items() if option.endswith(("column_name", "column_names"))}
+    used = [part for option, value in options.items() if value and option != "group_column_name" for part in value.split(",")]
     for split, rows in splits.items():
         if name in rows.column_names and name not in used:
             result[split] = rows.remove_columns(name)
-    groups = [None if value is None else str(value) for value in values]
     result["train"] = result["train"].add_column(GROUP, groups)
-    sizes = Counter(groups)
-    logger.info(
-        "column %r groups the training rows: %s groups of up to %s rows", name, f"{len(sizes):,}", f"{max(sizes.values()):,}"
-    )
+    sizes = Counter(filter(None, groups))
+    told = "column %r groups the training rows: %s groups of up to %s rows"
+    logger.info(told, name, f"{len(sizes):,}", f"{max(sizes.values()):,}")
     return result

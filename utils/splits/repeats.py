@@ -5,10 +5,8 @@ import zlib
 import numpy as np
 
 WORDS = 3  # of a shingle
-BANDS, ROWS_OF_BAND = (
-    8,
-    4,
-)  # finds 98 % of the pairs that share 80 % of their shingles, and nearly all closer ones
+# These find 98 % of the pairs that share 80 % of their shingles, and nearly all closer ones.
+BANDS, ROWS_OF_BAND = 8, 4
 PRIME = 2**31 - 1
 
 

@@ -23,7 +23,7 @@ def split_validation(
         folds = max(round(1 / args.validation_fraction), 2)
         return split_fold(train, args, as_labels(strata), texts, folds, 0, seed)
     if len(train) < 2:
-        raise UserError("one row can be learnt: too few to split validation data off; see --validation_file")
+        raise UserError("the training data has one usable row: too few to split validation data off; see --validation_file")
     kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be split: put all such rows into one
     size = max(round(len(train) * args.validation_fraction), 1)

@@ -42,7 +42,7 @@ class MovingAverage(TrainerCallback):
         update(self.average, [parameter.detach() for parameter in self.raw.values()], step)
 
     def on_train_end(self, args, state, control, **kwargs):
-        if not (args.load_best_model_at_end and state.best_model_checkpoint):  # whose average is loaded
+        if self.average and not (args.load_best_model_at_end and state.best_model_checkpoint):  # whose average is loaded
             self._put(self.average)
         self.average = []
 
@@ -67,5 +67,5 @@ class MovingAverage(TrainerCallback):
 
     def _put(self, values: Iterable[torch.Tensor]) -> None:
         with torch.no_grad():
-            for parameter, value in zip(self.raw.values(), values, strict=False):
+            for parameter, value in zip(self.raw.values(), values, strict=True):
                 parameter.copy_(value)

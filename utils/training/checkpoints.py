@@ -49,6 +49,12 @@ def describe_run(task: Task) -> dict[str, Any]:
     }
 
 
+def describe_test(task: Task) -> str | None:
+    """Return what tells whether the test data of two runs are the same, None without any; before or after it is encoded."""
+    rows = task.read.get("test", task.splits.get("test"))
+    return None if rows is None else describe_data(rows)
+
+
 def describe_script(source: str) -> str:
     """Return a hash of a script that ignores comments, docstrings and layout."""
     tree = ast.parse(source)

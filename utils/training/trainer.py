@@ -235,19 +235,24 @@ class FineTuningTrainer(Trainer):
             super()._set_signature_columns_if_needed()
             self._signature_columns += ["labels", WEIGHT, *self.row_columns, *self.read_by_model]
 
-    def get_train_dataloader(self):
+    def training_collator(self) -> Callable:
+        """Return what makes a batch of training rows; `data_collator` makes those of all others."""
         if not self.args.token_dropout:
-            return super().get_train_dataloader()
+            return self.data_collator
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        collate, share = self.data_collator, self.args.token_dropout
-        self.data_collator = TokenDropout(collate, share, self.processing_class, seed, lambda: int(self.state.epoch or 0))
-        try:
-            return super().get_train_dataloader()
-        finally:
-            self.data_collator = collate
+        return TokenDropout(self.data_collator, self.args.token_dropout, self.processing_class, seed, self.epoch)
+
+    def get_train_dataloader(self):
+        others, self.data_collator = self.data_collator, self.training_collator()
+        loader, self.data_collator = super().get_train_dataloader(), others
+        return loader
+
+    def epoch(self) -> int:
+        """Return the current epoch, from 0."""
+        return int(self.state.epoch or 0)
 
     def _get_train_sampler(self, train_dataset=None):
-        return train_sampler(self.train_dataset, self.args, epoch=lambda: int(self.state.epoch or 0))
+        return train_sampler(self.train_dataset, self.args, self.epoch)
 
     def _get_eval_sampler(self, eval_dataset):
         return torch.utils.data.SequentialSampler(eval_dataset)  # Trainer's would shuffle, if training groups by length
