@@ -44,7 +44,7 @@ def add_copies(train: Dataset, args: DataArguments, id_column: str, every: list)
     if strangers:
         first, count = strangers[0], len(strangers)
         raise UserError(
-            f"{copies[first][PLACE]}: no row of the training data has the id {ids[first]!r} ({count:,} such copies); give each "
+            f"{copies[first][PLACE]}: no row of the training data has the id {ids[first]!r} ({count:,} in all); give each copy "
             f"the id of its original, or delete it"
         )
     shared = [column for column in columns(copies) if column in columns(train) and column not in (id_column, "labels")]
