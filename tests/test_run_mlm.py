@@ -78,10 +78,14 @@ def test_whole_words_are_masked_as_in_bert_and_each_text_by_itself(tiny_model):
         assert cut.any() and not cut[numbers == NO_WORD].any()
         assert all(cut[numbers == word].all() or not cut[numbers == word].any() for word in set(of_text) - {NO_WORD})
         assert batch["labels"][row, : len(of_text)][cut].tolist() == np.array(encoded["input_ids"][row])[cut].tolist()
-    assert masked.sum() / sum(len(of_text) - 3 for of_text in words) == pytest.approx(0.15, abs=0.01)
-    replaced, original = batch["input_ids"][masked], batch["labels"][masked]
-    assert (replaced == tokenizer.mask_token_id).float().mean() == pytest.approx(0.8, abs=0.04)
-    assert (replaced == original).float().mean() == pytest.approx(0.1, abs=0.04)
+        largest = max(np.bincount(numbers[numbers != NO_WORD]))
+        assert abs(cut.sum() - 0.15 * (numbers != NO_WORD).sum()) <= largest / 2 or len(set(numbers[cut])) == 1
+    batches = [masks(rows, pad, lambda epoch=epoch: (0, epoch)) for epoch in range(10)]  # a few thousand masked tokens
+    replaced = torch.cat([batch["input_ids"][batch["labels"] != NO_WORD] for batch in batches])
+    original = torch.cat([batch["labels"][batch["labels"] != NO_WORD] for batch in batches])
+    assert len(replaced) / 10 / sum(len(of_text) - 3 for of_text in words) == pytest.approx(0.15, abs=0.02)
+    assert (replaced == tokenizer.mask_token_id).float().mean() == pytest.approx(0.8, abs=0.03)
+    assert (replaced == original).float().mean() == pytest.approx(0.1, abs=0.03)
     assert not set(replaced[replaced != original].tolist()) & (set(tokenizer.all_special_ids) - {tokenizer.mask_token_id})
 
     for start in range(0, len(rows), 3):  # in other batches, the same masks
