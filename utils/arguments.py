@@ -488,6 +488,16 @@ class Arguments:
     reread: "Callable[[dict[str, Any]], Arguments]"
 
     @property
+    def models_of_folds(self) -> list[Path]:
+        """The folders of the models of a run of --num_folds, if --model_name_or_path is one."""
+        folder = Path(self.model.model_name_or_path or "")
+        if not self.model.model_name_or_path or (folder / "config.json").is_file():
+            return []
+        folds = [path.parent for path in folder.glob("fold-*/config.json")]
+        return sorted(folds, key=lambda fold: (len(fold.name), fold.name))  # fold-10 after fold-9
+
+    @property
     def several(self) -> bool:
-        """Whether several runs are asked for: a search, or one for each fold."""
-        return bool(self.search.search_trials or (self.data.num_folds and not self.data.fold))
+        """Whether several runs are asked for: a search, one for each fold, or predictions of all folds' models."""
+        folds = (self.data.num_folds and not self.data.fold) or (self.models_of_folds and not self.data.text)
+        return bool(self.search.search_trials or folds)

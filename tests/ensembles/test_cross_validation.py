@@ -114,9 +114,31 @@ def test_folds_that_have_predicted_other_rows_are_not_put_together(folds, option
     assert before == {path: path.read_bytes() for path in folds.rglob("*") if path.is_file()}
 
 
-def test_a_folder_of_folds_is_no_model(folds, options, tmp_path):
-    with pytest.raises(ValueError, match=r"holds a model for each fold: name one, such as .*fold-1; to predict with all"):
-        run_multilabel.main(["--model_name_or_path", str(folds), *options[4:6], "--output_dir", str(tmp_path)])
+def test_all_models_together_predict_other_rows(folds, options, tmp_path):
+    command = ["--model_name_or_path", str(folds), *options[4:6]]  # the rows that the training has predicted, too
+    metrics = run_multilabel.main([*command, "--output_dir", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "report.html").is_file() and not list((tmp_path / "out").rglob("*.safetensors"))
+    for name in ("predictions.csv", "thresholds.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (folds / name).read_bytes()
+    assert metrics["predict_f1_macro"] == json.loads((folds / "all_results.json").read_text())["predict_f1_macro"]
+    saved = (tmp_path / "out" / "args.yaml").read_text()
+    assert f"model_name_or_path: {folds}\n" in saved and "no_report" not in saved
+
+    ids = [row["id"] for row in read(folds / "predictions.csv")]
+    sample = write_csv(tmp_path / "sample.csv", ["id", *LABELS], [[name, *[0] * len(LABELS)] for name in reversed(ids)])
+    own = ["--output_dir", str(tmp_path / "other"), "--threshold", "0.3", "--no_report", "--sample_submission", sample]
+    run_multilabel.main([*command, *own])
+    assert set(json.loads((tmp_path / "other" / "thresholds.json").read_text()).values()) == {0.3}
+    assert (tmp_path / "other" / "submission.csv").is_file() and not (tmp_path / "other" / "report.html").exists()
+
+
+def test_a_folder_of_folds_is_not_trained_further(folds, options, tmp_path):
+    with pytest.raises(ValueError, match=r"such as .*fold-1; to predict with all of them leave out --train_file"):
+        run_multilabel.main(["--model_name_or_path", str(folds), *options[2:6], "--output_dir", str(tmp_path)])
+    with pytest.raises(ValueError, match=r"holds a model for each fold: name one, such as .*fold-1; all of them together"):
+        run_multilabel.main(["--model_name_or_path", str(folds), "--text", "late"])
+    with pytest.raises(ValueError, match=r"is that of the folds: name a folder of its own"):
+        run_multilabel.main(["--model_name_or_path", str(folds), *options[4:6], "--output_dir", str(folds)])
 
 
 def test_a_smoke_test_tries_a_fold(caplog):

@@ -1,4 +1,4 @@
-"""Several runs of a script instead of one: a search and then the best, or one run for each fold."""
+"""Several runs of a script instead of one: a search and then the best, or one run for each fold or its model."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from datasets import Dataset
 
 from utils.arguments import Arguments, UserError
 from utils.ensembles.cross_validation import cross_validate
+from utils.ensembles.prediction import predict_with_folds
 from utils.search.search import search
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer
@@ -19,7 +20,7 @@ def several_runs(
     build: Callable[[Task], FineTuningTrainer],
     space: dict[str, dict],
 ) -> dict[str, float] | None:
-    """Search hyperparameters and train with the best, or train by folds, as the arguments ask. Return the metrics.
+    """Search and train with the best, train by folds, or predict with their models, as the arguments ask. Return the metrics.
 
     With --check_data what is asked for is checked, and None is returned: the rest of the check is that of one run.
 
@@ -30,6 +31,8 @@ def several_runs(
         raise UserError("--search_trials and --num_folds are both given: search first, and give best_args.yaml with --num_folds")
     if args.data.num_folds:
         return cross_validate(main, args, splits, prepare)
+    if args.models_of_folds and not args.search.search_trials:
+        return predict_with_folds(main, args, splits)
     best = search(space, args, splits, prepare, build)
     if args.data.check_data:
         return None

@@ -53,8 +53,8 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
     name = args.config_name or args.model_name_or_path
     if name and Path(name, "fold-1").is_dir() and not Path(name, "config.json").is_file():
         raise UserError(
-            f"--model_name_or_path {name} holds a model for each fold: name one, such as {Path(name, 'fold-1')}; to predict with "
-            f"all of them predict with each, and blend what they say (python tools/blend.py)"
+            f"--model_name_or_path {name} holds a model for each fold: name one, such as {Path(name, 'fold-1')}; all of them "
+            f"together predict the rows of --test_file"
         )
     if not name:
         raise UserError("no model: give --model_name_or_path, a folder or a name on the Hub")
