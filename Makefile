@@ -6,7 +6,7 @@ PYTEST := -m pytest -q -n logical --maxprocesses 4 --dist worksteal --durations=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install model quickstart picture winning test test-newest bench reliability check format lock
+.PHONY: help install model quickstart picture winning test test-all test-newest bench reliability check format lock
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -35,7 +35,10 @@ winning: install model  ## Run a whole winning recipe on public_data/jigsaw_toxi
 	$(BIN)/python benchmarks/ladder.py jigsaw public_data/jigsaw_toxic outputs/winning --seeds 1 \
 		--steps "adapted encoder" "five folds" "all in one" "blend of all" --table outputs/winning/ladder.md
 
-test: check model  ## Check the style and run all tests: about 7 minutes on 2 cores
+test: check model  ## Check the style and run the tests of one process: about 7 minutes on 2 slow cores
+	$(BIN)/python $(PYTEST) -m "not slow"
+
+test-all: check model  ## The same, and the tests that start programs, kill them, and train on a sample: about 16 minutes
 	$(BIN)/python $(PYTEST)
 
 test-newest:  ## Run all tests in .venv-newest, with the newest versions that requirements*.txt allow

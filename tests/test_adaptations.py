@@ -168,6 +168,7 @@ def test_the_page_shows_what_the_diffs_add():
 # --- What has to be run ---
 
 
+@pytest.mark.slow
 def test_a_weight_for_each_row(tmp_path, tiny_model):
     script = adapt("a", tmp_path).name
     draw = random.Random(1)
@@ -199,6 +200,7 @@ def test_a_weight_for_each_row(tmp_path, tiny_model):
     assert refused.status == 2 and "has no column 'weight'" in refused.log and "Traceback" not in refused.log
 
 
+@pytest.mark.slow
 def test_b_own_metric_chooses_the_best_weights(tmp_path, tiny_model):
     path = adapt("b", tmp_path)
     script, without = path.name, copy_with(path, "without.py", ('{"mean_cost": "lower"}', "{}"))
@@ -233,6 +235,7 @@ def test_b_own_metric_chooses_the_best_weights(tmp_path, tiny_model):
     assert same_predictions(tmp_path / "o", tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_c_number_beside_the_text_in_an_own_head(tmp_path, tiny_model):
     script, draw = adapt("c", tmp_path).name, random.Random(0)
 
@@ -262,6 +265,7 @@ def test_c_number_beside_the_text_in_an_own_head(tmp_path, tiny_model):
     assert refused.status == 2 and "the model reads the column 'price', which is not there" in refused.log
 
 
+@pytest.mark.slow
 def test_d_rows_from_sqlite(tmp_path, tiny_model):
     script = adapt("d", tmp_path).name
     tables = {"train": topic_rows(60, 1), "validation": topic_rows(20, 2), "test": topic_rows(20, 3)}
@@ -288,6 +292,7 @@ def test_d_rows_from_sqlite(tmp_path, tiny_model):
     assert refused.status == 2 and f"tickets.db:wrong, id {tables['test'][0]['id']}, column 'label': " in refused.log
 
 
+@pytest.mark.slow
 def test_e_hint_and_no_answer_below_a_probability(tmp_path, tiny_model):
     path = adapt("e", tmp_path)
     script = path.name
@@ -332,6 +337,7 @@ def test_e_hint_and_no_answer_below_a_probability(tmp_path, tiny_model):
     assert texts == [f"[CLS] monday [SEP] late please {text} [SEP]" for text in ("refund", "repay")]
 
 
+@pytest.mark.slow
 def test_f_mean_pooling_stays_mean_pooling(tmp_path, tiny_model):
     script, test = adapt("f", tmp_path).name, make_rows(40, 3)
     files = write_splits(tmp_path, train=make_rows(60, 1), validation=make_rows(20, 2), test=test)
@@ -363,6 +369,7 @@ def test_f_mean_pooling_stays_mean_pooling(tmp_path, tiny_model):
     assert says_not_to_use_pipeline(tmp_path / "o", tuned, "it gives ")
 
 
+@pytest.mark.slow
 def test_g_poly_loss_and_resuming_with_another_loss(tmp_path, tiny_model):
     path, validation = adapt("g", tmp_path), topic_rows(40, 2)
     script, formula = path.name, 'poly = 1 - log_probabilities.exp() if kind == "poly" else 0.0'
@@ -415,6 +422,7 @@ def test_the_page_of_the_fourth_script_quotes_it():
     assert len(quoted) == 3 and all(block in script for block in quoted)
 
 
+@pytest.mark.slow
 def test_fourth_script_learns_grades(tmp_path, tiny_model):
     shutil.copytree(ROOT / "utils", tmp_path / "utils", ignore=shutil.ignore_patterns("__pycache__"))
     script = Path(shutil.copy(ROOT / "docs" / "run_ordinal.py", tmp_path)).name

@@ -4,6 +4,7 @@ import ast
 import shutil
 import subprocess
 
+import pytest
 from conftest import ROOT, launch
 
 SCRIPTS = sorted(ROOT.glob("run_*.py"))
@@ -53,6 +54,7 @@ for sys.argv in ([sys.argv[1], "--smoke_test"], [sys.argv[1]]):
 """
 
 
+@pytest.mark.slow
 def test_script_runs_from_an_empty_folder(tmp_path):
     for script in SCRIPTS:
         shutil.copy(script, tmp_path)
@@ -63,6 +65,7 @@ def test_script_runs_from_an_empty_folder(tmp_path):
         assert result.returncode == 2 and "error: nothing to do" in without and "error: " not in passed
 
 
+@pytest.mark.slow
 def test_help_has_a_line_for_every_option_of_ours():
     for script in SCRIPTS:
         shown = launch("python", script.name, "--help").stdout

@@ -428,6 +428,7 @@ def test_check_data_reports_before_any_model(tmp_path):
     assert set(report["train"]["labels"]) == set(TOPICS) and report["train"]["rows"] + report["validation"]["rows"] == 50
 
 
+@pytest.mark.slow
 def test_smoke_test_and_sample_in_a_program_of_its_own():
     result = launch("python", "run_classification.py", "--smoke_test")
     assert "smoke test passed" in result.stderr

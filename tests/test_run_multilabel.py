@@ -439,11 +439,13 @@ def test_predicting_into_the_models_folder_keeps_its_training_record(trained, tm
     assert (folder / "args.yaml").read_text() == record
 
 
+@pytest.mark.slow
 def test_smoke_test_in_two_processes():
     result = launch("torchrun", "--nproc_per_node", "2", "run_multilabel.py", "--smoke_test", "--use_cpu")
     assert "smoke test passed" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2(tmp_path):
     result = launch("python", "run_multilabel.py", "--train_file", str(tmp_path / "nope.csv"), check=False)
     assert result.returncode == 2 and result.stdout == ""

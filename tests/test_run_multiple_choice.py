@@ -254,6 +254,7 @@ def test_the_sample_learns(tmp_path):
         check_pages(tmp_path / "report.html")
 
 
+@pytest.mark.slow
 def test_smoke_test_in_two_processes():
     result = launch("torchrun", "--nproc_per_node", "2", "run_multiple_choice.py", "--smoke_test")
     assert "smoke test passed" in result.stderr

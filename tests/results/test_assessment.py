@@ -120,6 +120,7 @@ def test_a_report_costs_no_run(tmp_path, tiny_model, monkeypatch, caplog):
     assert "no report: ZeroDivisionError: division by zero" in caplog.text and (tmp_path / "o" / "args.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_run_is_named(tmp_path):
     result = launch("python", "tools/report.py", str(tmp_path), check=False)
     assert result.returncode == 2 and result.stderr.strip().startswith(f"error: {tmp_path} holds no report.json")

@@ -219,6 +219,7 @@ def test_a_saved_head_of_another_form_is_refused_before_trials(binary_data, tmp_
 SPACE = json.dumps({"learning_rate": {"log": ["1e-4", "1e-2"]}, "binary_form": {"choice": FORMS}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["sqlite:///{}/study.db", "{}/study.log"])
 def test_a_killed_search_continues_to_the_total(binary_data, tmp_path, storage):
     storage = storage.format(tmp_path)
@@ -248,6 +249,7 @@ def test_a_killed_search_continues_to_the_total(binary_data, tmp_path, storage):
         run_classification.main([*command[2:], "--num_train_epochs", "3"])
 
 
+@pytest.mark.slow
 def test_processes_share_a_study(binary_data, tmp_path):
     command = [sys.executable, "run_classification.py", *binary_data, "--output_dir", str(tmp_path / "out"), "--max_steps", "3"]
     command += ["--search_trials", "8", "--search_space", SPACE, "--search_storage", f"sqlite:///{tmp_path}/study.db"]
@@ -261,6 +263,7 @@ def test_processes_share_a_study(binary_data, tmp_path):
     assert sum(text.count("] trial ") for text in told) == 8
 
 
+@pytest.mark.slow
 def test_several_processes_in_one_trial_are_refused():
     result = launch(
         "torchrun", "--nproc_per_node", "2", "run_classification.py", "--smoke_test", "--search_trials", "2", check=False

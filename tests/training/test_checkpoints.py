@@ -421,6 +421,7 @@ def test_a_signal_within_python_saves_and_the_same_command_goes_on(setting, tmp_
     assert found == expected
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_do_no_harm(tmp_path, model_with_dropout):
     train = write_jsonl(tmp_path / "a.jsonl", make_rows(120))
     arguments = [f"--model_name_or_path={model_with_dropout}", f"--train_file={train}", *EVERY_STEP[:2], "--learning_rate=1e-3"]

@@ -17,6 +17,8 @@ from conftest import LABELS, ROOT, launch, launch_two_processes, make_rows, writ
 import run_classification
 import run_multilabel
 
+pytestmark = pytest.mark.slow
+
 # A script as one rank may run it: with an argument that the others have not, with a fault in a step, or killed in one, once.
 ONE_RANK = """
 import os, pathlib, runpy, sys

@@ -363,6 +363,7 @@ def loaded_by(*command):
     return slow, [line for line in lines if line.startswith("status")], result
 
 
+@pytest.mark.slow
 def test_help_and_mistakes_in_the_options_do_not_wait_for_slow_imports():
     assert loaded_by("run_multilabel")[0] == set(SLOW)  # all of these names are still those of what is used
     for script in SCRIPTS.values():

@@ -177,6 +177,7 @@ def test_a_head_of_another_width_and_half_precision(tmp_path, tiny_model, train)
     assert {weights.dtype for weights in load_file(tmp_path / "o" / "model.safetensors").values()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_tokens_are_neither_printed_nor_saved(tmp_path, tiny_model, train):
     secret = "hf_SECRETsecret"
     arguments = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path / 'o'}", "--max_steps=2"]
