@@ -14,12 +14,14 @@ import json
 import os
 import random
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import yaml
+from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,10 +30,10 @@ from utils.scoring.intervals import resample  # noqa: E402
 
 LABELS = {"jigsaw": ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"], "goemotions": ["labels"]}
 METRICS = {"jigsaw": ("roc_auc_macro", "average_precision_macro"), "goemotions": ("f1_macro", "average_precision_macro")}
-STEPS = ("plain", "twice the epochs", "adapted encoder", "moving average", "token dropout", "changed copies")
-STEPS += ("test-time copies", "seeds averaged", "five folds", "all in one", "blend of all")
+STEPS = ("plain", "twice the epochs", "adapted encoder", "moving average", "checkpoints averaged", "token dropout")
+STEPS += ("changed copies", "test-time copies", "seeds averaged", "five folds", "all in one", "blend of all")
 ONE_SEED = ("seeds averaged", "five folds", "all in one", "blend of all")
-NOT_BLENDED = ("twice the epochs", "test-time copies", "seeds averaged", "blend of all")
+NOT_BLENDED = ("twice the epochs", "checkpoints averaged", "test-time copies", "seeds averaged", "blend of all")
 SAMPLES, COPIES = 1000, ("test_copies1", "test_copies2")
 DEFAULTS = {"rows": 0, "test_rows": 0, "max_seq_length": 0, "num_train_epochs": 0, "mlm_epochs": 3, "seeds": 3}
 NOTE = """Gain: the mean over the seeds, less that of the plain runs. Its 95 % interval is from a bootstrap of the test rows,
@@ -91,8 +93,9 @@ def programs(args: argparse.Namespace, step: str, seed: int) -> dict[Path, list]
     options |= {name: getattr(args, name) for name in ("max_seq_length", "num_train_epochs") if getattr(args, name)}
     length = {"max_seq_length": options.get("max_seq_length", 128)}
     folds = {"train_file": data["all"], "validation_file": "", "num_folds": 5}
+    keep = {"keep_checkpoints": True, "save_total_limit": 3} if "checkpoints averaged" in args.steps else {}
     changes = {
-        "plain": {},
+        "plain": keep,
         "twice the epochs": {"num_train_epochs": 2 * options["num_train_epochs"]},
         "adapted encoder": {"model_name_or_path": adapted},
         "moving average": {"ema": 0.999},
@@ -106,6 +109,10 @@ def programs(args: argparse.Namespace, step: str, seed: int) -> dict[Path, list]
         adapts = given(texts | length | {"num_train_epochs": args.mlm_epochs})
         first = {adapted: ["run_mlm.py", ROOT / "configs" / "mlm.yaml", *adapts]} if adapted in changes[step].values() else {}
         return first | {run: ["run_multilabel.py", *given(options | changes[step])]}
+    if step == "checkpoints averaged":
+        model, files = folder / "averaged" / str(seed), {name: data[name] for name in ("validation", "test")}
+        predicts = {f"{name}_file": path for name, path in files.items()} | {"threshold": "per_label", "no_report": True} | length
+        return {model: ["average", plain], run: ["run_multilabel.py", *given({"model_name_or_path": model} | predicts)]}
     predicts = given({"model_name_or_path": plain, "no_report": True} | length)
     copies = {folder / name / str(seed): ["run_multilabel.py", *predicts, f"--test_file={data[name]}"] for name in COPIES}
     members = {
@@ -124,9 +131,21 @@ def make(args: argparse.Namespace, step: str, seed: int) -> None:
         elif finished(folder):
             continue
         print(f"\n{folder}", file=sys.stderr, flush=True)
+        if program == "average":
+            average(options[0], folder)
+            continue
         command, began = [sys.executable, ROOT / program, *options, f"--output_dir={folder}"], sum(os.times()[2:4])
         subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
         (folder / "cpu_seconds").write_text(str(sum(os.times()[2:4]) - began))  # of the children, on all cores
+
+
+def average(run: Path, folder: Path) -> None:
+    """Write a copy of a run's model with the mean of the weights in the checkpoints of its last three epochs."""
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("checkpoint-*", "args.yaml"), dirs_exist_ok=True)
+    parts = [load_file(path) for path in run.glob("checkpoint-*/model.safetensors")]
+    mean = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+    save_file(mean, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copy(run / "args.yaml", folder)  # last: it says that the folder is finished
 
 
 def write_table(args: argparse.Namespace) -> str:

@@ -129,23 +129,24 @@ def cuts(tmp_path_factory, tiny_model):
     return found
 
 
-@pytest.mark.parametrize("smoothing", SMOOTHING)
-def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cuts, smoothing):
-    found, results = {}, {}
-    for name, (output, arguments) in cuts[smoothing].items():
-        if SHAPES[name][0] == 1:
-            run_multiple_choice.main(arguments)
-        found[name] = steps(output)
-        results[name] = json.loads((output / "all_results.json").read_text())
-        results[name]["predictions"] = np.genfromtxt(output / "predictions.csv", delimiter=",", skip_header=1)[:, 1:6]
-    assert found["1 x 8"].shape == (10, 2)  # 34 rows with an answer, the last step of an epoch has two
-    for name in ("4 x 2", "1 x 8 in parts", "2 x 4"):
-        np.testing.assert_allclose(found[name], found["1 x 8"], rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(found[name][:3], found["1 x 8"][:3], rtol=0, atol=1e-6)
-        for key in ("eval_loss", "predict_loss", "eval_accuracy", "predict_mean_reciprocal_rank"):
-            assert results[name][key] == pytest.approx(results["1 x 8"][key], abs=1e-6), key
-        predictions = (each["predictions"] for each in (results[name], results["1 x 8"]))
-        np.testing.assert_allclose(*predictions, rtol=0, atol=2e-6)  # both are rounded to six digits
+@pytest.mark.slow  # all in one test: its processes are started once
+def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cuts):
+    for shapes in cuts.values():
+        found, results = {}, {}
+        for name, (output, arguments) in shapes.items():
+            if SHAPES[name][0] == 1:
+                run_multiple_choice.main(arguments)
+            found[name] = steps(output)
+            results[name] = json.loads((output / "all_results.json").read_text())
+            results[name]["predictions"] = np.genfromtxt(output / "predictions.csv", delimiter=",", skip_header=1)[:, 1:6]
+        assert found["1 x 8"].shape == (10, 2)  # 34 rows with an answer, the last step of an epoch has two
+        for name in ("4 x 2", "1 x 8 in parts", "2 x 4"):
+            np.testing.assert_allclose(found[name], found["1 x 8"], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(found[name][:3], found["1 x 8"][:3], rtol=0, atol=1e-6)
+            for key in ("eval_loss", "predict_loss", "eval_accuracy", "predict_mean_reciprocal_rank"):
+                assert results[name][key] == pytest.approx(results["1 x 8"][key], abs=1e-6), key
+            predictions = (each["predictions"] for each in (results[name], results["1 x 8"]))
+            np.testing.assert_allclose(*predictions, rtol=0, atol=2e-6)  # both are rounded to six digits
 
 
 def test_the_context_is_cut_and_never_the_candidate(tiny_model):

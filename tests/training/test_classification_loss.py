@@ -137,14 +137,15 @@ def cuts(tmp_path_factory, tiny_model):
     return found
 
 
-@pytest.mark.parametrize("case", range(len(CASES)), ids=[" ".join([kind, *extra]) for kind, extra in CASES])
-def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cuts, case):
-    found = {}
-    for name, (output, arguments) in cuts[case].items():
-        if SHAPES[name][0] == 1:
-            run_classification.main(arguments)
-        found[name] = steps(output)
-    assert found["1 x 16"].shape == (10, 2)
-    for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
-        np.testing.assert_allclose(found[name], found["1 x 16"], rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)
+@pytest.mark.slow  # all in one test: its processes are started once
+def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cuts):
+    for case in cuts:
+        found = {}
+        for name, (output, arguments) in case.items():
+            if SHAPES[name][0] == 1:
+                run_classification.main(arguments)
+            found[name] = steps(output)
+        assert found["1 x 16"].shape == (10, 2)
+        for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
+            np.testing.assert_allclose(found[name], found["1 x 16"], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)

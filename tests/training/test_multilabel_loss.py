@@ -120,19 +120,21 @@ def runs(tmp_path_factory, tiny_model):
     return found
 
 
-@pytest.mark.parametrize("case", range(len(CASES)), ids=map(" ".join, CASES))
-def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(runs, case):
-    found = {}
-    for name, (output, arguments) in runs[case].items():
-        if SHAPES[name][0] == 1:
-            run_multilabel.main(arguments)
-        found[name] = steps(output)
-    assert found["1 x 16"].shape == (10, 2)
-    for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
-        np.testing.assert_allclose(found[name], found["1 x 16"], rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)
+@pytest.mark.slow  # all in one test: its processes are started once
+def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(runs):
+    for case in runs[: len(CASES)]:
+        found = {}
+        for name, (output, arguments) in case.items():
+            if SHAPES[name][0] == 1:
+                run_multilabel.main(arguments)
+            found[name] = steps(output)
+        assert found["1 x 16"].shape == (10, 2)
+        for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
+            np.testing.assert_allclose(found[name], found["1 x 16"], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_metrics_and_predictions_of_one(runs):
     one, two = runs[-1]["one"], runs[-1]["two"][0]
     metrics = run_multilabel.main(one[1])
