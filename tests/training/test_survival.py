@@ -131,7 +131,7 @@ def test_models_that_are_none(tmp_path, tiny_model, train, monkeypatch):
     no_padding = changed(tiny_model, tmp_path / "no_padding")
     settings = json.loads((no_padding / "tokenizer_config.json").read_text())
     (no_padding / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": None}))
-    with pytest.raises(ValueError, match="no_padding has no padding token: use an encoder such as BERT"):
+    with pytest.raises(ValueError, match="no_padding has no padding token, and no end of text to take for it"):
         run(no_padding, train, tmp_path / "o")
     monkeypatch.setattr(run_multilabel, "load_model", lambda *_: pytest.fail("a model is loaded"))
     few = changed(tiny_model, tmp_path / "few", vocab_size=20)

@@ -120,6 +120,14 @@ def encode_joined(rows: dict, encode: Callable[[dict], dict], columns: list[str]
     return encode({**rows, columns[0]: joined})
 
 
+def encode_filled(rows: dict, encode: Callable[[dict], dict], token: int) -> dict:
+    """Return `encode` of rows, where an empty text, of which some tokenizers make no tokens at all, has one: `token`."""
+    encoded = encode(rows)
+    encoded["input_ids"] = [tokens or [token] for tokens in encoded["input_ids"]]
+    encoded["attention_mask"] = [mask or [1] for mask in encoded["attention_mask"]]
+    return encoded
+
+
 def add_length(rows: dict, encode: Callable[[dict], dict]) -> dict:
     """Return `encode` of rows, with `length`, the tokens of a row's longest text, and `cut`, whether a text was too long."""
     encoded = encode(rows)

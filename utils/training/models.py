@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModel,
@@ -127,16 +128,33 @@ def keep_pooler(model: PreTrainedModel, args: ModelArguments) -> None:
         model.base_model.pooler = whole.pooler.requires_grad_(False)
 
 
-def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
-    """Return the tokenizer. Raises a `UserError` if there is none, or if it cannot pad."""
+def load_tokenizer(args: ModelArguments, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """Return the tokenizer. That of a decoder pads at the end, with a token that `config` knows too.
+
+    A decoder's logits are those of the last token that is no padding, and it finds that token by `config.pad_token_id`.
+
+    Raises:
+        UserError: there is no tokenizer, or it has no token to pad with.
+    """
     name = args.tokenizer_name or args.model_name_or_path
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **hub_options(args))
     except (OSError, ValueError) as error:
         raise UserError(f"no tokenizer in {name}: {' '.join(str(error).split())}; see --tokenizer_name") from error
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        raise UserError(f"the tokenizer of {name} has no padding token, and no end of text to take for it; see --tokenizer_name")
     if tokenizer.pad_token is None:
-        raise UserError(f"the tokenizer of {name} has no padding token: use an encoder such as BERT; see --tokenizer_name")
+        tokenizer.pad_token = tokenizer.eos_token
+        logger.info("the tokenizer has no padding token: it pads with the end of text, %s", tokenizer.eos_token)
+    if is_decoder(config):
+        tokenizer.padding_side = "right"  # without this the positions of the tokens would count the padding
+        config.pad_token_id = tokenizer.pad_token_id
     return tokenizer
+
+
+def is_decoder(config: PreTrainedConfig) -> bool:
+    """Return whether a model reads a text from left to right, so that only its last token knows all of it."""
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
 
 
 def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:

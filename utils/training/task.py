@@ -17,7 +17,7 @@ from utils.arguments import Arguments, UserError
 from utils.batches.windows import Way, describe_long, encode_long
 from utils.command_line import defaults, parse_arguments
 from utils.data.columns import find_ids, find_text_columns, settle_empty_texts, warn_of_shared_texts
-from utils.data.encoding import NO_LIMIT, add_targets, encode_joined, encode_split, join_texts, read_row_columns
+from utils.data.encoding import NO_LIMIT, add_targets, encode_filled, encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.rows import PLACE, flatten, read_array, rows_to_dataset
@@ -231,7 +231,7 @@ class Task:
 
     def load_tokenizer(self) -> None:
         """Load the tokenizer, and settle how many tokens of a text the model reads."""
-        self.tokenizer = load_tokenizer(self.args.model)
+        self.tokenizer = load_tokenizer(self.args.model, self.config)
         self.max_length = sequence_length(self.args.data.max_seq_length, self.tokenizer, self.config)
         self.own_limit, self.tokenizer.model_max_length = self.tokenizer.model_max_length, self.max_length
 
@@ -251,9 +251,12 @@ class Task:
         """Return the script's `encode` with all its arguments but the rows."""
         columns = self.text_columns if self.delimiter is None else self.text_columns[:1]
         settled = {"tokenizer": self.tokenizer, "max_length": max_length} | ({"columns": columns} if columns else {})
-        if self.delimiter is None:
-            return partial(encode, **settled)
-        return partial(encode_joined, encode=partial(encode, **settled), columns=self.text_columns, delimiter=self.delimiter)
+        settled = partial(encode, **settled)
+        if self.delimiter is not None:
+            settled = partial(encode_joined, encode=settled, columns=self.text_columns, delimiter=self.delimiter)
+        if self.tokenizer.num_special_tokens_to_add():
+            return settled
+        return partial(encode_filled, encode=settled, token=self.tokenizer.pad_token_id)
 
     def encode(self, encode: Callable[..., dict]) -> None:
         """Replace the rows of all splits by their tokens; the labels and the `row_columns` stay.
