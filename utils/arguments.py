@@ -68,8 +68,20 @@ class ModelArguments:
     trust_remote_code: bool = HfArg(default=False, help="Allow a Hub repository to run its own model code.")
     attention_dropout: float | None = HfArg(default=None, help="Dropout of attention weights; 0: none. Unset: the model's own.")
     ignore_mismatched_sizes: bool = HfArg(default=False, help="Replace a saved head that has another width or other labels.")
+    attn_implementation: str | None = HfArg(
+        default=None, help="Attention: eager, sdpa, flash_attention_2, or a kernel on the Hub. Unset: the fastest that is there."
+    )
+    use_peft: bool = HfArg(
+        default=False,
+        help="Train low-rank adapters (LoRA) and the head alone. They are merged into the saved model, and saved beside it in "
+        "adapter. Takes a higher --learning_rate, such as 5e-4.",
+    )
+    lora_r: int = HfArg(default=16, help="Rank of the adapters.")
+    lora_alpha: int = HfArg(default=32, help="What they add is multiplied by this, and divided by their rank.")
 
     def __post_init__(self):
+        for name in ("lora_r", "lora_alpha"):
+            require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         require("attention_dropout", self.attention_dropout, lambda value: value is None or 0 <= value < 1, "from 0 to below 1")
 
 

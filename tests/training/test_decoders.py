@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import LABELS, make_rows, write_jsonl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     Gemma3TextConfig,
     GPT2Config,
@@ -74,6 +76,23 @@ def test_a_decoder_learns_and_padding_changes_nothing(decoder, kind, tmp_path, c
     found = [{entry["label"]: entry["score"] for entry in row} for row in read(texts, batch_size=8)]
     written = np.genfromtxt(tmp_path / "o" / "predictions.csv", delimiter=",", skip_header=1)[:, 1 : len(LABELS) + 1]
     np.testing.assert_allclose([[row[label] for label in LABELS] for row in found], written, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_adapters_of_a_decoder(decoder, kind, tmp_path):
+    peft = pytest.importorskip("peft")
+    base, train = decoder(kind), write_jsonl(tmp_path / "train.jsonl", make_rows(60))
+    options = [f"--train_file={train}", "--max_steps=5", "--learning_rate=1e-2", "--no_report", f"--output_dir={tmp_path / 'o'}"]
+    run_multilabel.main([f"--model_name_or_path={base}", *options, "--use_peft"])
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "o").eval()
+    single = AutoModelForSequenceClassification.from_pretrained(base, num_labels=4, pad_token_id=0)
+    adapted = peft.PeftModel.from_pretrained(single, tmp_path / "o" / "adapter").eval()
+    tokens = {"input_ids": torch.arange(5, 21).reshape(2, 8), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(**tokens).logits, merged(**tokens).logits, rtol=1e-5, atol=1e-5)
+        assert (adapted(**tokens).logits - adapted.unload()(**tokens).logits).abs().max() > 1e-3
+    run_multilabel.main([f"--model_name_or_path={base}", *options, "--overwrite_output_dir"])
+    assert not (tmp_path / "o" / "adapter").exists()  # which would be those of another model
 
 
 def test_a_decoder_names_one_class_of_a_text_or_of_no_text(decoder, tmp_path):

@@ -74,8 +74,13 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
             dtype=torch.float32,  # transformers 5 would keep a half-precision checkpoint in half precision
             ignore_mismatched_sizes=args.ignore_mismatched_sizes,
             output_loading_info=True,
+            attn_implementation=args.attn_implementation,
             **hub_options(args),
         )
+    except (ImportError, ValueError) as error:
+        if args.attn_implementation is None:
+            raise
+        raise UserError(f"--attn_implementation {args.attn_implementation}: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
         if "ignore_mismatched_sizes" not in str(error):
             raise

@@ -30,6 +30,7 @@ from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune
 from utils.training.guard import Guard
 from utils.training.head import Head, speed_up
+from utils.training.lora import Adapters, remove_adapters
 from utils.training.models import check_optimizer
 from utils.training.task import Task
 
@@ -105,11 +106,14 @@ class FineTuningTrainer(Trainer):
         self._check_row_columns(splits)
         self.example = self._example(splits)
         self.head_parameters = head.start(model, lambda: self.model_outputs(model, self.example))
+        if task.args.model.use_peft and (args.fsdp or args.deepspeed):
+            raise UserError("--use_peft merges whole weights, and FSDP and DeepSpeed divide them: leave one out")
+        self.adapters = Adapters(model, task.args.model) if train and task.args.model.use_peft else None
         if args.tune_cpu:
             tune(model, lambda: self.model_outputs(model, self.example)["logits"])
         if args.freeze_embeddings:
             model.get_input_embeddings().requires_grad_(False)
-        elif args.tune_cpu and train:
+        elif args.tune_cpu and train and not self.adapters:
             train_seen_tokens(model, train, tokenizer.all_special_ids, args.resume_from_checkpoint)
         check_optimizer(args.resume_from_checkpoint, model)
         if train:
@@ -204,6 +208,16 @@ class FineTuningTrainer(Trainer):
 
         with self.average.in_place():
             save_whole(self, save, loss_sum=self.guard.loss_sum)
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        if not _internal_call and self.args.should_save:
+            remove_adapters(self.args.output_dir)  # of a run that this one replaces
+        if not _internal_call and self.adapters:  # the training is over
+            if self.args.should_save:
+                self.adapters.save(self.args.output_dir)
+            self.adapters.merge()
+            self.adapters = None
+        super().save_model(output_dir, _internal_call)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)

@@ -1,0 +1,83 @@
+"""--use_peft: adapters and the head are trained, and what is saved is a model like any other."""
+
+import json
+
+import pytest
+import torch
+from conftest import launch_two_processes, make_rows, write_jsonl
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+import run_multilabel
+
+peft = pytest.importorskip("peft")
+
+
+@pytest.fixture
+def options(tmp_path, tiny_model):
+    files = {
+        name: write_jsonl(tmp_path / f"{name}.jsonl", make_rows(count, seed))
+        for name, count, seed in (("train", 300, 0), ("test", 30, 7))
+    }
+    options = [f"--{name}_file={path}" for name, path in files.items()]
+    return [
+        *options,
+        "--use_peft",
+        "--lora_r=4",
+        "--learning_rate=5e-3",
+        "--per_device_train_batch_size=16",
+        "--no_report",
+        f"--model_name_or_path={tiny_model}",
+    ]
+
+
+def logits(model) -> torch.Tensor:
+    inputs = {"input_ids": torch.arange(5, 21).reshape(2, 8), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
+    with torch.no_grad():
+        return model.eval()(**inputs).logits
+
+
+def test_adapters_learn_and_are_merged_into_the_saved_model(options, tmp_path, tiny_model, caplog):
+    with caplog.at_level("INFO"):
+        metrics = run_multilabel.main([*options, f"--output_dir={tmp_path / 'o'}", "--num_train_epochs=10"])
+    assert metrics["predict_roc_auc_macro"] > 0.8
+    assert "parameters are trained (--use_peft)" in caplog.text
+    before, after = load_file(f"{tiny_model}/model.safetensors"), load_file(tmp_path / "o" / "model.safetensors")
+    assert {f"bert.{name}" for name in before} | {"classifier.weight", "classifier.bias"} == set(after)
+    assert not torch.equal(
+        before["encoder.layer.0.attention.self.query.weight"], after["bert.encoder.layer.0.attention.self.query.weight"]
+    )
+    assert torch.equal(before["embeddings.word_embeddings.weight"], after["bert.embeddings.word_embeddings.weight"])
+
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "o")
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=4)
+    with_adapter = peft.PeftModel.from_pretrained(base, tmp_path / "o" / "adapter")
+    torch.testing.assert_close(logits(with_adapter), logits(merged), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(with_adapter.merge_and_unload()), logits(merged), rtol=1e-5, atol=1e-5)
+
+    again = [f"--model_name_or_path={tmp_path / 'o'}", f"--output_dir={tmp_path / 'p'}", "--max_steps=2", "--learning_rate=1e-5"]
+    further = run_multilabel.main([*options[:3], *options[4:-1], *again])
+    assert further["predict_loss"] == pytest.approx(metrics["predict_loss"], abs=0.02)
+    config = json.loads((tmp_path / "o" / "adapter" / "adapter_config.json").read_text())
+    assert config["r"] == 4 and config["base_model_name_or_path"] == tiny_model
+
+
+def test_a_resumed_run_ends_with_the_same_weights(options, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    epochs = ["--num_train_epochs=2", "--keep_checkpoints"]
+    run_multilabel.main([*options, *epochs, f"--output_dir={whole}"])
+    (parts).mkdir()
+    (whole / "checkpoint-17").rename(parts / "checkpoint-17")
+    run_multilabel.main([*options, *epochs, f"--output_dir={parts}"])
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_adapters_of_one(options, tmp_path):
+    common = [*options, "--max_steps=3", "--optim=sgd", "--fp16=False"]
+    run_multilabel.main([*common, f"--output_dir={tmp_path / 'one'}"])
+    two = [*common, f"--output_dir={tmp_path / 'two'}", "--per_device_train_batch_size=8"]
+    launch_two_processes("run_multilabel", [two], tmp_path)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
