@@ -72,7 +72,6 @@ class MaskedLanguageTrainingArguments(FineTuningArguments):
     no_report: bool = field(default=True, init=False)
     no_baseline: bool = field(default=True, init=False)
     no_text: bool = field(default=True, init=False)
-    token_dropout: float = field(default=0.0, init=False)
     safe_csv: bool = field(default=False, init=False)
 
     def __post_init__(self):

@@ -330,9 +330,6 @@ class FineTuningArguments(TrainingArguments):
     head_learning_rate_multiplier: float = HfArg(
         default=10.0, help="A new head learns so many times faster. The head: output layer and pooler, beside --learning_rate."
     )
-    token_dropout: float = HfArg(
-        default=0.0, help="Share of the tokens to blank out in training. Other ones in each epoch; special tokens stay."
-    )
     ema: float | None = HfArg(
         default=None,
         help="Evaluate and keep a moving average of the weights. The number says how much the average keeps of itself in each "
@@ -379,7 +376,6 @@ class FineTuningArguments(TrainingArguments):
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         require("head_learning_rate_multiplier", self.head_learning_rate_multiplier, lambda value: value > 0, "above 0")
-        require("token_dropout", self.token_dropout, lambda value: 0 <= value < 1, "from 0 to below 1")
         require("ema", self.ema, lambda value: value is None or 0 < value < 1, "between 0 and 1, such as 0.999")
         if self.ema and (self.fsdp or self.deepspeed):
             raise UserError("--ema averages whole weights, and FSDP and DeepSpeed divide them: leave one out")

@@ -1,19 +1,15 @@
-"""--token_dropout and --augmented_files: what the model is trained on, and nothing of it where it is judged."""
+"""--augmented_files: what the model is trained on, and nothing of it where it is judged."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from conftest import make_choice_rows, make_rows, write_jsonl
+from conftest import make_rows, write_jsonl
 from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 import run_classification
 import run_multilabel
-import run_multiple_choice
-from utils.batches.augmentation import TokenDropout
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer
 
@@ -22,47 +18,6 @@ STEPS = ["--max_steps=4", "--per_device_train_batch_size=8", "--learning_rate=1e
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
-
-
-def test_a_share_of_the_tokens_is_blanked_out_and_other_ones_in_each_epoch(tiny_model):
-    tokenizer, epoch = AutoTokenizer.from_pretrained(tiny_model), [0]
-    rows = [{"input_ids": tokenizer(row["text"])["input_ids"]} for row in make_rows(300)]
-    drop = TokenDropout(list, 0.3, tokenizer, seed=1, epoch=lambda: epoch[0])
-    first, again, alone = drop(rows), drop(rows), drop(rows[7:8])
-    assert first == again and alone == first[7:8]
-    epoch[0] = 1
-    second = drop(rows)
-    before, after, later = (np.concatenate([row["input_ids"] for row in each]) for each in (rows, first, second))
-    special = np.isin(before, tokenizer.all_special_ids)
-    assert (before[special] == after[special]).all()
-    assert 0.26 < np.mean(after[~special] == tokenizer.mask_token_id) < 0.34
-    assert ((after != before) & (later != before)).mean() < 0.15
-
-
-def test_only_training_rows_lose_tokens_also_those_of_candidates(tiny_model, tmp_path, monkeypatch):
-    seen = {"training_step": [], "prediction_step": []}
-    for name in seen:
-        step = getattr(FineTuningTrainer, name)
-
-        def record(self, model, inputs, *args, name=name, step=step, **kwargs):
-            seen[name].append(bool((inputs["input_ids"] == self.processing_class.mask_token_id).any()))
-            return step(self, model, inputs, *args, **kwargs)
-
-        monkeypatch.setattr(FineTuningTrainer, name, record)
-    path = write_jsonl(tmp_path / "choices.jsonl", make_choice_rows(40))
-    options = ["--model_name_or_path", tiny_model, "--train_file", path, *STEPS, "--token_dropout=0.3"]
-    run_multiple_choice.main([*options, f"--output_dir={tmp_path / 'o'}"])
-    assert all(seen["training_step"]) and seen["prediction_step"] and not any(seen["prediction_step"])
-
-
-def test_token_dropout_does_not_depend_on_how_a_batch_is_cut(tiny_model, tmp_path):
-    path = write_jsonl(tmp_path / "train.jsonl", make_rows(60))
-    for cut in (1, 2):
-        own = [f"--per_device_train_batch_size={8 // cut}", f"--gradient_accumulation_steps={cut}", "--optim=sgd"]
-        options = ["--model_name_or_path", tiny_model, "--train_file", path, *STEPS, *own, "--token_dropout=0.3"]
-        run_multilabel.main([*options, f"--output_dir={tmp_path / str(cut)}"])
-    for name, value in weights(tmp_path / "1").items():
-        torch.testing.assert_close(weights(tmp_path / "2")[name], value, atol=1e-6, rtol=1e-5)
 
 
 def copies_of(rows: list[dict]) -> list[dict]:

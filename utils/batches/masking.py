@@ -1,6 +1,7 @@
 """Masked tokens: which are drawn, and how only they reach the head."""
 
 import contextlib
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,6 @@ import torch
 from datasets import Dataset
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.batches.augmentation import draw_for
 from utils.files.cells import UNKNOWN
 
 NO_WORD = int(UNKNOWN)
@@ -37,6 +37,15 @@ def number_words(encoded: BatchEncoding, tokenizer: PreTrainedTokenizerBase, who
 def splits_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether a tokenizer says which tokens are of one word."""
     return tokenizer.is_fast and len(set(tokenizer("one two", add_special_tokens=False).word_ids())) == 2
+
+
+def draw_for(content: bytes, *seeds: int) -> np.random.Generator:
+    """Return a generator that follows from the seeds, such as the epoch, and a row's own content.
+
+    So what it draws depends neither on the batch nor on the number of processes, and a resumed run draws it again. (A collator
+    cannot use the global one: batches are made ahead, so a checkpoint does not have its state.)
+    """
+    return np.random.default_rng([*seeds, zlib.crc32(content)])
 
 
 @dataclass

@@ -16,7 +16,6 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from utils.arguments import UserError
-from utils.batches.augmentation import TokenDropout
 from utils.batches.cutting import cut_batch
 from utils.batches.order import complete_last_batch, longest_first, train_sampler
 from utils.batches.throughput import Throughput
@@ -251,10 +250,7 @@ class FineTuningTrainer(Trainer):
 
     def training_collator(self) -> Callable:
         """Return what makes a batch of training rows; `data_collator` makes those of all others."""
-        if not self.args.token_dropout:
-            return self.data_collator
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return TokenDropout(self.data_collator, self.args.token_dropout, self.processing_class, seed, self.epoch)
+        return self.data_collator
 
     def get_train_dataloader(self):
         others, self.data_collator = self.data_collator, self.training_collator()
