@@ -30,7 +30,7 @@ from utils.scoring.intervals import resample  # noqa: E402
 
 LABELS = {"jigsaw": ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"], "goemotions": ["labels"]}
 METRICS = {"jigsaw": ("roc_auc_macro", "average_precision_macro"), "goemotions": ("f1_macro", "average_precision_macro")}
-STEPS = ("plain", "twice the epochs", "adapted encoder", "moving average", "checkpoints averaged")
+STEPS = ("plain", "twice the epochs", "adapted encoder", "checkpoints averaged")
 STEPS += ("changed copies", "test-time copies", "seeds averaged", "five folds", "all in one", "blend of all")
 ONE_SEED = ("seeds averaged", "five folds", "all in one", "blend of all")
 NOT_BLENDED = ("twice the epochs", "checkpoints averaged", "test-time copies", "seeds averaged", "blend of all")
@@ -98,7 +98,6 @@ def programs(args: argparse.Namespace, step: str, seed: int) -> dict[Path, list]
         "plain": keep,
         "twice the epochs": {"num_train_epochs": 2 * options["num_train_epochs"]},
         "adapted encoder": {"model_name_or_path": adapted},
-        "moving average": {"ema": 0.999},
         "changed copies": {"augmented_files": data["train_copies"], "augmentation_weight": 0.5},
         "five folds": folds,
         "all in one": {**folds, "model_name_or_path": adapted},

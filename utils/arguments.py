@@ -330,11 +330,6 @@ class FineTuningArguments(TrainingArguments):
     head_learning_rate_multiplier: float = HfArg(
         default=10.0, help="A new head learns so many times faster. The head: output layer and pooler, beside --learning_rate."
     )
-    ema: float | None = HfArg(
-        default=None,
-        help="Evaluate and keep a moving average of the weights. The number says how much the average keeps of itself in each "
-        "step: 0.999 averages about 1,000 steps; in shorter trainings it is lower at first.",
-    )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     max_tokens_per_batch: int | None = HfArg(
         default=None,
@@ -376,9 +371,6 @@ class FineTuningArguments(TrainingArguments):
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         require("head_learning_rate_multiplier", self.head_learning_rate_multiplier, lambda value: value > 0, "above 0")
-        require("ema", self.ema, lambda value: value is None or 0 < value < 1, "between 0 and 1, such as 0.999")
-        if self.ema and (self.fsdp or self.deepspeed):
-            raise UserError("--ema averages whole weights, and FSDP and DeepSpeed divide them: leave one out")
         require("label_smoothing_factor", self.label_smoothing_factor, lambda value: 0 <= value < 1, "from 0 to below 1")
         if self.bf16 and self.fp16:
             raise UserError("--bf16 and --fp16 are both given: keep one")

@@ -24,7 +24,6 @@ from utils.files.cells import UNKNOWN
 from utils.files.rows import file_of
 from utils.runtime import show_progress
 from utils.splits.augmented import WEIGHT
-from utils.training.averaging import MovingAverage
 from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune
 from utils.training.guard import Guard
@@ -94,9 +93,6 @@ class FineTuningTrainer(Trainer):
         self.throughput, self.guard = Throughput(), Guard(self)
         self.add_callback(self.throughput)
         self.add_callback(self.guard)
-        self.average = MovingAverage(self, args.ema or 0.0)
-        if args.ema:
-            self.add_callback(self.average)
         show_progress(self, lambda: self.guard.loss_sum)
         self.evaluations: dict[int, EvalLoopOutput] = {}  # by step
         self.read_by_model = set(inspect.signature(model.forward).parameters) - {"labels"}
@@ -141,7 +137,6 @@ class FineTuningTrainer(Trainer):
             f"at most {args.max_tokens_per_batch:,} tokens at once" if args.max_tokens_per_batch else "",
             f"optimizer: {str(getattr(args.optim, 'value', args.optim)).replace('adamw_torch_fused', 'fused AdamW')}",
             "tuned for the CPU" if args.tune_cpu else "",
-            f"weights averaged (--ema {args.ema:g})" if args.ema else "",
         ]
         return "; ".join(note for note in notes if note)
 
@@ -201,12 +196,7 @@ class FineTuningTrainer(Trainer):
         return optimizer
 
     def _save_checkpoint(self, model, trial):
-        def save() -> None:
-            super(FineTuningTrainer, self)._save_checkpoint(model, trial)
-            self.average.save_raw(Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}"))
-
-        with self.average.in_place():
-            save_whole(self, save, loss_sum=self.guard.loss_sum)
+        save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
 
     def save_model(self, output_dir=None, _internal_call=False):
         if not _internal_call and self.args.should_save:
@@ -233,8 +223,7 @@ class FineTuningTrainer(Trainer):
 
     def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
         self.evaluated, self.loss_sums = Throughput(), torch.zeros(2, dtype=torch.float64)
-        with self.average.in_place():
-            output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         output.metrics.update(self.evaluated.rates(metric_key_prefix, self))
         if output.label_ids is not None:
             output.metrics[f"{metric_key_prefix}_loss"] = (self.loss_sums[0] / self.loss_sums[1].clamp(min=1e-12)).item()
