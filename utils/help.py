@@ -29,7 +29,7 @@ GROUPS = {
     "Folds and copies": ("num_folds", "fold", "group_column_name", "augmented_files", "augmentation_weight"),
     "Speed and memory": (
         *("bf16", "fp16", "per_device_eval_batch_size", "train_sampling_strategy", "pad_to_max_length", "max_tokens_per_batch"),
-        *("freeze_embeddings", "tune_cpu", "preprocessing_num_workers"),
+        *("freeze_embeddings", "use_peft", "tune_cpu", "preprocessing_num_workers"),
     ),
     "Searching hyperparameters": (),
     "Output, and continuing a run": (
@@ -37,7 +37,10 @@ GROUPS = {
         *("save_total_limit", "metrics_on_train", "no_text", "no_report", "no_baseline", "safe_csv", "sample_submission"),
         "logging_steps",
     ),
-    OTHERS: ("config_name", "cache_dir", "overwrite_cache", "logging_nan_inf_filter", "remove_splits"),
+    OTHERS: (
+        *("config_name", "cache_dir", "overwrite_cache", "logging_nan_inf_filter", "remove_splits", "attn_implementation"),
+        *("lora_r", "lora_alpha"),
+    ),
 }
 
 
