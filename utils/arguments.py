@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +81,8 @@ class ModelArguments:
     lora_alpha: int = HfArg(default=32, help="What they add is multiplied by this, and divided by their rank.")
 
     def __post_init__(self):
+        if self.use_peft and find_spec("peft") is None:
+            raise UserError("--use_peft needs peft: pip install -r requirements-peft.txt, or 'peft>=0.21,<1'")
         for name in ("lora_r", "lora_alpha"):
             require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         require("attention_dropout", self.attention_dropout, lambda value: value is None or 0 <= value < 1, "from 0 to below 1")

@@ -1,6 +1,7 @@
 """--use_peft: adapters and the head are trained, and what is saved is a model like any other."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -70,6 +71,12 @@ def test_a_resumed_run_ends_with_the_same_weights(options, tmp_path):
     (whole / "checkpoint-17").rename(parts / "checkpoint-17")
     run_multilabel.main([*options, *epochs, f"--output_dir={parts}"])
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+def test_peft_is_asked_for_before_anything_is_loaded(options, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ValueError, match=r"--use_peft needs peft: pip install -r requirements-peft.txt, or"):
+        run_multilabel.main([*options, f"--output_dir={tmp_path / 'o'}"])
 
 
 @pytest.mark.slow

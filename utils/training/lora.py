@@ -30,14 +30,12 @@ class Adapters:
     output layer are trained whole. Parameters outside the adapted layers keep their names.
 
     Raises:
-        UserError: peft is not installed, or the model has no layers to adapt.
+        UserError: the model has no layers to adapt.
     """
 
     def __init__(self, model: PreTrainedModel, args: ModelArguments):
-        try:
-            from peft import LoraConfig, LoraModel  # only now: it takes seconds
-        except ImportError as error:
-            raise UserError("--use_peft needs peft: pip install peft") from error
+        from peft import LoraConfig, LoraModel  # only now: it takes seconds, and few need it
+
         inside = f"{model.base_model_prefix}."
         layers = {name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
         adapted = sorted(name for name in layers if name.startswith(inside) and ".pooler." not in name)
