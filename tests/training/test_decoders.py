@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS, make_rows, write_jsonl
+from conftest import LABELS, make_choice_rows, make_rows, write_jsonl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -22,6 +22,7 @@ from transformers import (
 
 import run_classification
 import run_multilabel
+import run_multiple_choice
 
 SIZE = {"vocab_size": 500, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 128}
 SIZE |= {"num_key_value_heads": 2, "intermediate_size": 64, "head_dim": 16, "initializer_range": 0.1}
@@ -104,3 +105,11 @@ def test_a_decoder_names_one_class_of_a_text_or_of_no_text(decoder, tmp_path):
     options = [f"--train_file={train}", f"--test_file={test}", "--max_steps=3", "--no_report", f"--output_dir={tmp_path / 'o'}"]
     run_classification.main([f"--model_name_or_path={decoder('llama')}", *options, "--per_device_eval_batch_size=1"])
     assert len((tmp_path / "o" / "predictions.csv").read_text().splitlines()) == 3
+
+
+def test_a_decoder_does_not_choose_among_candidates(decoder, tmp_path):
+    train = write_jsonl(tmp_path / "train.jsonl", make_choice_rows(20))
+    with pytest.raises(ValueError, match="transformers has no AutoModelForMultipleChoice for a llama model; use an encoder"):
+        run_multiple_choice.main(
+            [f"--model_name_or_path={decoder('llama')}", f"--train_file={train}", f"--output_dir={tmp_path}"]
+        )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import launch_two_processes, make_rows, write_jsonl
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AlbertConfig, AlbertModel, AutoModelForSequenceClassification, AutoTokenizer
 
 import run_multilabel
 
@@ -59,6 +59,10 @@ def test_adapters_learn_and_are_merged_into_the_saved_model(options, tmp_path, t
     again = [f"--model_name_or_path={tmp_path / 'o'}", f"--output_dir={tmp_path / 'p'}", "--max_steps=2", "--learning_rate=1e-5"]
     further = run_multilabel.main([*options[:3], *options[4:-1], *again])
     assert further["predict_loss"] == pytest.approx(metrics["predict_loss"], abs=0.02)
+    with pytest.raises(ValueError, match="holds adapters alone: name the --output_dir that they lie in"):
+        run_multilabel.main(
+            [f"--model_name_or_path={tmp_path / 'o' / 'adapter'}", *options[:2], f"--output_dir={tmp_path / 'p'}"]
+        )
     config = json.loads((tmp_path / "o" / "adapter" / "adapter_config.json").read_text())
     assert config["r"] == 4 and config["base_model_name_or_path"] == tiny_model
 
@@ -71,6 +75,17 @@ def test_a_resumed_run_ends_with_the_same_weights(options, tmp_path):
     (whole / "checkpoint-17").rename(parts / "checkpoint-17")
     run_multilabel.main([*options, *epochs, f"--output_dir={parts}"])
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+def test_a_pooler_of_one_layer_is_trained_whole(options, tmp_path, tiny_model):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    sizes = {"hidden_size": 32, "embedding_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    AlbertModel(AlbertConfig(vocab_size=len(tokenizer), num_hidden_layers=2, **sizes)).save_pretrained(tmp_path / "albert")
+    tokenizer.save_pretrained(tmp_path / "albert")
+    base = [f"--model_name_or_path={tmp_path / 'albert'}", f"--output_dir={tmp_path / 'o'}", "--max_steps=2"]
+    run_multilabel.main([*options[:-1], *base])
+    before, after = load_file(tmp_path / "albert" / "model.safetensors"), load_file(tmp_path / "o" / "model.safetensors")
+    assert not torch.equal(before["pooler.weight"], after["albert.pooler.weight"])
 
 
 def test_peft_is_asked_for_before_anything_is_loaded(options, tmp_path, monkeypatch):

@@ -78,6 +78,10 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
             **hub_options(args),
         )
     except (ImportError, ValueError) as error:
+        if "Unrecognized configuration class" in str(error):
+            kind, head = task.config.model_type, model_class.__name__
+            told = f"transformers has no {head} for a {kind} model; use an encoder such as BERT"
+            raise UserError(f"{args.model_name_or_path}: {told}") from error
         if args.attn_implementation is None:
             raise
         raise UserError(f"--attn_implementation {args.attn_implementation}: {' '.join(str(error).split())}") from error

@@ -38,7 +38,7 @@ class Adapters:
 
         inside = f"{model.base_model_prefix}."
         layers = {name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
-        adapted = sorted(name for name in layers if name.startswith(inside) and ".pooler." not in name)
+        adapted = sorted(name for name in layers if name.startswith(inside) and ".pooler." not in f"{name}.")
         if not adapted:
             raise UserError(f"--use_peft: {type(model).__name__} has no linear layers below its head; leave it out")
         head = [name for name, _ in model.named_parameters() if not name.startswith(inside) or ".pooler." in name]

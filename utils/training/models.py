@@ -57,6 +57,11 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
             f"--model_name_or_path {name} holds a model for each fold: name one, such as {Path(name, 'fold-1')}; all of them "
             f"together predict the rows of --test_file"
         )
+    if name and Path(name, "adapter_config.json").is_file() and not Path(name, "config.json").is_file():
+        raise UserError(
+            f"--model_name_or_path {name} holds adapters alone: name the --output_dir that they lie in, whose model has them; or "
+            f"merge them into theirs (merge_and_unload of peft), and name that"
+        )
     if not name:
         raise UserError("no model: give --model_name_or_path, a folder or a name on the Hub")
     try:
