@@ -3,8 +3,8 @@
     python benchmarks/ladder.py jigsaw public_data/jigsaw_toxic outputs/ladder [--rows 3000 --test_rows 2000 …]
 
 A step is a run of the scripts, in the folder `step/seed`, with the options of configs/jigsaw.yaml or configs/goemotions.yaml.
-What is finished is not made again, so the command can be stopped and repeated. Writes benchmarks/ladder.md (--table) after each
-run. With no more options it is the whole recipe, on a small CPU an hour for each single run.
+What is finished is not made again, so the command can be stopped and repeated. Writes benchmarks/ladder_jigsaw.md or
+ladder_goemotions.md (--table) after each run. With no more options it is the whole recipe, on a small CPU an hour for each single run.
 """
 
 import argparse
@@ -194,8 +194,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"[{default or 'all, or that of the configuration'}]")
     parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS))
     parser.add_argument("--only_table", action="store_true", help="of what is finished")
-    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
+    parser.add_argument("--table", type=Path)
     args = parser.parse_args()
+    args.table = args.table or Path(__file__).with_name(f"ladder_{args.task}.md")
     skipped = ["test-time copies", "all in one"] * (args.task == "goemotions") + ["seeds averaged"] * (args.seeds == 1)
     args.steps = [step for step in STEPS if step == "plain" or step in args.steps and step not in skipped]
     settings, noted = [getattr(args, name) for name in DEFAULTS if name != "seeds"], args.output_dir / "data" / "settings.json"
