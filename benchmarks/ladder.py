@@ -4,7 +4,8 @@
 
 A step is a run of the scripts, in the folder `step/seed`, with the options of configs/jigsaw.yaml or configs/goemotions.yaml.
 What is finished is not made again, so the command can be stopped and repeated. Writes benchmarks/ladder_jigsaw.md or
-ladder_goemotions.md (--table) after each run. With no more options it is the whole recipe, on a small CPU an hour for each single run.
+ladder_goemotions.md (--table) after each run. With no more options it is the whole recipe, on a small CPU an hour for each
+single run.
 """
 
 import argparse

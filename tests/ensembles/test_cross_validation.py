@@ -137,6 +137,13 @@ def test_a_folder_of_folds_is_not_trained_further(folds, options, tmp_path):
         run_multilabel.main(["--model_name_or_path", str(folds), *options[2:6], "--output_dir", str(tmp_path)])
     with pytest.raises(ValueError, match=r"holds a model for each fold: name one, such as .*fold-1; all of them together"):
         run_multilabel.main(["--model_name_or_path", str(folds), "--text", "late"])
+    part = tmp_path / "part"
+    shutil.copytree(folds, part)
+    shutil.rmtree(part / "fold-2")
+    for name in ("oof_predictions.csv", "report.json"):  # a model is gone, and then nothing says that there was a third
+        (part / name).unlink()
+        with pytest.raises(ValueError, match=r"part holds 2 models of folds, and not all folds have been put together"):
+            run_multilabel.main(["--model_name_or_path", str(part), *options[4:6], "--output_dir", str(tmp_path / "p")])
     with pytest.raises(ValueError, match=r"is that of the folds: name a folder of its own"):
         run_multilabel.main(["--model_name_or_path", str(folds), *options[4:6], "--output_dir", str(folds)])
 

@@ -13,7 +13,7 @@ from utils.arguments import Arguments, UserError
 from utils.ensembles.blending import align, blend
 from utils.ensembles.writing import write_ensemble
 from utils.files.rows import flatten
-from utils.results.finished import Run, read_run
+from utils.results.finished import FACTS, Run, read_run
 from utils.results.predictions import Submission
 from utils.results.report import write_options
 from utils.splits.taking_part import splits_to_use
@@ -42,7 +42,12 @@ def predict_with_folds(
         )
     if folder.resolve() == whole.resolve():
         raise UserError(f"--output_dir {folder} is that of the folds: name a folder of its own")
-    trained = read_run(whole)
+    trained = read_run(whole) if (whole / FACTS).is_file() else None
+    if trained is None or trained.options.get("num_folds") != len(folds):
+        raise UserError(
+            f"--model_name_or_path {whole} holds {len(folds)} models of folds, and not all folds have been put together with "
+            f"them: run the command that trained them again, with --num_folds; or name one model, such as {folds[0]}"
+        )
     for number, fold in enumerate(folds, 1):
         logger.info("\nmodel %d of %d\n", number, len(folds))
         own = [f"--model_name_or_path={fold}", f"--output_dir={folder / fold.name}", "--no_report"]

@@ -159,7 +159,8 @@ def load_tokenizer(args: ModelArguments, config: PreTrainedConfig) -> PreTrained
 
 def is_decoder(config: PreTrainedConfig) -> bool:
     """Return whether a model reads a text from left to right, so that only its last token knows all of it."""
-    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    reads_on = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    return reads_on and config.model_type != "xlnet"  # which learns to predict tokens in any order
 
 
 def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
