@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -83,6 +84,8 @@ class ModelArguments:
     def __post_init__(self):
         if self.use_peft and find_spec("peft") is None:
             raise UserError("--use_peft needs peft: pip install -r requirements-peft.txt, or 'peft>=0.21,<1'")
+        if not self.use_peft and (self.lora_r, self.lora_alpha) != (ModelArguments.lora_r, ModelArguments.lora_alpha):
+            raise UserError("--lora_r and --lora_alpha are those of adapters: add --use_peft, or leave them out")
         for name in ("lora_r", "lora_alpha"):
             require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         require("attention_dropout", self.attention_dropout, lambda value: value is None or 0 <= value < 1, "from 0 to below 1")
@@ -414,7 +417,9 @@ class FineTuningArguments(TrainingArguments):
             raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no such folder")
         join_restarted_processes(self.use_cpu)
         self.direction_given = self.greater_is_better is not None
-        super().__post_init__()
+        with warnings.catch_warnings():  # the new name is not that of all versions
+            warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated")
+            super().__post_init__()
         self.label_names = ["labels"]
         # With neither flag TrainingArguments would take the launcher's variable; here that case means float32.
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"

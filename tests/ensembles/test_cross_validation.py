@@ -130,6 +130,10 @@ def test_all_models_together_predict_other_rows(folds, options, tmp_path):
     run_multilabel.main([*command, *own])
     assert set(json.loads((tmp_path / "other" / "thresholds.json").read_text()).values()) == {0.3}
     assert (tmp_path / "other" / "submission.csv").is_file() and not (tmp_path / "other" / "report.html").exists()
+    unlabelled = write_jsonl(tmp_path / "new.jsonl", [{"id": "n1", "text": "late"}])
+    other = ["--model_name_or_path", str(folds), "--test_file", unlabelled, "--output_dir", str(tmp_path / "other")]
+    assert run_multilabel.main(other) == {}  # and nothing of the rows before is left
+    assert not {"submission.csv", "predict_results.json"} & {path.name for path in (tmp_path / "other").iterdir()}
 
 
 def test_a_folder_of_folds_is_not_trained_further(folds, options, tmp_path):
@@ -144,8 +148,11 @@ def test_a_folder_of_folds_is_not_trained_further(folds, options, tmp_path):
         (part / name).unlink()
         with pytest.raises(ValueError, match=r"part holds 2 models of folds, and not all folds have been put together"):
             run_multilabel.main(["--model_name_or_path", str(part), *options[4:6], "--output_dir", str(tmp_path / "p")])
-    with pytest.raises(ValueError, match=r"is that of the folds: name a folder of its own"):
-        run_multilabel.main(["--model_name_or_path", str(folds), *options[4:6], "--output_dir", str(folds)])
+    for folder in (folds, folds / "fold-1"):
+        with pytest.raises(ValueError, match=r"holds models: name a folder of its own"):
+            run_multilabel.main(["--model_name_or_path", str(folds), *options[4:6], "--output_dir", str(folder)])
+    with pytest.raises(ValueError, match=r"to predict with them leave out --num_folds, to train further name one, such as"):
+        run_multilabel.main(["--model_name_or_path", str(folds), *options[2:8], "--output_dir", str(tmp_path / "n")])
 
 
 def test_a_smoke_test_tries_a_fold(caplog):

@@ -8,6 +8,7 @@ import torch
 from conftest import LABELS, make_choice_rows, make_rows, write_jsonl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -86,7 +87,7 @@ def test_adapters_of_a_decoder(decoder, kind, tmp_path):
     options = [f"--train_file={train}", "--max_steps=5", "--learning_rate=1e-2", "--no_report", f"--output_dir={tmp_path / 'o'}"]
     run_multilabel.main([f"--model_name_or_path={base}", *options, "--use_peft"])
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "o").eval()
-    single = AutoModelForSequenceClassification.from_pretrained(base, num_labels=4, pad_token_id=0)
+    single = AutoModelForSequenceClassification.from_pretrained(base, config=AutoConfig.from_pretrained(tmp_path / "o"))
     adapted = peft.PeftModel.from_pretrained(single, tmp_path / "o" / "adapter").eval()
     tokens = {"input_ids": torch.arange(5, 21).reshape(2, 8), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
     with torch.no_grad():
@@ -96,7 +97,7 @@ def test_adapters_of_a_decoder(decoder, kind, tmp_path):
     assert not (tmp_path / "o" / "adapter").exists()  # which would be those of another model
 
 
-def test_a_decoder_names_one_class_of_a_text_or_of_no_text(decoder, tmp_path):
+def test_a_decoder_names_one_class_of_a_text_or_of_no_text(decoder, tmp_path, caplog):
     rows = [{"text": row["text"], "label": "yes" if "defect" in row["labels"] else "no"} for row in make_rows(120)]
     train, test = (
         write_jsonl(tmp_path / "train.jsonl", rows),
@@ -105,6 +106,12 @@ def test_a_decoder_names_one_class_of_a_text_or_of_no_text(decoder, tmp_path):
     options = [f"--train_file={train}", f"--test_file={test}", "--max_steps=3", "--no_report", f"--output_dir={tmp_path / 'o'}"]
     run_classification.main([f"--model_name_or_path={decoder('llama')}", *options, "--per_device_eval_batch_size=1"])
     assert len((tmp_path / "o" / "predictions.csv").read_text().splitlines()) == 3
+    assert "classify = pipeline" in (tmp_path / "o" / "README.md").read_text()  # tried on the other row
+    assert "the tokenizer puts nothing between two texts" not in caplog.text
+    pairs = write_jsonl(tmp_path / "pairs.jsonl", [row | {"second": "late"} for row in rows])
+    options = [f"--train_file={pairs}", "--text_column_names=text,second", "--max_steps=1", "--no_report"]
+    run_classification.main([f"--model_name_or_path={decoder('llama')}", *options, f"--output_dir={tmp_path / 'p'}"])
+    assert "the tokenizer puts nothing between two texts" in caplog.text
 
 
 def test_a_decoder_does_not_choose_among_candidates(decoder, tmp_path):

@@ -42,7 +42,7 @@ def test_adapters_learn_and_are_merged_into_the_saved_model(options, tmp_path, t
     with caplog.at_level("INFO"):
         metrics = run_multilabel.main([*options, f"--output_dir={tmp_path / 'o'}", "--num_train_epochs=10"])
     assert metrics["predict_roc_auc_macro"] > 0.8
-    assert "parameters are trained (--use_peft)" in caplog.text
+    assert "parameters are trained (--use_peft)" in caplog.text and "README.md, adapter, all_results.json" in caplog.text
     before, after = load_file(f"{tiny_model}/model.safetensors"), load_file(tmp_path / "o" / "model.safetensors")
     assert {f"bert.{name}" for name in before} | {"classifier.weight", "classifier.bias"} == set(after)
     assert not torch.equal(
@@ -92,6 +92,8 @@ def test_peft_is_asked_for_before_anything_is_loaded(options, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match=r"--use_peft needs peft: pip install -r requirements-peft.txt, or"):
         run_multilabel.main([*options, f"--output_dir={tmp_path / 'o'}"])
+    with pytest.raises(ValueError, match="--lora_r and --lora_alpha are those of adapters: add --use_peft"):
+        run_multilabel.main(["--smoke_test", "--lora_r=4"])
 
 
 @pytest.mark.slow

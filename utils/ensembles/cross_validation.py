@@ -76,6 +76,11 @@ def cross_validate(
 
 def _check(args: Arguments, splits: dict[str, Dataset]) -> None:
     option = f"--num_folds {args.data.num_folds}"
+    if args.models_of_folds:
+        raise UserError(
+            f"{option}: --model_name_or_path {args.model.model_name_or_path} holds a model for each fold; to predict with them "
+            f"leave out --num_folds, to train further name one, such as {args.models_of_folds[0]}"
+        )
     if "train" not in splits:
         raise UserError(f"{option}: there is no training data to divide; give --train_file")
     if "validation" in splits:

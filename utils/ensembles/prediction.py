@@ -40,8 +40,8 @@ def predict_with_folds(
             f"--model_name_or_path {whole} holds a model for each fold, and there is training data: name one to train further, "
             f"such as {folds[0]}; to predict with all of them leave out --train_file"
         )
-    if folder.resolve() == whole.resolve():
-        raise UserError(f"--output_dir {folder} is that of the folds: name a folder of its own")
+    if (folder / "config.json").is_file() or any(folder.glob("fold-*/config.json")):
+        raise UserError(f"--output_dir {folder} holds models: name a folder of its own for what these folds predict together")
     trained = read_run(whole) if (whole / FACTS).is_file() else None
     if trained is None or trained.options.get("num_folds") != len(folds):
         raise UserError(

@@ -12,7 +12,7 @@ from utils.files.cells import UNKNOWN
 from utils.files.rows import whole_file
 from utils.results.assessment import interval_metrics
 from utils.results.comparison import in_words
-from utils.results.finished import FACTS, PREFIXES, REPORT, Predictions, Run, headline, read_run
+from utils.results.finished import FACTS, ISSUES, PREFIXES, REPORT, Predictions, Run, headline, read_run
 from utils.results.page import write_page
 from utils.results.predictions import Submission, save_thresholds, write_predictions
 from utils.results.report import a_report_costs_no_run, choice_table, overall_table, print_table, score_table
@@ -83,6 +83,9 @@ def write_ensemble(
         report: whether to write report.html with intervals.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    written = (*files.values(), *(f"{prefix}_results.json" for prefix in PREFIXES.values()), "submission.csv", ISSUES, REPORT)
+    for name in written:  # by an earlier run, perhaps of other rows
+        (folder / name).unlink(missing_ok=True)
     facts = {name: value for name, value in facts.items() if name not in ("run", "test_data")}
     facts["thresholds"] = thresholds.tolist()
     safe, evaluations, scores = facts["safe_csv"], {}, {}

@@ -19,6 +19,7 @@ from utils.scoring.calibration import calibrate
 from utils.scoring.evaluation import Kind
 from utils.scoring.selection import DIRECTIONS, NO_AIM
 from utils.training.checkpoints import WEIGHTS, describe_test, remove_checkpoints
+from utils.training.lora import ADAPTERS
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer
 
@@ -161,7 +162,7 @@ class Results:
                 self.trainer.check_reload(self.model_class)
                 logger.info("smoke test passed: trained, evaluated, predicted, saved and loaded again")
             else:
-                files = sorted(path.name for path in self.output_dir.iterdir() if path.is_file())
+                files = sorted(path.name for path in self.output_dir.iterdir() if path.is_file() or path.name == ADAPTERS)
                 logger.info("\nin %s: %s", self.output_dir, ", ".join(files))
         return self.metrics
 

@@ -1,6 +1,7 @@
 """Low-rank adapters: small matrices are trained beside the weights, which stay as they are."""
 
 import logging
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -14,13 +15,13 @@ from utils.arguments import ModelArguments, UserError
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "adapter"  # in --output_dir
+ADAPTERS = "adapter"  # in --output_dir
 
 
 def remove_adapters(output_dir: str) -> None:
     """Remove what `Adapters.save` has written."""
-    if Path(output_dir, FOLDER, "adapter_config.json").is_file():
-        shutil.rmtree(Path(output_dir, FOLDER))
+    if Path(output_dir, ADAPTERS, "adapter_config.json").is_file():
+        shutil.rmtree(Path(output_dir, ADAPTERS))
 
 
 class Adapters:
@@ -43,7 +44,8 @@ class Adapters:
             raise UserError(f"--use_peft: {type(model).__name__} has no linear layers below its head; leave it out")
         head = [name for name, _ in model.named_parameters() if not name.startswith(inside) or ".pooler." in name]
         self.config = LoraConfig(r=args.lora_r, lora_alpha=args.lora_alpha, target_modules=adapted)
-        self.config.base_model_name_or_path = args.model_name_or_path
+        local = Path(args.model_name_or_path).is_dir()
+        self.config.base_model_name_or_path = os.path.abspath(args.model_name_or_path) if local else args.model_name_or_path
         with warnings.catch_warnings(action="ignore"):  # of peft itself: of GPT-2's layers, and of a name that will change
             self.tuner = LoraModel(model, self.config, "default")  # which changes the model itself
         self.config.modules_to_save = sorted({name.rpartition(".")[0] for name in head})
@@ -54,7 +56,7 @@ class Adapters:
 
     def save(self, output_dir: str) -> None:
         """Write the adapters and the head to a folder in `output_dir`, as peft reads them."""
-        folder = Path(output_dir, FOLDER)
+        folder = Path(output_dir, ADAPTERS)
         trained = {name: each for name, each in self.tuner.model.named_parameters() if each.requires_grad}
         tensors = {
             f"base_model.model.{name.replace('.default.', '.')}": each.detach().cpu().contiguous()

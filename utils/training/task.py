@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,9 @@ class Task:
         self.tokenizer = load_tokenizer(self.args.model, self.config)
         self.max_length = sequence_length(self.args.data.max_seq_length, self.tokenizer, self.config)
         self.own_limit, self.tokenizer.model_max_length = self.tokenizer.model_max_length, self.max_length
+        between = self.tokenizer.num_special_tokens_to_add(pair=True) - self.tokenizer.num_special_tokens_to_add()
+        if len(self.text_columns) > 1 and self.delimiter is None and not between:
+            logger.warning("the tokenizer puts nothing between two texts: join them with --text_column_delimiter, such as ' | '")
 
     def describe_logits(self, problem_type: str | None, names: list[str], **settings: Any) -> None:
         """Write into the config of the model to be trained what its logits mean; see `describe_logits`.
@@ -289,11 +293,16 @@ class Task:
     def plain_rows(self, name: str, most: int) -> list[int]:
         """Return the first rows of a split, at most `most`, that `pipeline()` reads as the model does.
 
-        It cuts long texts, so these are rows with a short text if `long_texts` is another way.
+        It cuts long texts, so these are rows with a short text if `long_texts` is another way. Of an empty text some tokenizers
+        make no tokens.
         """
         split = self.splits[name]
-        long = np.array(split["cut"][:]) | (np.array(split["length"][:]) > self.max_length)
-        return np.flatnonzero(~long if self.long_texts != "cut" else np.ones(len(split)))[:most].tolist()
+        plain = np.ones(len(split), bool)
+        if self.long_texts != "cut":
+            plain = ~(np.array(split["cut"][:]) | (np.array(split["length"][:]) > self.max_length))
+        marks_ends = self.tokenizer.num_special_tokens_to_add() > 0  # or `pipeline()` fails on a text without tokens
+        rows = (row for row in np.flatnonzero(plain).tolist() if marks_ends or any(self.texts_of(self.read[name][row])))
+        return list(islice(rows, most))
 
     def beginnings(self, name: str, characters: int = 200) -> list[str]:
         """Return the first characters of each row's texts in a split; several share them and are joined by ` | `.
