@@ -341,6 +341,7 @@ LOAD = """
 import runpy, sys
 _, file, *options = sys.argv
 sys.path.insert(0, "")
+sys.modules["peft"] = None  # where it is installed, transformers loads it, and all that it needs, with TrainingArguments
 for option in options:
     sys.argv = [file, *option.split()]
     try:
