@@ -168,6 +168,7 @@ def _collect(args: Arguments, tasks: list[Task], splits: dict[str, Dataset]) -> 
         "rows_by_length": {split: dict(runs[0].facts["rows_by_length"][split]) for split in found}
         | {"validation": dict(lengths)},
     }
+    sample = getattr(task.args.data, "sample_submission", None)
     logger.info("\nall %d folds together", len(runs))
     scores, metrics = [{name: run.metrics.get(f"eval_{name}", np.nan) for name in OVERALL} for run in runs], {}
     table = [["metric", "mean of folds", "deviation", *(run.folder.name for run in runs)]]
@@ -178,7 +179,7 @@ def _collect(args: Arguments, tasks: list[Task], splits: dict[str, Dataset]) -> 
             metrics |= {f"eval_{name}_mean_of_folds": float(mean), f"eval_{name}_deviation_of_folds": float(deviation)}
             table.append([name, *(f"{value:.3f}" for value in (mean, deviation, *values))])
     print_table(table)
-    run = write_ensemble(folder, FILES, found, thresholds, facts, metrics, task.submission, report)
+    run = write_ensemble(folder, FILES, found, thresholds, facts, metrics, sample, report)
     if report:
         with a_report_costs_no_run():
             write_issues(run, places)

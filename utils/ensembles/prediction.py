@@ -11,16 +11,13 @@ from datasets import Dataset
 
 from utils.arguments import Arguments, UserError
 from utils.ensembles.blending import align, blend
-from utils.ensembles.writing import write_ensemble
+from utils.ensembles.writing import FILES, write_ensemble
 from utils.files.rows import flatten
 from utils.results.finished import FACTS, Run, read_run
-from utils.results.predictions import Submission
 from utils.results.report import write_options
 from utils.splits.taking_part import splits_to_use
 
 logger = logging.getLogger(__name__)
-
-FILES = {"validation": "validation_predictions.csv", "test": "predictions.csv"}
 
 
 def predict_with_folds(
@@ -67,10 +64,9 @@ def _collect(args: Arguments, trained: Run, runs: list[Run]) -> dict[str, float]
     found = {split: blend(align([run.predictions[split] for run in runs], names)) for split in runs[0].predictions}
     deciding = [trained] if getattr(args.data, "threshold", None) is None else runs
     thresholds = np.mean([run.thresholds(runs[0].names) for run in deciding], axis=0)
-    sample, test = getattr(args.data, "sample_submission", None), found.get("test")
-    submission = Submission(sample, test.ids, test.id_name, test.names) if sample and test else None
+    sample = getattr(args.data, "sample_submission", None)
     logger.info("\nthe mean of %d models", len(runs))
-    run = write_ensemble(folder, FILES, found, thresholds, runs[0].facts, {}, submission, not args.training.no_report)
+    run = write_ensemble(folder, FILES, found, thresholds, runs[0].facts, {}, sample, not args.training.no_report)
     written = {name: value for name, value in runs[0].options.items() if name != "no_report"}
     write_options(written | args.given, folder / "args.yaml", "Given, or found in the data")
     logger.info("\nin %s: %s", folder, ", ".join(sorted(path.name for path in folder.iterdir())))

@@ -8,16 +8,13 @@ import numpy as np
 
 from utils.arguments import UserError, shorten
 from utils.ensembles.blending import Method, align, blend, fit_weights, honest_blend
-from utils.ensembles.writing import rank_thresholds, tune_thresholds, write_ensemble
+from utils.ensembles.writing import FILES, rank_thresholds, tune_thresholds, write_ensemble
 from utils.files.rows import whole_file
 from utils.results.finished import Predictions, Run
-from utils.results.predictions import Submission
 from utils.results.report import print_table
 from utils.scoring.intervals import point_scores
 
 logger = logging.getLogger(__name__)
-
-FILES = {"validation": "validation_predictions.csv", "test": "predictions.csv"}
 
 
 def blend_runs(runs: list[Run], folder: Path, method: Method, sample: str | None, report: bool) -> dict[str, float]:
@@ -49,9 +46,7 @@ def blend_runs(runs: list[Run], folder: Path, method: Method, sample: str | None
     _print_members(runs, names, members, found, weights, method, mode)
     facts = runs[0].facts | {"rows": {split: len(each.ids) for split, each in found.items()}}
     facts["rows_by_length"] = {split: runs[0].facts["rows_by_length"][split] for split in found}
-    test = found.get("test")
-    submission = Submission(sample, test.ids, test.id_name, test.names) if sample and test else None
-    run = write_ensemble(folder, FILES, found, thresholds, facts, {}, submission, report)
+    run = write_ensemble(folder, FILES, found, thresholds, facts, {}, sample, report)
     content = {"method": method, "weights": dict(zip(names, weights.tolist(), strict=True))}
     with whole_file(folder / "blend.json") as file:
         json.dump(content, file, indent=2, ensure_ascii=False)

@@ -12,7 +12,7 @@ from utils.files.cells import UNKNOWN
 from utils.files.rows import whole_file
 from utils.results.assessment import interval_metrics
 from utils.results.comparison import in_words
-from utils.results.finished import FACTS, ISSUES, PREFIXES, REPORT, Predictions, Run, headline, read_run
+from utils.results.finished import FACTS, ISSUES, PREDICTIONS, PREFIXES, REPORT, Predictions, Run, headline, read_run
 from utils.results.page import write_page
 from utils.results.predictions import Submission, save_thresholds, write_predictions
 from utils.results.report import a_report_costs_no_run, choice_table, overall_table, print_table, score_table
@@ -22,6 +22,7 @@ from utils.scoring.selection import choose_threshold, choose_thresholds
 
 logger = logging.getLogger(__name__)
 
+FILES = {split: names[0] for split, names in PREDICTIONS.items()}  # but for folds
 HEADINGS = {"oof_predictions.csv": "Out-of-fold", "validation_predictions.csv": "Validation", "predictions.csv": "Test"}
 
 
@@ -70,7 +71,7 @@ def write_ensemble(
     thresholds: np.ndarray,
     facts: dict[str, Any],
     metrics: dict[str, float],
-    submission: Submission | None,
+    sample: str | None,
     report: bool,
 ) -> Run:
     """Write what an ensemble predicts by split, its scores and report.html to `folder`, and print the scores.
@@ -79,9 +80,14 @@ def write_ensemble(
         files: the file of each split's predictions.
         facts: of a member, or of all: see report.json.
         metrics: further metrics of the ensemble, for all_results.json.
-        submission: Kaggle's file to write, of the test rows.
+        sample: Kaggle's sample file, to write a submission like it, of the test rows.
         report: whether to write report.html with intervals.
+
+    Raises:
+        UserError: the sample does not fit the test rows or the labels.
     """
+    test = found.get("test")
+    submission = Submission(sample, test.ids, test.id_name, test.names) if sample and test else None
     folder.mkdir(parents=True, exist_ok=True)
     written = (*files.values(), *(f"{prefix}_results.json" for prefix in PREFIXES.values()), "submission.csv", ISSUES, REPORT)
     for name in written:  # by an earlier run, perhaps of other rows
@@ -99,8 +105,8 @@ def write_ensemble(
         names = [] if rows.kind == "numbers" else rows.names
         shown = rows.probabilities[:, : len(names)]
         write_predictions(folder / files[split], rows.id_name, rows.ids, names, shown, decided, of_row, safe)
-    if submission and "test" in found:
-        submission.write(folder / "submission.csv", found["test"].probabilities, safe)
+    if submission:
+        submission.write(folder / "submission.csv", test.probabilities, safe)
     if len(thresholds):
         save_thresholds(thresholds, facts["labels"][-len(thresholds) :], folder)
     for split, evaluation in evaluations.items():
