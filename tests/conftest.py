@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny models gain nothing from more, and processes would wait for each other
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # nor do the threads of a script that takes more keep the tests beside it waiting
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np  # noqa: E402 - which reads how many threads to take
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -142,6 +145,30 @@ def launch_two_processes(script: str, runs: list[list[str]], folder: Path) -> No
     (folder / "one_after_another.py").write_text(ONE_AFTER_ANOTHER)
     command = ["--nproc_per_node", "2", str(folder / "one_after_another.py"), script, str(folder / "runs.json")]
     launch("torchrun", *command, PYTHONPATH=str(ROOT))
+
+
+def steps(output: Path) -> np.ndarray:
+    """Return loss and norm of the gradient [steps, 2] of a run that has logged every step."""
+    history = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    return np.array([[entry["loss"], entry["grad_norm"]] for entry in history if "grad_norm" in entry])
+
+
+def check_same_steps(found: dict[str, np.ndarray]) -> None:
+    """Check that all ways to cut a step have the `steps` of the first one, the first three of them more closely."""
+    first, *others = found
+    for name in others:
+        np.testing.assert_allclose(found[name], found[first], rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(found[name][:3], found[first][:3], rtol=0, atol=1e-6, err_msg=name)
+
+
+def check_cuts(case: dict[str, tuple[Path, list[str]]], shapes: dict[str, tuple], main: Callable) -> None:
+    """Run the shapes of a case that take one process, those of two have run, and check that their ten steps are the same."""
+    for name, (_, arguments) in case.items():
+        if shapes[name][0] == 1:
+            main(arguments)
+    found = {name: steps(output) for name, (output, _) in case.items()}
+    assert found["1 x 16"].shape == (10, 2)
+    check_same_steps(found)
 
 
 def check_pages(*paths: Path, figures: bool = True) -> None:

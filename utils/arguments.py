@@ -75,8 +75,8 @@ class ModelArguments:
     )
     use_peft: bool = HfArg(
         default=False,
-        help="Train low-rank adapters (LoRA) and the head alone. They are merged into the saved model, and saved beside it in "
-        "adapter. See --lora_r and --lora_alpha; takes a higher --learning_rate, such as 5e-4.",
+        help="Train low-rank adapters (LoRA) and the head alone. They are merged into the saved model; the folder adapter has "
+        "them alone. See --lora_r and --lora_alpha; takes a higher --learning_rate, such as 5e-4.",
     )
     lora_r: int = HfArg(default=16, help="Rank of the adapters.")
     lora_alpha: int = HfArg(default=32, help="What they add is multiplied by this, and divided by their rank.")

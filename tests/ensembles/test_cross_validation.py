@@ -146,7 +146,7 @@ def test_a_folder_of_folds_is_not_trained_further(folds, options, tmp_path):
     shutil.rmtree(part / "fold-2")
     for name in ("oof_predictions.csv", "report.json"):  # a model is gone, and then nothing says that there was a third
         (part / name).unlink()
-        with pytest.raises(ValueError, match=r"part holds 2 models of folds, and not all folds have been put together"):
+        with pytest.raises(ValueError, match=r"part holds 2 models of folds, and its run is not whole"):
             run_multilabel.main(["--model_name_or_path", str(part), *options[4:6], "--output_dir", str(tmp_path / "p")])
     for folder in (folds, folds / "fold-1"):
         with pytest.raises(ValueError, match=r"holds models: name a folder of its own"):

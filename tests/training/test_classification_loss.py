@@ -1,12 +1,10 @@
 """The loss against torch's own, and equal however a batch is cut: 1 x 16, 4 x 4, in parts, 2 processes x 8."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import launch_two_processes, make_rows, write_jsonl
+from conftest import check_cuts, launch_two_processes, make_rows, write_jsonl
 
 import run_classification
 from run_classification import classification_loss, row_weights
@@ -88,11 +86,6 @@ def test_weights_and_prior():
     torch.testing.assert_close(weighted, torch.tensor([5 / 6.5]).log())
 
 
-def steps(output):
-    history = json.loads((output / "trainer_state.json").read_text())["log_history"]
-    return np.array([[entry["loss"], entry["grad_norm"]] for entry in history if "grad_norm" in entry])
-
-
 # processes, rows, accumulated batches, tokens at once
 SHAPES = {"1 x 16": (1, 16, 1, 0), "4 x 4": (1, 4, 4, 0), "1 x 16 in parts": (1, 16, 1, 40), "2 processes x 8": (2, 8, 1, 30)}
 CASES = [
@@ -140,12 +133,4 @@ def cuts(tmp_path_factory, tiny_model):
 @pytest.mark.slow  # all in one test: its processes are started once
 def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cuts):
     for case in cuts:
-        found = {}
-        for name, (output, arguments) in case.items():
-            if SHAPES[name][0] == 1:
-                run_classification.main(arguments)
-            found[name] = steps(output)
-        assert found["1 x 16"].shape == (10, 2)
-        for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
-            np.testing.assert_allclose(found[name], found["1 x 16"], rtol=1e-5, atol=1e-6)
-            np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)
+        check_cuts(case, SHAPES, run_classification.main)

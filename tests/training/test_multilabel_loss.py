@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import LABELS, launch_two_processes, make_rows, one_hot, write_csv
+from conftest import LABELS, check_cuts, launch_two_processes, make_rows, one_hot, write_csv
 
 import run_multilabel
 from run_multilabel import multilabel_loss
@@ -74,11 +74,6 @@ def write_masked_rows(path):
     return write_csv(path, ["text", *LABELS], rows)
 
 
-def steps(output):
-    history = json.loads((output / "trainer_state.json").read_text())["log_history"]
-    return np.array([[entry["loss"], entry["grad_norm"]] for entry in history if "grad_norm" in entry])
-
-
 # processes, rows, accumulated batches, tokens at once
 SHAPES = {"1 x 16": (1, 16, 1, 0), "4 x 4": (1, 4, 4, 0), "1 x 16 in parts": (1, 16, 1, 40), "2 processes x 8": (2, 8, 1, 30)}
 CASES = [
@@ -123,15 +118,7 @@ def runs(tmp_path_factory, tiny_model):
 @pytest.mark.slow  # all in one test: its processes are started once
 def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(runs):
     for case in runs[: len(CASES)]:
-        found = {}
-        for name, (output, arguments) in case.items():
-            if SHAPES[name][0] == 1:
-                run_multilabel.main(arguments)
-            found[name] = steps(output)
-        assert found["1 x 16"].shape == (10, 2)
-        for name in ("4 x 4", "1 x 16 in parts", "2 processes x 8"):
-            np.testing.assert_allclose(found[name], found["1 x 16"], rtol=1e-5, atol=1e-6)
-            np.testing.assert_allclose(found[name][:3], found["1 x 16"][:3], rtol=0, atol=1e-6)
+        check_cuts(case, SHAPES, run_multilabel.main)
 
 
 @pytest.mark.slow

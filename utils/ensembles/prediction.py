@@ -42,8 +42,8 @@ def predict_with_folds(
     trained = read_run(whole) if (whole / FACTS).is_file() else None
     if trained is None or trained.options.get("num_folds") != len(folds):
         raise UserError(
-            f"--model_name_or_path {whole} holds {len(folds)} models of folds, and not all folds have been put together with "
-            f"them: run the command that trained them again, with --num_folds; or name one model, such as {folds[0]}"
+            f"--model_name_or_path {whole} holds {len(folds)} models of folds, and its run is not whole: repeat the command that "
+            f"trained them, with --num_folds, which trains what is missing; or name one model, such as {folds[0]}"
         )
     for number, fold in enumerate(folds, 1):
         logger.info("\nmodel %d of %d\n", number, len(folds))

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from utils.arguments import ModelArguments, UserError
+from utils.arguments import FineTuningArguments, ModelArguments, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ ADAPTERS = "adapter"  # in --output_dir
 
 
 def remove_adapters(output_dir: str) -> None:
-    """Remove what `Adapters.save` has written."""
+    """Remove the adapters that a run has left there, which this one replaces."""
     if Path(output_dir, ADAPTERS, "adapter_config.json").is_file():
         shutil.rmtree(Path(output_dir, ADAPTERS))
 
@@ -31,10 +31,12 @@ class Adapters:
     output layer are trained whole. Parameters outside the adapted layers keep their names.
 
     Raises:
-        UserError: the model has no layers to adapt.
+        UserError: the model has no layers to adapt, or its weights would be divided among processes.
     """
 
-    def __init__(self, model: PreTrainedModel, args: ModelArguments):
+    def __init__(self, model: PreTrainedModel, args: ModelArguments, training: FineTuningArguments):
+        if training.fsdp or training.deepspeed:
+            raise UserError("--use_peft merges whole weights, and FSDP and DeepSpeed divide them: leave one out")
         from peft import LoraConfig, LoraModel  # only now: it takes seconds, and few need it
 
         inside = f"{model.base_model_prefix}."

@@ -59,8 +59,8 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
         )
     if name and Path(name, "adapter_config.json").is_file() and not Path(name, "config.json").is_file():
         raise UserError(
-            f"--model_name_or_path {name} holds adapters alone: name the --output_dir that they lie in, whose model has them; or "
-            f"merge them into theirs (merge_and_unload of peft), and name that"
+            f"--model_name_or_path {name} holds adapters without their model: name the --output_dir around it, whose model has "
+            f"them; adapters from elsewhere first have to be merged into their model (merge_and_unload of peft)"
         )
     if not name:
         raise UserError("no model: give --model_name_or_path, a folder or a name on the Hub")
@@ -152,15 +152,15 @@ def load_tokenizer(args: ModelArguments, config: PreTrainedConfig) -> PreTrained
         tokenizer.pad_token = tokenizer.eos_token
         logger.info("the tokenizer has no padding token: it pads with the end of text, %s", tokenizer.eos_token)
     if is_decoder(config):
-        tokenizer.padding_side = "right"  # without this the positions of the tokens would count the padding
+        tokenizer.padding_side = "right"  # at the left it would shift the positions of the tokens
         config.pad_token_id = tokenizer.pad_token_id
     return tokenizer
 
 
 def is_decoder(config: PreTrainedConfig) -> bool:
     """Return whether a model reads a text from left to right, so that only its last token knows all of it."""
-    reads_on = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
-    return reads_on and config.model_type != "xlnet"  # which learns to predict tokens in any order
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    return causal and config.model_type != "xlnet"  # which learns to predict tokens in any order
 
 
 def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:

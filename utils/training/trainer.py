@@ -101,9 +101,7 @@ class FineTuningTrainer(Trainer):
         self._check_row_columns(splits)
         self.example = self._example(splits)
         self.head_parameters = head.start(model, lambda: self.model_outputs(model, self.example))
-        if task.args.model.use_peft and (args.fsdp or args.deepspeed):
-            raise UserError("--use_peft merges whole weights, and FSDP and DeepSpeed divide them: leave one out")
-        self.adapters = Adapters(model, task.args.model) if train and task.args.model.use_peft else None
+        self.adapters = Adapters(model, task.args.model, args) if train and task.args.model.use_peft else None
         if args.tune_cpu:
             tune(model, lambda: self.model_outputs(model, self.example)["logits"])
         if args.freeze_embeddings:
@@ -199,13 +197,13 @@ class FineTuningTrainer(Trainer):
         save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
 
     def save_model(self, output_dir=None, _internal_call=False):
-        if not _internal_call and self.args.should_save:
-            remove_adapters(self.args.output_dir)  # of a run that this one replaces
-        if not _internal_call and self.adapters:  # the training is over
+        if not _internal_call:  # the training is over
             if self.args.should_save:
+                remove_adapters(self.args.output_dir)
+            if self.adapters and self.args.should_save:
                 self.adapters.save(self.args.output_dir)
-            self.adapters.merge()
-            self.adapters = None
+            if self.adapters:
+                self.adapters.merge()
         super().save_model(output_dir, _internal_call)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
