@@ -15,7 +15,7 @@ help:  ## Show this list
 	$(BIN)/pip install --disable-pip-version-check -r requirements.txt -c requirements.lock
 	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt requirements-search.txt requirements-peft.txt
+.venv/installed-dev: .venv/installed requirements-dev.txt requirements-search.txt requirements-peft.txt requirements-onnx.txt
 	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt -c requirements.lock
 	@touch $@
 

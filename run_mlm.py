@@ -68,6 +68,7 @@ class MaskedLanguageTrainingArguments(FineTuningArguments):
     )
     label_smoothing_factor: float = field(default=0.0, init=False)  # those that mean nothing without labels
     calibrate: None = field(default=None, init=False)
+    export: None = field(default=None, init=False)
     metrics_on_train: bool = field(default=False, init=False)
     no_report: bool = field(default=True, init=False)
     no_baseline: bool = field(default=True, init=False)
@@ -101,8 +102,8 @@ from utils.batches.packing import pack
 from utils.data.columns import find_text_columns, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
+from utils.publishing.model_card import FILL_MASK
 from utils.results.data_report import report_data
-from utils.results.model_card import FILL_MASK
 from utils.results.report import Results
 from utils.runtime import run
 from utils.scoring.selection import settle_evaluation

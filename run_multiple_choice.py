@@ -89,8 +89,8 @@ from utils.data.labels import saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.files.rows import PLACE
+from utils.publishing.model_card import CHOICE
 from utils.results.data_report import report_data
-from utils.results.model_card import CHOICE
 from utils.results.report import Results, choice_table
 from utils.runtime import run
 from utils.scoring.metrics import MultipleChoiceMetrics, softmax

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, launch
 
 SCRIPTS = sorted(ROOT.glob("run_*.py"))
-OPTIONAL = {"optuna", "peft", "openpyxl"}
+OPTIONAL = {"optuna", "peft", "openpyxl", "onnx", "onnx_ir", "onnxruntime"}
 LATE = {"matplotlib", "jinja2"}  # imported in functions only, once training has ended
 
 
@@ -22,7 +22,8 @@ def imported(path, top_level_only=False):
             yield node.module
 
 
-WINGS = ("", "files", "splits", "data", "batches", "training", "scoring", "results", "ensembles", "search")  # from the ground up
+WINGS = ("", "files", "splits", "data", "batches", "training", "scoring", "publishing", "results", "ensembles", "search")
+# from the ground up
 
 
 def test_imports_go_down_only_between_files_and_between_wings():

@@ -20,7 +20,7 @@ HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_fil
 HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
 HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_")
 HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_", "keep_checkpoints", "no_text", "no_report", "no_baseline")
-HARMLESS += ("safe_csv", "metrics_on_train", "calibrate", "augmented_files")
+HARMLESS += ("safe_csv", "metrics_on_train", "calibrate", "export", "augmented_files")
 
 
 class UserError(ValueError):
@@ -127,7 +127,7 @@ class DataArguments:
         help="Changed copies of training rows, joined by id. Back-translations, for example: the files need the ids and the "
         "texts; a copy has the label of its original. Copies of rows that validate are left out.",
     )
-    augmentation_weight: float = HfArg(default=1.0, help="What such a copy counts in the loss, beside 1 for an original.")
+    augmentation_weight: float = HfArg(default=1.0, help="What a copy counts in the loss. An original counts 1.")
     remove_splits: str | None = HfArg(default=None, help="Splits of the dataset to leave out, joined by commas.")
     id_column_name: str | None = HfArg(default=None, help="Ids to copy into predictions.csv. Unset: found, or row numbers.")
     unknown_label: str | None = HfArg(
@@ -329,6 +329,14 @@ class FineTuningArguments(TrainingArguments):
         help="Calibrate the probabilities on the validation data. temperature: after training the logits are divided by one "
         "number, of several labels by one for each, which the saved model's output layer contains.",
     )
+    export: Literal["onnx", "onnx_int8"] | None = HfArg(
+        default=None,
+        help="Write the model for ONNX Runtime, too. Into the folder onnx, once it has given the model's probabilities for the "
+        "validation rows. onnx_int8: 8-bit weights, a quarter of the size, if macro-F1 falls by 0.01 at most.",
+    )
+    hub_strategy: str = HfArg(
+        default="end", help="When --push_to_hub pushes: end, every_save, checkpoint, all_checkpoints. As in transformers."
+    )
     logging_steps: float = HfArg(default=50, help="Steps between log lines, or below 1 their share.")
     logging_nan_inf_filter: bool = HfArg(default=False, help="Hide NaN and infinite losses in the log.")
     bf16: bool | None = HfArg(default=None, help="Train in bf16. Unset: the hardware decides.")
@@ -393,6 +401,9 @@ class FineTuningArguments(TrainingArguments):
             if missing:
                 name = missing.pop()
                 raise UserError(f"--report_to {' '.join(asked_for)}: {name} is not installed; install it, or leave it out")
+        missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if self.export and find_spec(name) is None]
+        if missing:
+            raise UserError(f"--export needs {' and '.join(missing)}: pip install -r requirements-onnx.txt")
         if self.label_names not in (None, ["labels"]):
             raise UserError(f"--label_names {' '.join(self.label_names)}: name the label with --label_column_name (or _names)")
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}

@@ -35,7 +35,7 @@ GROUPS = {
     "Output, and continuing a run": (
         *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_anyway", "keep_checkpoints"),
         *("save_total_limit", "metrics_on_train", "no_text", "no_report", "no_baseline", "safe_csv", "sample_submission"),
-        "logging_steps",
+        *("export", "logging_steps"),
     ),
     OTHERS: (
         *("config_name", "cache_dir", "overwrite_cache", "logging_nan_inf_filter", "remove_splits", "attn_implementation"),

@@ -13,7 +13,7 @@ from utils.arguments import UserError
 # What --text does without: other data, and what needs data.
 OTHER_DATA = ("train_file", "validation_file", "test_file", "dataset_name", "task_name", "sample_submission")
 OTHER_DATA += ("label_descriptions", "do_train", "do_eval", "metrics_on_train", "check_data", "smoke_test", "search_trials")
-OTHER_DATA += ("push_to_hub",)
+OTHER_DATA += ("push_to_hub", "export")
 
 
 def settle_options(given: dict[str, Any]) -> dict[str, Any]:

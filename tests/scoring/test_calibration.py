@@ -17,7 +17,7 @@ import run_multilabel
 import run_multiple_choice
 from utils.arguments import UserError
 from utils.files.cells import UNKNOWN
-from utils.results.model_card import use_as_described
+from utils.publishing.model_card import use_as_described
 from utils.scoring.calibration import fit_label_temperatures, fit_temperature
 from utils.scoring.metrics import calibration_scores
 

@@ -12,8 +12,10 @@ import yaml
 
 from utils.command_line import in_full
 from utils.files.rows import PLACE, files_of, one_line, whole_file
+from utils.publishing.hub import push
+from utils.publishing.model_card import ENCODER, FILL_MASK, PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
+from utils.publishing.onnx import export_onnx, remove_graphs
 from utils.results.finished import FACTS, ISSUES, OVERALL, PREDICTIONS, PREFIXES, REPORT, UNREAD, Score, headline, read_run
-from utils.results.model_card import ENCODER, FILL_MASK, PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.results.predictions import print_predictions, save_thresholds, write_predictions
 from utils.scoring.calibration import calibrate
 from utils.scoring.evaluation import Kind
@@ -55,6 +57,7 @@ class Results:
         self.output_dir = Path(trainer.args.output_dir)
         self.is_main = trainer.is_world_process_zero() and not task.args.data.text  # which writes files; --text writes none
         self.metrics: dict[str, float] = {}
+        self.probabilities: dict[str, np.ndarray] = {}  # by split
         self.found: dict[str, dict[str, float]] = {"train": {}, "validation": {}, "test": {}}  # the metrics by split
         self.scores: dict[str, dict[str, float]] = {}  # by split: what its table and summary are made of
         self.tables: dict[str, list[list[str]]] = {}
@@ -79,6 +82,7 @@ class Results:
             metrics = {"train_loss_after_training": metrics["train_loss"]}
         self._save(split, metrics | self._cut_share(split))
         probabilities, read = self.to_probabilities(logits), self.task.read[split]
+        self.probabilities[split] = probabilities
         if split != "train" and self.task.labels:  # whose texts do not belong on the model card
             rows = self.task.plain_rows(split, most=2)
             expected = [dict(zip(self.task.labels, probabilities[row].tolist(), strict=True)) for row in rows]
@@ -102,6 +106,8 @@ class Results:
             if thresholds is not None:
                 self.trainer.model.config.thresholds = thresholds.tolist()
             self.trainer.save_model()
+            if self.is_main:
+                remove_graphs(self.output_dir)
 
     def write_predictions(self, split: str, probabilities: np.ndarray, **decided: list) -> None:
         """Write the predictions of the split predicted last, see `PREDICTIONS`, and submission.csv if it is asked for.
@@ -144,7 +150,7 @@ class Results:
                 with a_report_costs_no_run():
                     self.judge()
             if self.task.training:
-                data = args.data.dataset_name or args.data.train_file
+                data = args.data.dataset_name or ", ".join(Path(file).name for file in args.data.train_file.split(","))
                 write_model_card(self.trainer, self.kind, args.model.model_name_or_path, data, self._card_sections())
             save_arguments(self.task)
             if self.task.training and not args.training.keep_checkpoints:
@@ -164,6 +170,10 @@ class Results:
             else:
                 files = sorted(path.name for path in self.output_dir.iterdir() if path.is_file() or path.name == ADAPTERS)
                 logger.info("\nin %s: %s", self.output_dir, ", ".join(files))
+            if args.training.export:
+                export_onnx(self.trainer, task, self.model_class, self.to_probabilities, self.probabilities, self.thresholds)
+            if args.training.push_to_hub and task.training:
+                push(self.trainer)
         return self.metrics
 
     def print_scores(self) -> None:

@@ -211,6 +211,21 @@ def check_calibration(args: FineTuningArguments, kind: str, splits: dict[str, Da
         raise UserError(f"{option} is fitted on validation data, and there is none: give --validation_file")
 
 
+def check_export(args: FineTuningArguments, kind: str, splits: dict[str, Dataset]) -> None:
+    """Raise a `UserError` if nothing can show how good 8-bit weights are; `kind` is what the targets are evaluated as."""
+    if args.export != "onnx_int8":
+        return
+    if kind == "numbers":
+        raise UserError("--export onnx_int8 is judged by its decisions, and a regression has none: take --export onnx")
+    if not labelled(splits):
+        raise UserError("--export onnx_int8 is judged on labelled rows: give --validation_file, or take --export onnx")
+
+
+def labelled(splits: dict[str, Dataset]) -> list[str]:
+    """Return which splits a graph can be judged on."""
+    return [name for name in ("validation", "test") if name in splits and "labels" in splits[name].column_names]
+
+
 def check_head(args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None) -> None:
     """Raise a `UserError` if the checkpoint's labels differ from those of `config`, and its head is to be kept."""
     names = list(config.id2label.values())

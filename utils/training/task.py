@@ -30,6 +30,7 @@ from utils.texts import rows_of
 from utils.training.cpu import keep_memory
 from utils.training.models import (
     check_calibration,
+    check_export,
     check_head,
     check_vocabulary,
     describe_logits,
@@ -186,6 +187,7 @@ class Task:
             splits["train"] = add_copies(splits["train"], data, self.id_column, every)
         self.splits = read_row_columns(splits, row_columns)
         check_calibration(self.args.training, self.format.evaluated_as, self.splits)
+        check_export(self.args.training, self.format.evaluated_as, self.splits)
         if add:
             with quiet():  # datasets would show a bar for copying the rows
                 self.splits = {name: add(split) for name, split in self.splits.items()}

@@ -204,7 +204,7 @@ class FineTuningTrainer(Trainer):
                 self.adapters.save(self.args.output_dir)
             if self.adapters:
                 self.adapters.merge()
-        super().save_model(output_dir, _internal_call)
+        super().save_model(output_dir, _internal_call=True)  # it would be pushed to the Hub before its card is written
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)

@@ -1,0 +1,1 @@
+"""What others use of a model: its card, and its graph for ONNX Runtime."""

@@ -1,0 +1,26 @@
+"""The finished model on the Hub: card, thresholds and weights together, and none of the rows."""
+
+import logging
+
+from transformers import Trainer
+from transformers.utils.hub import hf_api
+
+logger = logging.getLogger(__name__)
+
+# What a run writes about its rows, or about the machine. It stays in --output_dir.
+PRIVATE = ("*.csv", "report.*", "args.yaml", "trainer_state.json", "training_args.bin", "checkpoint-*", ".*", "_*")
+
+
+def push(trainer: Trainer) -> None:
+    """Upload --output_dir to --hub_model_id, but for `PRIVATE`. `Trainer.push_to_hub` would write a card of its own first."""
+    args = trainer.args
+    trainer._finish_current_push()
+    logger.info("pushing the model to %s (--push_to_hub); files about rows stay here", trainer.hub_model_id)
+    hf_api().upload_folder(
+        repo_id=trainer.hub_model_id,
+        folder_path=args.output_dir,
+        commit_message="End of training",
+        token=args.hub_token,
+        revision=args.hub_revision,
+        ignore_patterns=[*PRIVATE],
+    )
