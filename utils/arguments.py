@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -416,8 +417,13 @@ class FineTuningArguments(TrainingArguments):
             self.load_best_model_at_end = self.eval_strategy != "no" and (together or self.save_strategy == "best")
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
             torch.set_num_threads(os.cpu_count())  # `accelerate launch` sets one thread by default
-        self.tune_cpu = self.tune_cpu and self.use_cpu
-        if self.max_tokens_per_batch is None and self.use_cpu:
+        self.tune_cpu = self.tune_cpu and self.use_cpu and not self.sharded
+        if self.sharded:
+            whole = {"max_tokens_per_batch": "cuts batches in each process for itself", "calibrate": "changes whole weights"}
+            for name in filter(partial(getattr, self), whole):
+                raise UserError(f"--{name} {whole[name]}, and FSDP and DeepSpeed divide the model: leave one of both out")
+            self.max_tokens_per_batch = 0
+        elif self.max_tokens_per_batch is None and self.use_cpu:
             self.max_tokens_per_batch = 1024  # what fits into the caches is faster
         self.precision_note = self._choose_precision()
         self.description: dict = {}  # of the run; its checkpoints keep it
@@ -434,6 +440,12 @@ class FineTuningArguments(TrainingArguments):
         self.label_names = ["labels"]
         # With neither flag TrainingArguments would take the launcher's variable; here that case means float32.
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the weights are divided among processes, by an option or by `accelerate launch`."""
+        launched = (os.environ.get(f"ACCELERATE_USE_{engine}", "false").lower() == "true" for engine in ("FSDP", "DEEPSPEED"))
+        return bool(self.fsdp or self.deepspeed) or any(launched)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"hub_token": None}  # keep it out of training_args.bin

@@ -85,7 +85,7 @@ def collate_windows(features: list[dict], pad: DataCollatorWithPadding) -> dict[
 
 
 def window_logits(
-    model: PreTrainedModel, inputs: dict[str, torch.Tensor], present: torch.Tensor, by_row: Iterable[str], at_once: int
+    model: PreTrainedModel, inputs: dict[str, torch.Tensor], present: torch.Tensor, by_row: Iterable[str], at_once: int | None
 ) -> torch.Tensor:
     """Return the logits [windows, labels] of a model for `inputs` as of `collate_windows`.
 
@@ -95,7 +95,7 @@ def window_logits(
     counts = present.sum(dim=1)
     inputs = {name: value.repeat_interleave(counts, dim=0) if name in by_row else value for name, value in inputs.items()}
     windows = len(inputs["input_ids"])
-    size = windows if torch.is_grad_enabled() else at_once
+    size = windows if torch.is_grad_enabled() else at_once or windows
     parts = ({name: value[start : start + size] for name, value in inputs.items()} for start in range(0, windows, size))
     return torch.cat([model(**part)["logits"] for part in parts])
 

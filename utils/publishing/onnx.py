@@ -19,6 +19,7 @@ import torch
 import transformers
 from datasets import Dataset
 from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
 
 from utils.arguments import RunError
 from utils.batches.order import longest_first
@@ -26,7 +27,7 @@ from utils.scoring.evaluation import Evaluation, known_truth
 from utils.scoring.weighted import point_scores
 from utils.training.models import hub_options, labelled
 from utils.training.task import Task
-from utils.training.trainer import FineTuningTrainer, float32_forward
+from utils.training.trainer import FineTuningTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def export_onnx(
     facts = {"labels": task.labels, "thresholds": dict(zip(labels, thresholds.tolist(), strict=True))}
     _write(model, sample_inputs(trainer), untried / name, facts | {"max_length": task.max_length}, args.export == "onnx_int8")
     try:
-        told = _try(trainer, task, Graph(untried / name), to_probabilities, predicted, thresholds)
+        told = _try(trainer, task, model, Graph(untried / name), to_probabilities, predicted, thresholds)
         folder.mkdir(exist_ok=True)
         for path in untried.iterdir():
             os.replace(path, folder / path.name)
@@ -112,6 +113,7 @@ def _write(model: torch.nn.Module, inputs: dict[str, torch.Tensor], path: Path, 
 def _try(
     trainer: FineTuningTrainer,
     task: Task,
+    model: PreTrainedModel,
     graph: Graph,
     to_probabilities: Callable[[np.ndarray], np.ndarray],
     predicted: dict[str, np.ndarray],
@@ -120,12 +122,13 @@ def _try(
     """Return in words how near the graph comes to the model."""
     kind, int8 = task.format.evaluated_as, trainer.args.export == "onnx_int8"
     split = next((name for name in labelled(task.splits) or predicted if name in predicted), None)
+    example = {name: tensor.cpu() for name, tensor in trainer.example.items()}
     if split:
         rows, expected = f"the {split} rows", predicted[split]
         found = to_probabilities(graph_logits(trainer, graph, task.splits[split]))
     else:
-        with torch.no_grad(), float32_forward(trainer.model.eval()):
-            logits = [trainer.model_outputs(each, trainer.example)["logits"].float().cpu() for each in (trainer.model, graph)]
+        with torch.no_grad():
+            logits = [trainer.model_outputs(each, example)["logits"] for each in (model, graph)]
         rows, (expected, found) = "two rows", (to_probabilities(each.numpy()) for each in logits)
     what = "predictions" if kind == "numbers" else "probabilities"
     told = f"{what} of {rows} differ from the model's by {np.nanmax(np.abs(found - expected)):.2g} at most"

@@ -139,6 +139,8 @@ class Results:
         """Write the model card and args.yaml, remove the checkpoints, print the scores, and return the metrics."""
         task, args = self.task, self.task.args
         self.trainer.accelerator.wait_for_everyone()  # until no process reads a checkpoint
+        if args.data.smoke_test:
+            self.trainer.check_reload(self.model_class)
         if self.is_main:
             other_labels = task.format.evaluated_as in ("labels", "classes") and task.labels != task.format.names
             about_labels = bool(task.labels) and not other_labels
@@ -165,7 +167,6 @@ class Results:
                 )
             self.print_scores()
             if args.data.smoke_test:
-                self.trainer.check_reload(self.model_class)
                 logger.info("smoke test passed: trained, evaluated, predicted, saved and loaded again")
             else:
                 files = sorted(path.name for path in self.output_dir.iterdir() if path.is_file() or path.name == ADAPTERS)

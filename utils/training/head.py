@@ -1,6 +1,7 @@
 """Load a model, find its head, start it where the data is, and let it learn faster; weights for rare labels."""
 
 import logging
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
         UserError: the checkpoint's head has another width, or its weights cannot be read.
     """
     args = task.args.model
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # all processes try the model before its weights are divided
+    if not task.training:  # accelerate divides weights together with their optimizer only
+        os.environ["ACCELERATE_USE_FSDP"] = "false"
     try:
         model, info = model_class.from_pretrained(
             args.model_name_or_path,

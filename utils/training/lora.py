@@ -35,7 +35,7 @@ class Adapters:
     """
 
     def __init__(self, model: PreTrainedModel, args: ModelArguments, training: FineTuningArguments):
-        if training.fsdp or training.deepspeed:
+        if training.sharded:
             raise UserError("--use_peft merges whole weights, and FSDP and DeepSpeed divide them: leave one out")
         from peft import LoraConfig, LoraModel  # only now: it takes seconds, and few need it
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import FullyShardedDataParallelPlugin
 from datasets import Dataset
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -131,6 +132,20 @@ def keep_pooler(model: PreTrainedModel, args: ModelArguments) -> None:
     whole, info = AutoModel.from_pretrained(args.model_name_or_path, **options)
     if getattr(whole, "pooler", None) is not None and not any("pooler" in name for name in info["missing_keys"]):
         model.base_model.pooler = whole.pooler.requires_grad_(False)
+
+
+def settle_fsdp(plugin: FullyShardedDataParallelPlugin, model: PreTrainedModel) -> None:
+    """Let FSDP save what `from_pretrained` can load, and divide models whose word embeddings lie in a layer of their own.
+
+    accelerate 1.15 divides the layers that a model must not split, and then the word embeddings. BERT names its embeddings among
+    those layers; their weights would be divided twice, which fails.
+    """
+    plugin.state_dict_config = plugin.optim_state_dict_config = None  # those of another type would stay
+    plugin.set_state_dict_type("FULL_STATE_DICT")
+    if plugin.transformer_cls_names_to_wrap is None:
+        words = model.get_input_embeddings()
+        layers = {type(module).__name__ for module in model.modules() if words not in module.modules()}
+        plugin.transformer_cls_names_to_wrap = sorted(layers & set(model._no_split_modules or ()))
 
 
 def load_tokenizer(args: ModelArguments, config: PreTrainedConfig) -> PreTrainedTokenizerBase:

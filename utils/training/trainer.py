@@ -29,7 +29,7 @@ from utils.training.cpu import train_seen_tokens, tune
 from utils.training.guard import Guard
 from utils.training.head import Head, speed_up
 from utils.training.lora import Adapters, remove_adapters
-from utils.training.models import check_optimizer
+from utils.training.models import check_optimizer, settle_fsdp
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,8 @@ class FineTuningTrainer(Trainer):
                 data_collator=partial(collate, pad=pad) if collate else pad,
                 compute_metrics=compute_metrics,
             )
+        if self.is_fsdp_enabled:
+            settle_fsdp(self.accelerator.state.fsdp_plugin, model)
         self.model_accepts_loss_kwargs = True  # count `num_items_in_batch`, and do not divide by accumulation steps
         self.throughput, self.guard = Throughput(), Guard(self)
         self.add_callback(self.throughput)
@@ -143,7 +145,8 @@ class FineTuningTrainer(Trainer):
         read = {name: tensor for name, tensor in inputs.items() if name in self.read_by_model}
         if self.windows_give is None:
             return model(**read)
-        logits = window_logits(model, read, inputs["present"], self.row_columns, self.args.eval_batch_size)
+        at_once = None if self.args.sharded else self.args.eval_batch_size
+        logits = window_logits(model, read, inputs["present"], self.row_columns, at_once)
         return {"logits": join_windows(logits, inputs["present"], self.windows_give)}
 
     def weights(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
