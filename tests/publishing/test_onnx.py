@@ -96,6 +96,10 @@ def test_8_bits_are_kept_only_where_they_decide_as_well(tmp_path, tiny_model, ca
     with pytest.raises(RunError, match="--export onnx is not kept: its probabilities of the validation rows differ"):
         run_multilabel.main([*again, "--export=onnx"])
     assert [path.name for path in folder.iterdir()] == ["model.onnx"]  # of before: the model is the same
+    monkeypatch.setattr(onnx, "_write", lambda *_: 1 / 0)
+    with pytest.raises(RunError, match=r"--export onnx: this model cannot be exported \(ZeroDivisionError: division by zero\)"):
+        run_multilabel.main([*again, "--export=onnx"])
+    assert not (tmp_path / "o" / "onnx.untried").exists()
     monkeypatch.undo()
     run_multilabel.main([*arguments, "--overwrite_output_dir"])
     assert not list(folder.iterdir())  # that was the graph of another model
@@ -121,8 +125,8 @@ def test_windows_and_numbers_are_exported_and_what_cannot_be_is_refused_before_t
 
 
 @pytest.mark.slow
-def test_without_labelled_rows_two_rows_are_tried(tmp_path, tiny_model, caplog):
+def test_without_evaluation_training_rows_are_tried(tmp_path, tiny_model, caplog):
     arguments = given(tiny_model, tmp_path, {"train": make_rows(30)}, validation_fraction=0, max_steps=2, export="onnx")
     with caplog.at_level("INFO"):
         run_multilabel.main(arguments)
-    assert "probabilities of two rows differ from the model's by" in caplog.text
+    assert "probabilities of 30 training rows differ from the model's by" in caplog.text
