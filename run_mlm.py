@@ -67,6 +67,7 @@ class MaskedLanguageTrainingArguments(FineTuningArguments):
         default="perplexity", aliases=["--metric_name"], help="Metric that chooses the best weights. On the validation data."
     )
     label_smoothing_factor: float = field(default=0.0, init=False)  # those that mean nothing without labels
+    extend_labels: bool = field(default=False, init=False)
     calibrate: None = field(default=None, init=False)
     export: None = field(default=None, init=False)
     metrics_on_train: bool = field(default=False, init=False)

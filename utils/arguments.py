@@ -325,6 +325,9 @@ class FineTuningArguments(TrainingArguments):
     load_best_model_at_end: bool | None = HfArg(
         default=None, help="Keep the best weights. Unset: if evaluations have checkpoints."
     )
+    extend_labels: bool = HfArg(
+        default=False, help="Add labels to a trained model. What it knows of the others stays; the training data needs them all."
+    )
     calibrate: Literal["temperature"] | None = HfArg(
         default=None,
         help="Calibrate the probabilities on the validation data. temperature: after training the logits are divided by one "

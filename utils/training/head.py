@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
-from utils.arguments import UserError
+from utils.arguments import UserError, shorten
 from utils.command_line import parse_weights
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
@@ -30,17 +30,26 @@ class Head:
         new: names of the parameters that the checkpoint lacks, or has in another shape.
         relabelled: whether the checkpoint's head was trained for other labels.
         bias: [logits], where the output layer of a new head starts; None leaves it.
+        known: the parameters by name of the checkpoint's head, if labels are added to it, and the place of each of its labels
+            among all.
     """
 
     new: set[str]
     relabelled: bool
     bias: torch.Tensor | None
+    known: tuple[dict[str, torch.Tensor], list[int]] = ({}, [])
 
     def start(self, model: PreTrainedModel, forward: Callable[[], object]) -> set[str]:
         """Start the head at its bias if it is new. Return the names of the parameters that are to learn faster, none if not.
 
         Few checkpoints come with a pooler that was trained for more than next-sentence prediction, if at all. It counts as new.
         """
+        parameters, places = self.known
+        for name, rows in parameters.items():  # the others stay as new ones begin
+            with torch.no_grad():
+                if rows.dim() == 1 and self.bias is not None:
+                    model.get_parameter(name).copy_(self.bias)
+                model.get_parameter(name)[places] = rows
         if not (self.new or self.relabelled):
             return set()
         layer = output_layer(model, forward)
@@ -67,7 +76,7 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
     Raises:
         UserError: the checkpoint's head has another width, or its weights cannot be read.
     """
-    args = task.args.model
+    args, extend = task.args.model, task.training and task.args.training.extend_labels
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # all processes try the model before its weights are divided
     if not task.training:  # accelerate divides weights together with their optimizer only
         os.environ["ACCELERATE_USE_FSDP"] = "false"
@@ -76,7 +85,7 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
             args.model_name_or_path,
             config=task.config,
             dtype=torch.float32,  # transformers 5 would keep a half-precision checkpoint in half precision
-            ignore_mismatched_sizes=args.ignore_mismatched_sizes,
+            ignore_mismatched_sizes=args.ignore_mismatched_sizes or extend,
             output_loading_info=True,
             attn_implementation=args.attn_implementation,
             **hub_options(args),
@@ -98,8 +107,14 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
         ) from error
     except (OSError, SafetensorError, pickle.UnpicklingError) as error:  # a pickle that holds more than weights
         raise UserError(f"cannot load the weights of {args.model_name_or_path}: {str(error).splitlines()[0]}") from error
-    new = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
-    return model, Head(new, task.saved_labels not in (None, list(task.config.id2label.values())), task.bias)
+    changed, names = {name for name, *_ in info["mismatched_keys"]}, list(task.config.id2label.values())
+    if extend:
+        saved = model_class.from_pretrained(args.model_name_or_path, dtype=torch.float32, **hub_options(args))
+        known = {name: saved.get_parameter(name) for name in changed}, [names.index(label) for label in task.saved_labels]
+        added = [name for name in names if name not in task.saved_labels]
+        logger.info("labels added to those of the model: %s", shorten(added) or "none")
+        return model, Head(set(info["missing_keys"]), False, task.bias, known)
+    return model, Head(set(info["missing_keys"]) | changed, task.saved_labels not in (None, names), task.bias)
 
 
 def output_layer(model: nn.Module, forward: Callable[[], object]) -> nn.Linear:

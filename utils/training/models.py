@@ -241,13 +241,23 @@ def labelled(splits: dict[str, Dataset]) -> list[str]:
     return [name for name in ("validation", "test") if name in splits and "labels" in splits[name].column_names]
 
 
-def check_head(args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None) -> None:
-    """Raise a `UserError` if the checkpoint's labels differ from those of `config`, and its head is to be kept."""
-    names = list(config.id2label.values())
-    if saved_labels is not None and saved_labels != names and not args.ignore_mismatched_sizes:
+def check_head(args: ModelArguments, config: PreTrainedConfig, saved_labels: list[str] | None, extend: bool) -> None:
+    """Raise a `UserError` if the checkpoint's labels differ from those of `config`, and its head is to be kept.
+
+    To `extend` them they have to be some of them, each with a logit of its own.
+    """
+    model, names = args.model_name_or_path, list(config.id2label.values())
+    if extend:
+        if saved_labels is None or len(saved_labels) < 2:
+            raise UserError(f"--extend_labels: {model} has no head with a logit for each of several labels; leave it out")
+        gone = [name for name in saved_labels if name not in names]
+        if gone:
+            told = f"the training data lacks {shorten(gone)}, which {model} knows, and would make it forget them"
+            raise UserError(f"--extend_labels: {told}: expected rows of all its labels, old and new")
+    elif saved_labels is not None and saved_labels != names and not args.ignore_mismatched_sizes:
         raise UserError(
-            f"{args.model_name_or_path} was trained for other labels: its head has {shorten(saved_labels)}, this run needs "
-            f"{shorten(names)}; add --ignore_mismatched_sizes to replace the head with a new one"
+            f"{model} was trained for other labels: its head has {shorten(saved_labels)}, this run needs {shorten(names)}; add "
+            f"--ignore_mismatched_sizes to replace the head with a new one, or --extend_labels to add labels to it"
         )
 
 

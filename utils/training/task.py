@@ -251,7 +251,7 @@ class Task:
         if self.text_columns:
             self.config.text_column_names, self.config.text_column_delimiter = self.text_columns, self.delimiter
             self.config.long_texts = self.long_texts
-        check_head(self.args.model, self.config, self.saved_labels)
+        check_head(self.args.model, self.config, self.saved_labels, self.args.training.extend_labels)
 
     def settled(self, encode: Callable[..., dict], max_length: int) -> Callable[[dict], dict]:
         """Return the script's `encode` with all its arguments but the rows."""
