@@ -171,10 +171,12 @@ class Results:
             else:
                 files = sorted(path.name for path in self.output_dir.iterdir() if path.is_file() or path.name == ADAPTERS)
                 logger.info("\nin %s: %s", self.output_dir, ", ".join(files))
-            if args.training.export:
-                export_onnx(self.trainer, task, self.model_class, self.to_probabilities, self.probabilities, self.thresholds)
-            if args.training.push_to_hub and task.training:
-                push(self.trainer)
+            try:
+                if args.training.export:
+                    export_onnx(self.trainer, task, self.model_class, self.to_probabilities, self.probabilities, self.thresholds)
+            finally:  # the model is as good where its graph is not kept
+                if args.training.push_to_hub and task.training:
+                    push(self.trainer)
         return self.metrics
 
     def print_scores(self) -> None:
