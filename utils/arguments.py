@@ -336,7 +336,7 @@ class FineTuningArguments(TrainingArguments):
     export: Literal["onnx", "onnx_int8"] | None = HfArg(
         default=None,
         help="Write the model for ONNX Runtime, too. Into the folder onnx, once it has given the model's probabilities for the "
-        "validation rows. onnx_int8: 8-bit weights, a quarter of the size, if macro-F1 falls by 0.01 at most.",
+        "validation rows. onnx_int8: 8-bit weights, a quarter of the size, if macro-F1 (or accuracy) falls by 0.01 at most.",
     )
     hub_strategy: str = HfArg(
         default="end", help="When --push_to_hub pushes: end, every_save, checkpoint, all_checkpoints. As in transformers."

@@ -26,6 +26,7 @@ from utils.help import default_of, help_text
 from utils.texts import settle_options
 
 TUNED = ("per_label", "single")
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR)
 
 # Options that people know from HF's older examples, transformers 4 or elsewhere, and what to write instead.
 RENAMED_OPTIONS = {
@@ -109,7 +110,7 @@ def one_line_errors() -> Iterator[None]:
     except RunError as error:
         _end(f"error: {error}", 1)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
             _end(f"error: cannot write {error.filename or 'a file'}: {error.strerror}", 1)
         if "No space left on device" in str(error):  # from a library that writes with its own code
             _end(f"error: the disk is full: {error}", 1)

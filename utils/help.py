@@ -39,7 +39,7 @@ GROUPS = {
     ),
     OTHERS: (
         *("config_name", "cache_dir", "overwrite_cache", "logging_nan_inf_filter", "remove_splits", "attn_implementation"),
-        *("lora_r", "lora_alpha", "extend_labels"),
+        *("lora_r", "lora_alpha", "extend_labels", "hub_strategy"),
     ),
 }
 

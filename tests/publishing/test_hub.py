@@ -8,6 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import launch, make_rows, write_jsonl
 
+import run_multilabel
+from utils.arguments import UserError
+
 
 class Hub(BaseHTTPRequestHandler):
     """Takes every file in the body of a commit, as the Hub does with small ones, and keeps the commits in a list."""
@@ -76,3 +79,10 @@ def test_the_last_commit_has_the_final_card_and_thresholds_and_none_of_the_rows(
     for _, sent in Hub.commits:
         assert not [name for name in sent if name.endswith((".csv", ".html", ".bin", "args.yaml", "report.json"))]
         assert not [name for name, content in sent.items() if str(tmp_path).encode() in content]
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_a_line(tiny_model, tmp_path):
+    train = write_jsonl(tmp_path / "train.jsonl", make_rows(60))
+    options = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={tmp_path / 'out'}", "--push_to_hub"]
+    with pytest.raises(UserError, match=r"--push_to_hub cannot make or find out on the Hub \(.*offline.*\): see `hf auth login`"):
+        run_multilabel.main(options)

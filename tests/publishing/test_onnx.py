@@ -125,6 +125,13 @@ def test_windows_and_numbers_are_exported_and_what_cannot_be_is_refused_before_t
 
 
 @pytest.mark.slow
+def test_8_bits_are_tried_in_a_smoke_test(caplog):
+    with caplog.at_level("INFO"):
+        run_multilabel.main(["--smoke_test", "--export=onnx_int8"])  # with too few rows for macro-F1
+    assert "accuracy is" in caplog.text
+
+
+@pytest.mark.slow
 def test_without_evaluation_training_rows_are_tried(tmp_path, tiny_model, caplog):
     arguments = given(tiny_model, tmp_path, {"train": make_rows(30)}, validation_fraction=0, max_steps=2, export="onnx")
     with caplog.at_level("INFO"):

@@ -165,6 +165,15 @@ def test_weights_that_are_damaged_or_more_than_weights(tmp_path, tiny_model, tra
     assert not (tmp_path / "executed").exists() and not (tmp_path / "o").exists()
 
 
+def test_a_tokenizer_whose_file_is_missing(tmp_path, tiny_model, train):
+    model = changed(tiny_model, tmp_path / "model")
+    (model / "tokenizer.json").unlink()
+    settings = json.loads((model / "tokenizer_config.json").read_text()) | {"tokenizer_class": "BertTokenizer"}
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))  # of which transformers then makes an empty one
+    with pytest.raises(ValueError, match=r"the tokenizer of .* has \d tokens, and the model \d+: is its tokenizer.json missing"):
+        run(model, train, tmp_path / "o")
+
+
 def test_a_head_of_another_width_and_half_precision(tmp_path, tiny_model, train):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=3, id2label={0: "a", 1: "b", 2: "c"})
     model.half().save_pretrained(tmp_path / "three")

@@ -21,7 +21,7 @@ from utils.batches.order import complete_last_batch, longest_first, train_sample
 from utils.batches.throughput import Throughput
 from utils.batches.windows import collate_windows, join_windows, window_logits
 from utils.files.cells import UNKNOWN
-from utils.files.rows import file_of
+from utils.files.rows import file_of, one_line
 from utils.runtime import show_progress
 from utils.splits.augmented import WEIGHT
 from utils.training.checkpoints import save_whole
@@ -198,6 +198,13 @@ class FineTuningTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial):
         save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
+
+    def init_hf_repo(self, *args, **kwargs):
+        try:
+            super().init_hf_repo(*args, **kwargs)
+        except Exception as error:  # of the network, or that the Hub answers with
+            told = f"--push_to_hub cannot make or find {self.args.hub_model_id or Path(self.args.output_dir).name} on the Hub"
+            raise UserError(f"{told} ({one_line(error)[:200]}): see `hf auth login`, or leave it out") from error
 
     def save_model(self, output_dir=None, _internal_call=False):
         if not _internal_call:  # the training is over
