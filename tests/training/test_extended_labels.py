@@ -47,7 +47,7 @@ UNMOVED = ("--extend_labels", "--learning_rate=1e-12", "--max_steps=1", "--fp16=
 
 def test_known_labels_stay_as_they_are_and_a_new_one_starts_at_its_frequency(run, tmp_path):
     run(run_multilabel, None, "old", without_delivery(make_rows(160, 0)))
-    rows = make_rows(160, 1)
+    rows = make_rows(400, 1)
     run(run_multilabel, "old", "unmoved", rows, *UNMOVED)
     texts = write_jsonl(tmp_path / "texts.jsonl", [{"text": row["text"]} for row in make_rows(40, 5)])
     alone = [f"--model_name_or_path={tmp_path / 'old'}", f"--output_dir={tmp_path / 'p'}", f"--test_file={texts}", "--no_report"]
@@ -58,9 +58,8 @@ def test_known_labels_stay_as_they_are_and_a_new_one_starts_at_its_frequency(run
     new = logits_of(tmp_path / "unmoved" / "predictions.csv", ["delivery"])
     assert new.mean() == pytest.approx(np.log(share / (1 - share)), abs=0.6)
 
-    metrics = run(run_multilabel, "old", "new", rows, "--extend_labels", "--num_train_epochs=20")
-    print([metrics[f"predict_{label}_roc_auc"] for label in LABELS])
-    assert all(metrics[f"predict_{label}_roc_auc"] > 0.9 for label in LABELS)
+    metrics = run(run_multilabel, "old", "new", rows, "--extend_labels", "--num_train_epochs=12")
+    assert [label for label in LABELS if metrics[f"predict_{label}_roc_auc"] < 0.8] == [], metrics
 
 
 def test_classes_are_added_to_each_other(run, tmp_path, caplog):

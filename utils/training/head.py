@@ -51,7 +51,7 @@ class Head:
                     model.get_parameter(name).copy_(self.bias)
                 model.get_parameter(name)[places] = rows
         if not (self.new or self.relabelled):
-            return set()
+            return set(parameters)
         layer = output_layer(model, forward)
         own = {name for name, parameter in model.named_parameters() if any(parameter is p for p in layer.parameters())}
         new = set(self.new)

@@ -161,9 +161,8 @@ def load_tokenizer(args: ModelArguments, config: PreTrainedConfig) -> PreTrained
         tokenizer = AutoTokenizer.from_pretrained(name, **hub_options(args))
     except (OSError, ValueError) as error:
         raise UserError(f"no tokenizer in {name}: {' '.join(str(error).split())}; see --tokenizer_name") from error
-    if len(tokenizer) < (getattr(config, "vocab_size", 0) or 0) / 2:  # transformers makes an empty one where its file is missing
-        told = f"the tokenizer of {name} has {len(tokenizer):,} tokens, and the model {config.vocab_size:,}"
-        raise UserError(f"{told}: is its tokenizer.json missing or another's? see --tokenizer_name")
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes an empty one where its file is missing
+        raise UserError(f"the tokenizer of {name} knows no words: is its tokenizer.json missing? see --tokenizer_name")
     if tokenizer.pad_token is None and tokenizer.eos_token is None:
         raise UserError(f"the tokenizer of {name} has no padding token, and no end of text to take for it; see --tokenizer_name")
     if tokenizer.pad_token is None:
