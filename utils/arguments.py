@@ -424,7 +424,7 @@ class FineTuningArguments(TrainingArguments):
         if self.sharded:
             whole = {"max_tokens_per_batch": "cuts batches in each process for itself", "calibrate": "changes whole weights"}
             for name in filter(partial(getattr, self), whole):
-                raise UserError(f"--{name} {whole[name]}, and FSDP and DeepSpeed divide the model: leave one of both out")
+                raise UserError(f"--{name} {whole[name]}, and FSDP and DeepSpeed divide the model: leave out one of the two")
             self.max_tokens_per_batch = 0
         elif self.max_tokens_per_batch is None and self.use_cpu:
             self.max_tokens_per_batch = 1024  # what fits into the caches is faster

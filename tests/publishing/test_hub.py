@@ -69,6 +69,8 @@ def test_the_last_commit_has_the_final_card_and_thresholds_and_none_of_the_rows(
     train, test = (write_jsonl(tmp_path / f"{seed}.jsonl", make_rows(60, seed)) for seed in (0, 1))
     options = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={test}", "--num_train_epochs=2"]
     options += ["--push_to_hub", "--hub_model_id=mine", "--hub_token=hf_token", f"--output_dir={tmp_path / 'out'}"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "best_args.yaml").write_text(f"train_file: {train}\n")  # as a search leaves it
     result = launch("python", "run_multilabel.py", *options, HF_ENDPOINT=hub, HF_HUB_OFFLINE="0")
     assert "pushing the model to me/mine" in result.stderr
     *_, (summary, files) = Hub.commits
@@ -77,7 +79,7 @@ def test_the_last_commit_has_the_final_card_and_thresholds_and_none_of_the_rows(
     assert {"model.safetensors", "config.json", "tokenizer.json", "thresholds.json"} <= set(files)
     assert json.loads(files["config.json"])["thresholds"]
     for _, sent in Hub.commits:
-        assert not [name for name in sent if name.endswith((".csv", ".html", ".bin", "args.yaml", "report.json"))]
+        assert not [name for name in sent if name.endswith((".csv", ".html", ".bin", ".yaml", "report.json"))]
         assert not [name for name, content in sent.items() if str(tmp_path).encode() in content]
 
 

@@ -1,1 +1,1 @@
-"""What others use of a model: its card, and its graph for ONNX Runtime."""
+"""What others use of a model: its card, its copy on the Hub, and its graph for ONNX Runtime."""

@@ -7,15 +7,16 @@ from transformers.utils.hub import hf_api
 
 logger = logging.getLogger(__name__)
 
-# What a run writes about its rows, or about the machine. It stays in --output_dir.
-PRIVATE = ("*.csv", "report.*", "args.yaml", "trainer_state.json", "training_args.bin", "checkpoint-*", ".*", "_*")
+# What tells of rows, of folders on this machine, or of a search. It stays in --output_dir.
+PRIVATE = ("*.csv", "*.html", "*.yaml", "report.json", "data_report.json", "search.json", "*.db", "*.log")
+PRIVATE += ("trainer_state.json", "training_args.bin", "runs/*", "checkpoint-*", ".*", "_*")
 
 
 def push(trainer: Trainer) -> None:
     """Upload --output_dir to --hub_model_id, but for `PRIVATE`. `Trainer.push_to_hub` would write a card of its own first."""
     args = trainer.args
     trainer._finish_current_push()
-    logger.info("pushing the model to %s (--push_to_hub); files about rows stay here", trainer.hub_model_id)
+    logger.info("pushing the model to %s (--push_to_hub); files about rows and runs stay here", trainer.hub_model_id)
     hf_api().upload_folder(
         repo_id=trainer.hub_model_id,
         folder_path=args.output_dir,

@@ -102,8 +102,7 @@ def export_onnx(
 def sample_inputs(trainer: FineTuningTrainer) -> dict[str, torch.Tensor]:
     """Return inputs to trace the model with: four rows, those of multiple choice as two with two candidates each."""
     read = {name: tensor.cpu() for name, tensor in trainer.example.items() if name in trainer.read_by_model}
-    rows = torch.arange(4) % len(read["input_ids"])
-    read = {name: tensor[rows % len(tensor)] for name, tensor in read.items()}
+    read = {name: tensor[torch.arange(4) % len(tensor)] for name, tensor in read.items()}
     return {name: tensor.reshape(2, 2, -1) if tensor.dim() == 3 else tensor for name, tensor in read.items()}
 
 
