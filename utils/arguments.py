@@ -407,7 +407,7 @@ class FineTuningArguments(TrainingArguments):
                 raise UserError(f"--report_to {' '.join(asked_for)}: {name} is not installed; install it, or leave it out")
         missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if self.export and find_spec(name) is None]
         if missing:
-            raise UserError(f"--export needs {' and '.join(missing)}: pip install -r requirements-onnx.txt")
+            raise UserError(f"--export needs {', '.join(missing)}: pip install -r requirements-onnx.txt")
         if self.label_names not in (None, ["labels"]):
             raise UserError(f"--label_names {' '.join(self.label_names)}: name the label with --label_column_name (or _names)")
         phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
