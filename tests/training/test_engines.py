@@ -1,4 +1,4 @@
-"""What configs/accelerate and configs/slurm start: weights divided by FSDP, several machines, a job whose time is over."""
+"""What configs/accelerate and configs/slurm start: weights that are divided, several machines, a job whose time is over."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 import run_multilabel
 from utils.arguments import UserError
+from utils.training.trainer import FineTuningTrainer
 
 BIN = Path(sys.executable).parent
 COUNTS = {"train": 64, "validation": 24, "test": 20}
@@ -55,29 +56,49 @@ def scores(folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_fsdp_gives_the_weights_of_one_process_and_goes_on_after_a_checkpoint(base, tmp_path):
+@pytest.mark.parametrize("engine", ["fsdp2", "zero2", "zero3"])
+def test_a_divided_model_gives_the_weights_of_one_process_and_goes_on_after_a_checkpoint(base, tmp_path, engine):
+    if engine != "fsdp2":
+        pytest.importorskip("deepspeed")
     (tmp_path / "on_a_cpu.py").write_text(ON_A_CPU)
-    config = ["--config_file", str(ROOT / "configs" / "accelerate" / "fsdp2.yaml"), "--num_processes", "2"]
-    command = ["accelerate", "launch", *config, "--main_process_port", free_port(), str(tmp_path / "on_a_cpu.py"), *base]
+    program = str(tmp_path / "on_a_cpu.py") if engine == "fsdp2" else "run_multilabel.py"
+    config = ["--config_file", str(ROOT / "configs" / "accelerate" / f"{engine}.yaml"), "--num_processes", "2"]
+    command = ["accelerate", "launch", *config, "--main_process_port", free_port(), program]
+    variables = {"PYTHONPATH": str(ROOT), "DS_ACCELERATOR": "cpu"}
     run_multilabel.main([*base, f"--output_dir={tmp_path / 'one'}", "--per_device_train_batch_size=16"])
-    both = [*command, "--per_device_train_batch_size=8"]
-    launch(*both, f"--output_dir={tmp_path / 'two'}", PYTHONPATH=str(ROOT))
+    both = [*command, *base, "--per_device_train_batch_size=4", "--gradient_accumulation_steps=2"]
+    launch(*both, f"--output_dir={tmp_path / 'two'}", **variables)
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys() and all((one[name] - two[name]).abs().max() < 1e-5 for name in one)
     assert scores(tmp_path / "two") == pytest.approx(scores(tmp_path / "one"), abs=1e-5)
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "two").config.thresholds
     assert pipeline("text-classification", model=str(tmp_path / "two"), top_k=None)("the parcel is late")
 
-    both += ["--optim=adamw_torch_fused", "--keep_checkpoints", "--save_total_limit=9"]  # torch has no state of SGD to load
-    launch(*both, f"--output_dir={tmp_path / 'whole'}", PYTHONPATH=str(ROOT))
+    both += ["--optim=adamw_torch", "--keep_checkpoints", "--save_total_limit=9"]  # torch has no state of SGD to load
+    launch(*both, f"--output_dir={tmp_path / 'whole'}", **variables)
     checkpoint = tmp_path / "whole" / "checkpoint-8"
-    launch(*both, f"--resume_from_checkpoint={checkpoint}", f"--output_dir={tmp_path / 'on'}", PYTHONPATH=str(ROOT))
+    launch(*both, f"--resume_from_checkpoint={checkpoint}", f"--output_dir={tmp_path / 'on'}", **variables)
     whole, on = (load_file(tmp_path / name / "checkpoint-12" / "model.safetensors") for name in ("whole", "on"))
     assert all(whole[name].equal(on[name]) for name in whole)
 
     alone = [f"--model_name_or_path={tmp_path / 'two'}", f"--test_file={tmp_path / 'test.jsonl'}", "--use_cpu"]
-    launch(*command[: -len(base)], *alone, f"--output_dir={tmp_path / 'predicted'}", PYTHONPATH=str(ROOT))
+    launch(*command, *alone, f"--output_dir={tmp_path / 'predicted'}", **variables)
     assert (tmp_path / "predicted" / "predictions.csv").read_text() == (tmp_path / "two" / "predictions.csv").read_text()
+
+
+def test_the_head_learns_no_faster_where_the_optimizer_is_asked_for_twice(base, tmp_path, monkeypatch):
+    rates = []
+
+    def asked_twice(trainer: FineTuningTrainer, *args, **kwargs) -> None:  # as Trainer does with DeepSpeed
+        trainer.create_optimizer()
+        trainer.create_optimizer()
+        rates.extend(sorted({group["lr"] for group in trainer.optimizer.param_groups}))
+        raise UserError("seen")
+
+    monkeypatch.setattr(FineTuningTrainer, "fit", asked_twice)
+    with pytest.raises(UserError, match="seen"):
+        run_multilabel.main([*base, f"--output_dir={tmp_path / 'out'}"])
+    assert rates == pytest.approx([0.05, 0.5])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Load a model, find its head, start it where the data is, and let it learn faster; weights for rare labels."""
 
 import logging
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from utils.arguments import UserError, shorten
 from utils.command_line import parse_weights
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
-from utils.training.models import hub_options
+from utils.training.models import hub_options, load_whole
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -77,9 +76,8 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
         UserError: the checkpoint's head has another width, or its weights cannot be read.
     """
     args, extend = task.args.model, task.training and task.args.training.extend_labels
-    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # all processes try the model before its weights are divided
-    if not task.training:  # accelerate divides weights together with their optimizer only
-        os.environ["ACCELERATE_USE_FSDP"] = "false"
+    if task.args.training.sharded:
+        load_whole(task.args.training, task.training)
     try:
         model, info = model_class.from_pretrained(
             args.model_name_or_path,

@@ -1,6 +1,7 @@
 """Load a model, its config and its tokenizer, and check that they fit each other and the data."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations import deepspeed
 
 from utils.arguments import FineTuningArguments, ModelArguments, UserError, shorten
 from utils.data.encoding import used_tokens
@@ -132,6 +134,19 @@ def keep_pooler(model: PreTrainedModel, args: ModelArguments) -> None:
     whole, info = AutoModel.from_pretrained(args.model_name_or_path, **options)
     if getattr(whole, "pooler", None) is not None and not any("pooler" in name for name in info["missing_keys"]):
         model.base_model.pooler = whole.pooler.requires_grad_(False)
+
+
+def load_whole(args: FineTuningArguments, training: bool) -> None:
+    """Let each process load whole models, which FSDP or DeepSpeed divides when the training begins; without one they do not.
+
+    All processes try the model before its weights are divided, and the main one alone tries the finished model.
+    """
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    deepspeed.unset_hf_deepspeed_config()
+    deepspeed.set_hf_deepspeed_config = lambda config: None  # or Trainer and accelerate set it again
+    if not training:  # accelerate divides weights together with their optimizer only
+        os.environ["ACCELERATE_USE_FSDP"] = os.environ["ACCELERATE_USE_DEEPSPEED"] = "false"
+        args.deepspeed_plugin = None
 
 
 def settle_fsdp(plugin: FullyShardedDataParallelPlugin, model: PreTrainedModel) -> None:

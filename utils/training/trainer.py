@@ -191,10 +191,11 @@ class FineTuningTrainer(Trainer):
         return self.guard.add(loss + super().training_step(model, last, num_items_in_batch))
 
     def create_optimizer(self, model=None):
-        optimizer = super().create_optimizer(model)
-        speed_up(optimizer, self.model if model is None else model, self.head_parameters, self.args.head_learning_rate_multiplier)
-        self.guard.remember(optimizer)
-        return optimizer
+        if self.optimizer is None:  # with DeepSpeed Trainer asks twice
+            model = self.model if model is None else model
+            speed_up(super().create_optimizer(model), model, self.head_parameters, self.args.head_learning_rate_multiplier)
+        self.guard.remember(self.optimizer)
+        return self.optimizer
 
     def _save_checkpoint(self, model, trial):
         save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
