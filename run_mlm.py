@@ -44,6 +44,7 @@ class MaskedLanguageArguments(TextArguments):
     num_folds: None = field(default=None, init=False)
     fold: None = field(default=None, init=False)
     augmented_files: None = field(default=None, init=False)
+    pseudo_labels: None = field(default=None, init=False)
     augmentation_weight: float = field(default=1.0, init=False)
     group_column_name: None = field(default=None, init=False)
     long_texts: None = field(default=None, init=False)

@@ -32,15 +32,16 @@ from utils.scoring.intervals import resample  # noqa: E402
 LABELS = {"jigsaw": ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"], "goemotions": ["labels"]}
 METRICS = {"jigsaw": ("roc_auc_macro", "average_precision_macro"), "goemotions": ("f1_macro", "average_precision_macro")}
 STEPS = ("plain", "twice the epochs", "adapted encoder", "checkpoints averaged")
-STEPS += ("changed copies", "test-time copies", "seeds averaged", "five folds", "all in one", "blend of all")
+STEPS += ("changed copies", "test-time copies", "seeds averaged", "five folds", "all in one", "blend of all", "pseudo-labels")
 ONE_SEED = ("seeds averaged", "five folds", "all in one", "blend of all")
-NOT_BLENDED = ("twice the epochs", "checkpoints averaged", "test-time copies", "seeds averaged", "blend of all")
+NOT_BLENDED = ("twice the epochs", "checkpoints averaged", "test-time copies", "seeds averaged", "blend of all", "pseudo-labels")
 SAMPLES, COPIES = 1000, ("test_copies1", "test_copies2")
 DEFAULTS = {"rows": 0, "test_rows": 0, "max_seq_length": 0, "num_train_epochs": 0, "mlm_epochs": 3, "seeds": 3}
 NOTE = """Gain: the mean over the seeds, less that of the plain runs. Its 95 % interval is from a bootstrap of the test rows,
 the same for both, and of the seeds; a step with one seed is as lucky as it is, which its interval does not know. CPU minutes: of
 all that a step starts for one seed; a blend does not start the runs that it takes. Changed copies double the training steps, so
-compare them to twice the epochs. The encoder is adapted to the texts of all rows, the test rows among them."""
+compare them to twice the epochs; pseudo-labels, which are what the blend decides for the test rows, add as many steps as there
+are such rows. The encoder is adapted to the texts of all rows, the test rows among them."""
 
 
 def read(path: Path, labels: list[str]) -> list[list[str]]:
@@ -100,6 +101,7 @@ def programs(args: argparse.Namespace, step: str, seed: int) -> dict[Path, list]
         "twice the epochs": {"num_train_epochs": 2 * options["num_train_epochs"]},
         "adapted encoder": {"model_name_or_path": adapted},
         "changed copies": {"augmented_files": data["train_copies"], "augmentation_weight": 0.5},
+        "pseudo-labels": {"pseudo_labels": folder / "blend of all" / "1"},
         "five folds": folds,
         "all in one": {**folds, "model_name_or_path": adapted},
     }
@@ -208,7 +210,8 @@ def main() -> None:
     elif json.loads(noted.read_text(encoding="utf-8")) != settings:
         sys.exit(f"error: {noted} says that {args.output_dir} has runs with other options: name another folder")
     jobs = [(step, seed) for seed in range(1, args.seeds + 1) for step in args.steps if step not in ONE_SEED]
-    for step, seed in [] if args.only_table else [*jobs, *((step, 1) for step in args.steps if step in ONE_SEED)]:
+    jobs += [(step, 1) for step in args.steps if step in ONE_SEED]
+    for step, seed in [] if args.only_table else sorted(jobs, key=lambda job: job[0] == "pseudo-labels"):  # of the blend
         make(args, step, seed)
         write_table(args)
     print(write_table(args))

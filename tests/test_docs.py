@@ -198,6 +198,10 @@ def furnish(script: str, options: dict[str, str], model: Callable[[], str]) -> N
     if "sample_submission" in options:
         rows = [{"id": row["id"]} | dict.fromkeys(LABELS, 0.5) for row in rows_of(script, options, 8, seeds["test_file"])]
         write_rows(Path(options["sample_submission"]), rows)
+    if "pseudo_labels" in options:
+        (folder := Path(options["pseudo_labels"])).mkdir(parents=True)
+        rows = rows_of(script, options, 8, seeds["test_file"])
+        write_rows(folder / "predictions.csv", [{"id": row["id"], "prediction": LABELS[0]} for row in rows])
     if "label_descriptions" in options:
         Path(options["label_descriptions"]).write_text("praise: The customer is happy\nother: The customer is not\n")
     if "model_name_or_path" in options:

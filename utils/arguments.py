@@ -129,6 +129,11 @@ class DataArguments:
         "texts; a copy has the label of its original. Copies of rows that validate are left out.",
     )
     augmentation_weight: float = HfArg(default=1.0, help="What a copy counts in the loss. An original counts 1.")
+    pseudo_labels: str | None = HfArg(
+        default=None,
+        help="Train on the test rows, too, as this folder has labelled them. It is that of a finished run or a blend; with "
+        "--num_folds that of a run of the same folds, and each fold takes the labels of its own model.",
+    )
     remove_splits: str | None = HfArg(default=None, help="Splits of the dataset to leave out, joined by commas.")
     id_column_name: str | None = HfArg(default=None, help="Ids to copy into predictions.csv. Unset: found, or row numbers.")
     unknown_label: str | None = HfArg(

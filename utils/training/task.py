@@ -25,6 +25,7 @@ from utils.files.rows import PLACE, flatten, read_array, rows_to_dataset
 from utils.runtime import quiet, set_up_logging
 from utils.splits.augmented import add_copies
 from utils.splits.folds import take_groups
+from utils.splits.pseudo_labels import add_pseudo_labelled
 from utils.splits.taking_part import first_rows, splits_to_use
 from utils.texts import rows_of
 from utils.training.cpu import keep_memory
@@ -198,6 +199,9 @@ class Task:
         shown = " | ".join(json.dumps(text if len(text) <= 60 else f"{text[:58]}…", ensure_ascii=False) for text in texts if text)
         logger.info("the first row as the model reads it: %s%s", shown, "" if label is None else f" → {label or 'no label'}")
         warn_of_shared_texts({name: self.splits[name] for name in given}, self.read_columns)
+        if data.pseudo_labels and "train" in self.splits:
+            found = self.id_column, self.format.evaluated_as, self.labels
+            self.splits["train"] = add_pseudo_labelled(self.splits, data, *found)
 
     @property
     def read_columns(self) -> list[str]:

@@ -1,0 +1,84 @@
+"""Test rows as training rows, with the labels that a finished run has decided on."""
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+
+from utils.arguments import DataArguments, UserError, shorten
+from utils.files.rows import add_array, columns, read_array
+from utils.splits.augmented import WEIGHT
+
+logger = logging.getLogger(__name__)
+
+
+def add_pseudo_labelled(splits: dict[str, Dataset], args: DataArguments, id_column: str, kind: str, names: list[str]) -> Dataset:
+    """Return the training data with the test rows, labelled as the run in the folder --pseudo_labels has decided.
+
+    The idea is that of Lee 2013, "Pseudo-Label". In a fold the labels are those of the model of that fold: one that has not seen
+    the rows that validate here.
+
+    Args:
+        splits: with their targets, as the column `labels`.
+        id_column: the column of ids of the test rows, by which they are joined; "row" if they are numbered.
+        kind: see `Evaluation`; `names`: those of the labels.
+
+    Raises:
+        UserError: there are no test rows, or the run has predicted others, has other labels or other folds.
+    """
+    option, train, test = f"--pseudo_labels {args.pseudo_labels}", splits["train"], splits.get("test")
+    if test is None:
+        raise UserError(f"{option} labels test rows, and there are none: give --test_file")
+    folder = Path(args.pseudo_labels)
+    if args.fold:
+        folder = _same_fold(folder, args.fold, splits["validation"], id_column, option)
+    decided = _read(folder / "predictions.csv", option)
+    ids = list(map(str, test[id_column][:] if id_column in test.column_names else range(len(test))))
+    strangers = [name for name in ids if name not in decided]
+    if strangers:
+        raise UserError(f"{option} has not predicted {len(strangers):,} of the test rows, such as {id_column} {strangers[0]}")
+    targets = _targets([decided[name] for name in ids], kind, names, read_array(train, "labels"), option)
+    shared = [name for name in train.column_names if name in test.column_names and name != "labels"]
+    added = test.select_columns(shared).cast(train.select_columns(shared).features)
+    if WEIGHT in train.column_names:
+        added = add_array(added, WEIGHT, np.ones(len(added), np.float32))
+    logger.info("train: %s test rows more, labelled by %s", f"{len(added):,}", folder)
+    return concatenate_datasets([train, add_array(added, "labels", targets).cast_column("labels", train.features["labels"])])
+
+
+def _same_fold(folder: Path, fold: int, validation: Dataset, id_column: str, option: str) -> Path:
+    """Return the folder of the model that has not seen this fold. Raises a `UserError` if there is none."""
+    own = folder / f"fold-{fold}"
+    held_out = _read(own / "validation_predictions.csv", option) if own.is_dir() else {}
+    ids = validation[id_column][:] if id_column in columns(validation) else None
+    if ids is None or set(map(str, ids)) != held_out.keys():
+        raise UserError(
+            f"{option}: the rows of fold {fold} have to be labelled by a model that has not seen the rows it validates on; name "
+            f"the --output_dir of a run with the same data, --num_folds and --seed, whose rows have ids"
+        )
+    return own
+
+
+def _read(path: Path, option: str) -> dict[str, str]:
+    """Return what a file of predictions has decided, by id."""
+    if not path.is_file():
+        raise UserError(f"{option}: {path.parent} holds no {path.name}; expected the --output_dir of a run with --test_file")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        return {row[rows.fieldnames[0]]: row["prediction"] for row in rows}
+
+
+def _targets(decided: list[str], kind: str, names: list[str], train: np.ndarray, option: str) -> np.ndarray:
+    """Return the targets of rows, in the form of those in `train`."""
+    if kind in ("choices", "numbers"):
+        return np.array(decided, float).astype(train.dtype)
+    found: list[Any] = [cell.split(";") if kind == "labels" else [cell] for cell in decided]
+    unknown = sorted({name for cells in found for name in cells if name} - set(names))
+    if unknown:
+        raise UserError(f"{option} knows other labels, {shorten(unknown)}: expected {shorten(names)}")
+    matrix = np.array([[name in cells for name in names] for cells in found])
+    as_rows = train.ndim == 2 and train.shape[1] == len(names)
+    return (matrix if as_rows else matrix.argmax(axis=1).reshape(-1, *train.shape[1:])).astype(train.dtype)
