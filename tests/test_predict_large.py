@@ -1,0 +1,107 @@
+"""tools/predict_large.py: the predictions of one run, a part at a time, also after it was killed."""
+
+import csv
+import gzip
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT, make_choice_rows, make_rows, write_csv, write_jsonl
+
+import run_multilabel
+import run_multiple_choice
+from utils.arguments import UserError
+
+spec = importlib.util.spec_from_file_location("predict_large", ROOT / "tools" / "predict_large.py")
+predict_large = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(predict_large)
+
+SHORT = ["--max_steps=4", "--per_device_train_batch_size=8", "--no_report"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    train = write_jsonl(folder / "train.jsonl", make_rows(40))
+    run_multilabel.main([f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={folder / 'out'}", *SHORT])
+    return str(folder / "out")
+
+
+def text_of(row: dict) -> str:
+    return f'{row["text"]}, "so"\nand on'  # quoted, over two lines
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".parquet"])
+@pytest.mark.parametrize("ids", [True, False])
+def test_parts_give_what_one_run_gives(model, tmp_path, ending, ids):
+    rows = [{"id": row["id"]} | {"text": text_of(row)} if ids else {"text": text_of(row)} for row in make_rows(25, 3)]
+    if ending == ".tsv":
+        rows = [row | {"text": row["text"].replace("\n", " ").replace('"', "")} for row in rows]
+    plain = tmp_path / f"test{ending.removesuffix('.gz')}"
+    if ending == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), plain)
+    elif ".jsonl" in ending:
+        plain.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with plain.open("w", newline="") as file:
+            csv.writer(file, delimiter="," if ".csv" in ending else "\t").writerows([rows[0], *(row.values() for row in rows)])
+    path = tmp_path / f"test{ending}"
+    if ending.endswith(".gz"):
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    options = [f"--model_name_or_path={model}", f"--test_file={path}", "--threshold=0.4"]
+    run_multilabel.main([*options, f"--output_dir={tmp_path / 'one'}"])
+    count = predict_large.main(["run_multilabel.py", *options, f"--output_dir={tmp_path / 'parts'}", "--rows_at_once=7"])
+    assert count == 25 and [each.name for each in (tmp_path / "parts").iterdir()] == ["predictions.csv"]
+    assert (tmp_path / "parts" / "predictions.csv").read_bytes() == (tmp_path / "one" / "predictions.csv").read_bytes()
+
+
+def test_candidates_too(tiny_model, tmp_path):
+    files = [write_jsonl(tmp_path / f"{count}.jsonl", make_choice_rows(count)) for count in (40, 12)]
+    run_multiple_choice.main(
+        [f"--model_name_or_path={tiny_model}", f"--train_file={files[0]}", f"--output_dir={tmp_path / 'm'}", *SHORT]
+    )
+    options = [f"--model_name_or_path={tmp_path / 'm'}", f"--test_file={files[1]}"]
+    run_multiple_choice.main([*options, f"--output_dir={tmp_path / 'one'}"])
+    predict_large.main(["run_multiple_choice.py", *options, f"--output_dir={tmp_path / 'parts'}", "--rows_at_once=5"])
+    assert (tmp_path / "parts" / "predictions.csv").read_text() == (tmp_path / "one" / "predictions.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_behind_the_last_part(model, tmp_path):
+    path, out = write_jsonl(tmp_path / "test.jsonl", make_rows(60, 3)), tmp_path / "out"
+    options = ["run_multilabel.py", f"--model_name_or_path={model}", f"--test_file={path}", "--rows_at_once=10"]
+    command = [sys.executable, "tools/predict_large.py", *options, f"--output_dir={out}"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (out / "parts" / "000001.csv").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "predictions.csv").exists()
+    before = (out / "parts" / "000000.csv").stat().st_mtime_ns
+    with pytest.raises(UserError, match=r"parts of another file or of other options"):
+        predict_large.main([*options, f"--output_dir={out}", "--threshold=0.3"])
+    assert (out / "parts" / "000000.csv").stat().st_mtime_ns == before
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    assert "60 rows predicted, 100 % of the file" in told
+    predict_large.main([*options, f"--output_dir={tmp_path / 'whole'}"])
+    assert (out / "predictions.csv").read_text() == (tmp_path / "whole" / "predictions.csv").read_text()
+
+
+def test_what_is_wrong_is_said_in_a_line(model, tmp_path):
+    options = ["run_multilabel.py", f"--model_name_or_path={model}", f"--output_dir={tmp_path / 'out'}", "--rows_at_once=2"]
+    broken = write_csv(
+        tmp_path / "test.csv", ["id", "text"], [["a", "late"], ["b", "broken"], ["c", "late", "more"], ["d", "it"]]
+    )
+    with pytest.raises(UserError, match=r"test.csv, the 2 rows after the first 2: .*found 3 fields"):
+        predict_large.main([*options, f"--test_file={broken}"])
+    for name, told in (("no.csv", "there is no such file"), ("test.xlsx", "expected a .csv"), ("empty.csv", "has no rows")):
+        if name != "no.csv":
+            (tmp_path / name).write_text("")
+        with pytest.raises(UserError, match=told):
+            predict_large.main([*options[:2], f"--output_dir={tmp_path / name[:2]}", f"--test_file={tmp_path / name}"])

@@ -1,0 +1,146 @@
+"""Predict a file of any number of rows with a saved model, a part at a time. The memory that it takes is that of one part.
+
+    python tools/predict_large.py run_multilabel.py --model_name_or_path out --test_file millions.csv --output_dir predicted
+
+Reads .csv, .tsv, .jsonl and .parquet, also .gz, and writes predictions.csv in the order of the file, no scores. Stopped and
+started again, it goes on behind the last whole part. All other options are those of the script.
+"""
+
+import argparse
+import csv
+import gzip
+import importlib
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from utils.arguments import UserError  # noqa: E402
+from utils.command_line import one_line_errors  # noqa: E402
+from utils.files.rows import whole_file  # noqa: E402
+
+logger = logging.getLogger("utils.parts")
+
+QUIET = ("--log_level=error", "--disable_tqdm")  # one part tells what all of them would
+
+
+def read_parts(path: Path, raw: BinaryIO, rows: int) -> Iterator[bytes]:
+    """Yield the content of files, each of at most `rows` rows of the file `path`, which is open as `raw`."""
+    ending = Path(path.name.removesuffix(".gz")).suffix
+    if ending == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for batch in pq.ParquetFile(raw).iter_batches(rows):
+            buffer = pa.BufferOutputStream()
+            pq.write_table(pa.Table.from_batches([batch]), buffer)
+            yield buffer.getvalue().to_pybytes()
+        return
+    if ending not in (".csv", ".tsv", ".jsonl"):
+        raise UserError(f"--test_file {path}: expected a .csv, .tsv, .jsonl or .parquet file, also .gz")
+    records = _records(gzip.open(raw) if path.suffix == ".gz" else raw, quoted=ending == ".csv")
+    header = b"" if ending == ".jsonl" else next(records, b"")
+    while part := list(islice(records, rows)):
+        yield header + b"".join(part)
+
+
+def _records(lines: BinaryIO, quoted: bool) -> Iterator[bytes]:
+    """Yield the lines that are not empty. Lines of one `quoted` cell are one: a row has an even number of quotation marks."""
+    record = b""
+    for line in lines:
+        record += line
+        if record.strip() and not (quoted and record.count(b'"') % 2):
+            yield record
+            record = b""
+    if record.strip():
+        yield record
+
+
+def predict(script: str, options: list[str], path: Path, folder: Path, rows: int) -> int:
+    """Predict the rows of `path` with a script and its `options`, write them to `folder`, and return how many they are."""
+    main = importlib.import_module(Path(script).stem).main
+    parts, began, new, count = folder / "parts", time.perf_counter(), 0, 0
+    _go_on(parts, {"script": script, "options": options, "rows": rows, "file": [str(path), path.stat().st_size]})
+    part = parts / f"part{Path(path.name.removesuffix('.gz')).suffix}"
+    with path.open("rb") as raw:
+        for number, content in enumerate(read_parts(path, raw, rows)):
+            done = parts / f"{number:06}.csv"
+            if not done.is_file():
+                part.write_bytes(content)
+                own = [f"--test_file={part}", f"--output_dir={parts / 'run'}", "--no_report", "--overwrite_output_dir"]
+                try:
+                    main([*options, *own, *(QUIET if new else ())])
+                except UserError as error:
+                    raise UserError(f"{path}, the {rows:,} rows after the first {count:,}: {error}") from error
+                os.replace(parts / "run" / "predictions.csv", done)
+                new += rows
+            with done.open("rb") as file:
+                count += sum(1 for _ in _records(file, quoted=True)) - 1
+            seconds, share = time.perf_counter() - began, raw.tell() / path.stat().st_size
+            speed = f"; {new / seconds:,.0f} a second" if new else ""
+            logger.info("%s rows predicted, %.0f %% of the file%s", f"{count:,}", 100 * share, speed)
+    if not count:
+        raise UserError(f"--test_file {path} has no rows")
+    _join(sorted(parts.glob("[0-9]*.csv")), folder / "predictions.csv", rows)
+    shutil.rmtree(parts)
+    logger.info("in %s", folder / "predictions.csv")
+    return count
+
+
+def _go_on(parts: Path, what: dict) -> None:
+    """Make the folder of the parts. Raises a `UserError` if it has those of another command or file."""
+    noted = parts / "command.json"
+    if noted.is_file() and json.loads(noted.read_text(encoding="utf-8")) != what:
+        raise UserError(f"{parts} holds parts of another file or of other options: remove it, or name another --output_dir")
+    parts.mkdir(parents=True, exist_ok=True)
+    with whole_file(noted) as file:
+        json.dump(what, file)
+
+
+def _join(paths: list[Path], target: Path, rows: int) -> None:
+    """Write the predictions of all parts as one file. Where rows have numbers for ids, they are counted on."""
+    headers = []
+    for path in paths:
+        with path.open(newline="", encoding="utf-8") as part:
+            headers.append(next(csv.reader(part)))
+    names = max(headers, key=len)  # a part may have fewer candidates a row than others
+    for path, own in zip(paths, headers, strict=True):
+        if not set(own) <= set(names) or own[0] != names[0]:
+            raise UserError(f"{path} has other columns than the other parts: {', '.join(own)}; see --id_column_name")
+    with whole_file(target) as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        for number, path in enumerate(paths):
+            with path.open(newline="", encoding="utf-8") as part:
+                for row in csv.DictReader(part):
+                    writer.writerow(row | {"row": int(row["row"]) + number * rows} if names[0] == "row" else row)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("script", help="the script that trained the model, such as run_multilabel.py")
+    parser.add_argument("--test_file", type=Path, required=True, help="the rows to predict")
+    parser.add_argument("--output_dir", type=Path, required=True, help="where predictions.csv goes")
+    parser.add_argument("--rows_at_once", type=int, default=20_000, help="in a part [20,000]")
+    args, options = parser.parse_known_args(argv)
+    if args.rows_at_once < 1:
+        parser.error(f"--rows_at_once {args.rows_at_once}: expected at least 1")
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logger.setLevel(logging.INFO)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("tools/predict_large.py is one process: start it with python, on a part of the rows for each")
+    if not args.test_file.is_file():
+        raise UserError(f"--test_file {args.test_file}: there is no such file")
+    return predict(args.script, options, args.test_file, args.output_dir, args.rows_at_once)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()
