@@ -37,7 +37,8 @@ def decided(path: Path) -> list[str]:
 
 
 def labelled(count: int, seed: int) -> list[list]:
-    return [[row["text"], (row["labels"] or ["none"])[0], len(row["text"]) / 7] for row in make_rows(count, seed)]
+    rows = make_rows(count, seed)
+    return [[row["id"], row["text"], (row["labels"] or ["none"])[0], len(row["text"]) / 7] for row in rows]
 
 
 def multilabel(folder: Path) -> tuple:
@@ -46,19 +47,21 @@ def multilabel(folder: Path) -> tuple:
 
 
 def classes(folder: Path) -> tuple:
-    files = [write_csv(folder / f"{n}.csv", ["text", "label"], [row[:2] for row in labelled(n, n)]) for n in (40, 12)]
-    names = sorted({row[1] for row in labelled(40, 40)})
+    files = [write_csv(folder / f"{n}.csv", ["id", "text", "label"], [row[:3] for row in labelled(n, n)]) for n in (40, 12)]
+    names = sorted({row[2] for row in labelled(40, 40)})
     return run_classification, files, [], names.index
 
 
 def two_classes(folder: Path) -> tuple:
-    rows = [[text, "yes" if number % 3 else "no"] for number, (text, *_) in enumerate(labelled(40, 1))]
-    files = [write_csv(folder / f"{len(part)}.csv", ["text", "label"], part) for part in (rows, rows[:12])]
+    rows = [[name, text, "yes" if number % 3 else "no"] for number, (name, text, *_) in enumerate(labelled(40, 1))]
+    files = [write_csv(folder / f"{len(part)}.csv", ["id", "text", "label"], part) for part in (rows, rows[:12])]
     return run_classification, files, ["--binary_form=one_logit"], ["no", "yes"].index
 
 
 def numbers(folder: Path) -> tuple:
-    files = [write_csv(folder / f"{n}.csv", ["text", "label"], [row[::2] for row in labelled(n, n)]) for n in (40, 12)]
+    files = [
+        write_csv(folder / f"{n}.csv", ["id", "text", "label"], [[*row[:2], row[3]] for row in labelled(n, n)]) for n in (40, 12)
+    ]
     return run_classification, files, [], float
 
 
@@ -109,6 +112,12 @@ def test_what_does_not_fit_is_named(tiny_model, tmp_path):
         run_multilabel.main([*common, f"--test_file={other}"])
     with pytest.raises(ValueError, match=r"holds no predictions.csv; expected the --output_dir of a run with --test_file"):
         run_multilabel.main([*common, f"--test_file={test}", f"--pseudo_labels={tmp_path}"])
+    for rows, told in (
+        ([{"text": row["text"]} for row in make_rows(12)], r"the test data has no column of ids; see --id_column_name"),
+        (make_rows(12) + make_rows(1), r"the id 'r0' occurs twice in the test data"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            run_multilabel.main([*common, f"--test_file={write_jsonl(tmp_path / 'odd.jsonl', rows)}"])
     path = tmp_path / "first" / "predictions.csv"
     path.write_text(path.read_text().replace("prediction", "other").replace("label", "prediction"))
     path.write_text(path.read_text().replace("refund", "spam"))

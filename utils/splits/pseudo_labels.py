@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ def add_pseudo_labelled(splits: dict[str, Dataset], args: DataArguments, id_colu
 
     Args:
         splits: with their targets, as the column `labels`.
-        id_column: the column of ids of the test rows, by which they are joined; "row" if they are numbered.
+        id_column: the column of ids of the test rows, by which they are joined.
         kind: see `Evaluation`; `names`: those of the labels.
 
     Raises:
-        UserError: there are no test rows, or the run has predicted others, has other labels or other folds.
+        UserError: there are no test rows, they have no ids, or the run has predicted others, has other labels or other folds.
     """
     option, train, test = f"--pseudo_labels {args.pseudo_labels}", splits["train"], splits.get("test")
     if test is None:
@@ -36,7 +37,12 @@ def add_pseudo_labelled(splits: dict[str, Dataset], args: DataArguments, id_colu
     if args.fold:
         folder = _same_fold(folder, args.fold, splits["validation"], id_column, option)
     decided = _read(folder / "predictions.csv", option)
-    ids = list(map(str, test[id_column][:] if id_column in test.column_names else range(len(test))))
+    if id_column not in test.column_names:
+        raise UserError(f"{option}: rows are joined by id, and the test data has no column of ids; see --id_column_name")
+    ids = list(map(str, test[id_column][:]))
+    twice = next((name for name, count in Counter(ids).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{option}: the id {twice!r} occurs twice in the test data, and each row needs its own")
     strangers = [name for name in ids if name not in decided]
     if strangers:
         raise UserError(f"{option} has not predicted {len(strangers):,} of the test rows, such as {id_column} {strangers[0]}")
