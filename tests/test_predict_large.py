@@ -61,6 +61,18 @@ def test_parts_give_what_one_run_gives(model, tmp_path, ending, ids):
     assert (tmp_path / "parts" / "predictions.csv").read_bytes() == (tmp_path / "one" / "predictions.csv").read_bytes()
 
 
+@pytest.mark.parametrize("above", ["sep=;\n", "", None])
+def test_a_header_is_that_of_every_part_and_a_first_row_only_once(model, tmp_path, above):
+    rows = [f'"{row["text"]}; so 5"" and on"' for row in make_rows(15, 3)]
+    header, own = (["id;text"], []) if above is not None else ([], ["--no_header", "--column_names=id,text"])
+    path = tmp_path / "test.csv"
+    path.write_text((above or "") + "\n".join([*header, *(f"r{number};{row}" for number, row in enumerate(rows))]))
+    options = [f"--model_name_or_path={model}", f"--test_file={path}", *own]
+    run_multilabel.main([*options, f"--output_dir={tmp_path / 'one'}"])
+    predict_large.main(["run_multilabel.py", *options, f"--output_dir={tmp_path / 'parts'}", "--rows_at_once=4"])
+    assert (tmp_path / "parts" / "predictions.csv").read_bytes() == (tmp_path / "one" / "predictions.csv").read_bytes()
+
+
 def test_candidates_too(tiny_model, tmp_path):
     files = [write_jsonl(tmp_path / f"{count}.jsonl", make_choice_rows(count)) for count in (40, 12)]
     run_multiple_choice.main(
@@ -100,6 +112,9 @@ def test_what_is_wrong_is_said_in_a_line(model, tmp_path):
     )
     with pytest.raises(UserError, match=r"test.csv, the 2 rows after the first 2: .*found 3 fields"):
         predict_large.main([*options, f"--test_file={broken}"])
+    for other in (["--train_file=a.csv"], ["--export", "onnx"], ["args.yaml"]):
+        with pytest.raises(UserError, match=rf"does nothing else: leave out {other[0].strip('-').split('=')[0]}"):
+            predict_large.main(["run_multilabel.py", *other, *options[1:], f"--test_file={broken}"])
     for name, told in (("no.csv", "there is no such file"), ("test.xlsx", "expected a .csv"), ("empty.csv", "has no rows")):
         if name != "no.csv":
             (tmp_path / name).write_text("")

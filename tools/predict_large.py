@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,10 +29,15 @@ from utils.files.rows import whole_file  # noqa: E402
 logger = logging.getLogger("utils.parts")
 
 QUIET = ("--log_level=error", "--disable_tqdm")  # one part tells what all of them would
+NOT_HERE = ("train_file", "validation_file", "dataset_name", "num_folds", "search_trials", "export", "sample_submission", "text")
+NOT_HERE += ("check_data", "smoke_test", "push_to_hub", "do_train", "do_eval")
 
 
-def read_parts(path: Path, raw: BinaryIO, rows: int) -> Iterator[bytes]:
-    """Yield the content of files, each of at most `rows` rows of the file `path`, which is open as `raw`."""
+def read_parts(path: Path, raw: BinaryIO, rows: int, header: bool) -> Iterator[bytes]:
+    """Yield the content of files, each with `rows` rows of the file `path`, which is open as `raw`, below its `header`.
+
+    Lines are not taken apart. Where quotation marks are unbalanced, several rows count as one.
+    """
     ending = Path(path.name.removesuffix(".gz")).suffix
     if ending == ".parquet":
         import pyarrow as pa
@@ -46,9 +51,17 @@ def read_parts(path: Path, raw: BinaryIO, rows: int) -> Iterator[bytes]:
     if ending not in (".csv", ".tsv", ".jsonl"):
         raise UserError(f"--test_file {path}: expected a .csv, .tsv, .jsonl or .parquet file, also .gz")
     records = _records(gzip.open(raw) if path.suffix == ".gz" else raw, quoted=ending == ".csv")
-    header = b"" if ending == ".jsonl" else next(records, b"")
+    above = b""
+    if ending != ".jsonl":
+        first = next(records, b"")
+        if first.startswith(b"sep="):  # for Excel
+            above, first = first, next(records, b"")
+        if header:
+            above += first
+        else:
+            records = chain([first], records)
     while part := list(islice(records, rows)):
-        yield header + b"".join(part)
+        yield above + b"".join(part)
 
 
 def _records(lines: BinaryIO, quoted: bool) -> Iterator[bytes]:
@@ -65,12 +78,14 @@ def _records(lines: BinaryIO, quoted: bool) -> Iterator[bytes]:
 
 def predict(script: str, options: list[str], path: Path, folder: Path, rows: int) -> int:
     """Predict the rows of `path` with a script and its `options`, write them to `folder`, and return how many they are."""
-    main = importlib.import_module(Path(script).stem).main
+    main, named = importlib.import_module(Path(script).stem).main, {option.lstrip("-").split("=")[0] for option in options}
+    if wrong := sorted(named & set(NOT_HERE)) or [option for option in options[:1] if not option.startswith("-")]:
+        raise UserError(f"tools/predict_large.py predicts the rows of --test_file, and does nothing else: leave out {wrong[0]}")
     parts, began, new, count = folder / "parts", time.perf_counter(), 0, 0
     _go_on(parts, {"script": script, "options": options, "rows": rows, "file": [str(path), path.stat().st_size]})
     part = parts / f"part{Path(path.name.removesuffix('.gz')).suffix}"
     with path.open("rb") as raw:
-        for number, content in enumerate(read_parts(path, raw, rows)):
+        for number, content in enumerate(read_parts(path, raw, rows, "no_header" not in named)):
             done = parts / f"{number:06}.csv"
             if not done.is_file():
                 part.write_bytes(content)
@@ -88,7 +103,7 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
             logger.info("%s rows predicted, %.0f %% of the file%s", f"{count:,}", 100 * share, speed)
     if not count:
         raise UserError(f"--test_file {path} has no rows")
-    _join(sorted(parts.glob("[0-9]*.csv")), folder / "predictions.csv", rows)
+    _join(sorted(parts.glob("[0-9]*.csv")), folder / "predictions.csv")
     shutil.rmtree(parts)
     logger.info("in %s", folder / "predictions.csv")
     return count
@@ -104,7 +119,7 @@ def _go_on(parts: Path, what: dict) -> None:
         json.dump(what, file)
 
 
-def _join(paths: list[Path], target: Path, rows: int) -> None:
+def _join(paths: list[Path], target: Path) -> None:
     """Write the predictions of all parts as one file. Where rows have numbers for ids, they are counted on."""
     headers = []
     for path in paths:
@@ -117,10 +132,12 @@ def _join(paths: list[Path], target: Path, rows: int) -> None:
     with whole_file(target) as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        for number, path in enumerate(paths):
+        count = 0
+        for path in paths:
             with path.open(newline="", encoding="utf-8") as part:
                 for row in csv.DictReader(part):
-                    writer.writerow(row | {"row": int(row["row"]) + number * rows} if names[0] == "row" else row)
+                    writer.writerow(row | {"row": count} if names[0] == "row" else row)
+                    count += 1
 
 
 def main(argv: list[str] | None = None) -> int:
