@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -202,6 +203,7 @@ def furnish(script: str, options: dict[str, str], model: Callable[[], str]) -> N
         (folder := Path(options["pseudo_labels"])).mkdir(parents=True)
         rows = rows_of(script, options, 8, seeds["test_file"])
         write_rows(folder / "predictions.csv", [{"id": row["id"], "prediction": LABELS[0]} for row in rows])
+        (folder / "report.json").write_text(json.dumps({"kind": "labels", "labels": LABELS}))
     if "label_descriptions" in options:
         Path(options["label_descriptions"]).write_text("praise: The customer is happy\nother: The customer is not\n")
     if "model_name_or_path" in options:

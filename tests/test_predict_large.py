@@ -41,8 +41,6 @@ def text_of(row: dict) -> str:
 @pytest.mark.parametrize("ids", [True, False])
 def test_parts_give_what_one_run_gives(model, tmp_path, ending, ids):
     rows = [{"id": row["id"]} | {"text": text_of(row)} if ids else {"text": text_of(row)} for row in make_rows(25, 3)]
-    if ending == ".tsv":
-        rows = [row | {"text": row["text"].replace("\n", " ").replace('"', "")} for row in rows]
     plain = tmp_path / f"test{ending.removesuffix('.gz')}"
     if ending == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), plain)
@@ -110,8 +108,16 @@ def test_what_is_wrong_is_said_in_a_line(model, tmp_path):
     broken = write_csv(
         tmp_path / "test.csv", ["id", "text"], [["a", "late"], ["b", "broken"], ["c", "late", "more"], ["d", "it"]]
     )
-    with pytest.raises(UserError, match=r"test.csv, the 2 rows after the first 2: .*found 3 fields"):
+    with pytest.raises(UserError, match=r"test.csv, in the rows after the first 2: .*found 3 fields"):
         predict_large.main([*options, f"--test_file={broken}"])
+    common = [*options[1:], f"--test_file={broken}"]
+    with pytest.raises(UserError, match=r"^unknown option --foo"):  # nothing of parts that the user has not made
+        predict_large.main(["run_multilabel.py", *common[:1], "--foo=1", f"--output_dir={tmp_path / 'foo'}", common[-1]])
+    for script in ("run_mlm.py", "run_nix.py"):
+        with pytest.raises(UserError, match=r"expected the script that trained the model"):
+            predict_large.main([script, *common])
+    with pytest.raises(UserError, match=r"holds a run: name a folder of its own"):
+        predict_large.main(["run_multilabel.py", common[0], f"--output_dir={model}", common[-1]])
     for other in (["--train_file=a.csv"], ["--export", "onnx"], ["args.yaml"]):
         with pytest.raises(UserError, match=rf"does nothing else: leave out {other[0].strip('-').split('=')[0]}"):
             predict_large.main(["run_multilabel.py", *other, *options[1:], f"--test_file={broken}"])

@@ -30,7 +30,7 @@ logger = logging.getLogger("utils.parts")
 
 QUIET = ("--log_level=error", "--disable_tqdm")  # one part tells what all of them would
 NOT_HERE = ("train_file", "validation_file", "dataset_name", "num_folds", "search_trials", "export", "sample_submission", "text")
-NOT_HERE += ("check_data", "smoke_test", "push_to_hub", "do_train", "do_eval")
+NOT_HERE += ("check_data", "smoke_test", "push_to_hub", "do_train", "do_eval", "max_predict_samples", "pseudo_labels")
 
 
 def read_parts(path: Path, raw: BinaryIO, rows: int, header: bool) -> Iterator[bytes]:
@@ -50,7 +50,7 @@ def read_parts(path: Path, raw: BinaryIO, rows: int, header: bool) -> Iterator[b
         return
     if ending not in (".csv", ".tsv", ".jsonl"):
         raise UserError(f"--test_file {path}: expected a .csv, .tsv, .jsonl or .parquet file, also .gz")
-    records = _records(gzip.open(raw) if path.suffix == ".gz" else raw, quoted=ending == ".csv")
+    records = _records(gzip.open(raw) if path.suffix == ".gz" else raw, quoted=ending != ".jsonl")
     above = b""
     if ending != ".jsonl":
         first = next(records, b"")
@@ -82,7 +82,8 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
     if wrong := sorted(named & set(NOT_HERE)) or [option for option in options[:1] if not option.startswith("-")]:
         raise UserError(f"tools/predict_large.py predicts the rows of --test_file, and does nothing else: leave out {wrong[0]}")
     parts, began, new, count = folder / "parts", time.perf_counter(), 0, 0
-    _go_on(parts, {"script": script, "options": options, "rows": rows, "file": [str(path), path.stat().st_size]})
+    about_file = [str(path), path.stat().st_size, path.stat().st_mtime_ns]
+    _go_on(parts, {"script": script, "options": options, "rows": rows, "file": about_file})
     part = parts / f"part{Path(path.name.removesuffix('.gz')).suffix}"
     with path.open("rb") as raw:
         for number, content in enumerate(read_parts(path, raw, rows, "no_header" not in named)):
@@ -93,7 +94,9 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
                 try:
                     main([*options, *own, *(QUIET if new else ())])
                 except UserError as error:
-                    raise UserError(f"{path}, the {rows:,} rows after the first {count:,}: {error}") from error
+                    if str(part) not in str(error):
+                        raise
+                    raise UserError(f"{path}, in the rows after the first {count:,}: {error}") from error
                 os.replace(parts / "run" / "predictions.csv", done)
                 new += rows
             with done.open("rb") as file:
@@ -111,8 +114,8 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
 
 def _go_on(parts: Path, what: dict) -> None:
     """Make the folder of the parts. Raises a `UserError` if it has those of another command or file."""
-    noted = parts / "command.json"
-    if noted.is_file() and json.loads(noted.read_text(encoding="utf-8")) != what:
+    noted, begun = parts / "command.json", any(parts.glob("[0-9]*.csv"))
+    if begun and json.loads(noted.read_text(encoding="utf-8")) != what:
         raise UserError(f"{parts} holds parts of another file or of other options: remove it, or name another --output_dir")
     parts.mkdir(parents=True, exist_ok=True)
     with whole_file(noted) as file:
@@ -153,6 +156,10 @@ def main(argv: list[str] | None = None) -> int:
     logger.setLevel(logging.INFO)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("tools/predict_large.py is one process: start it with python, on a part of the rows for each")
+    if not Path(__file__).parents[1].joinpath(args.script).is_file() or Path(args.script).name == "run_mlm.py":
+        raise UserError(f"{args.script}: expected the script that trained the model, such as run_multilabel.py")
+    if (args.output_dir / "args.yaml").is_file():
+        raise UserError(f"--output_dir {args.output_dir} holds a run: name a folder of its own")
     if not args.test_file.is_file():
         raise UserError(f"--test_file {args.test_file}: there is no such file")
     return predict(args.script, options, args.test_file, args.output_dir, args.rows_at_once)

@@ -1,6 +1,7 @@
 """--pseudo_labels: test rows are trained on as a finished run has labelled them, and in a fold as its own model has."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_what_does_not_fit_is_named(tiny_model, tmp_path):
     common = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", *STEPS]
     run_multilabel.main([*common, f"--test_file={test}", f"--output_dir={tmp_path / 'first'}"])
     common += [f"--pseudo_labels={tmp_path / 'first'}", f"--output_dir={tmp_path / 'again'}"]
-    with pytest.raises(ValueError, match=r"first labels test rows, and there are none: give --test_file"):
+    with pytest.raises(ValueError, match=r"adds test rows to the training data: give --train_file and --test_file"):
         run_multilabel.main(common)
     with pytest.raises(ValueError, match=r"has not predicted 2 of the test rows, such as id r12"):
         run_multilabel.main([*common, f"--test_file={other}"])
@@ -118,8 +119,12 @@ def test_what_does_not_fit_is_named(tiny_model, tmp_path):
     ):
         with pytest.raises(ValueError, match=told):
             run_multilabel.main([*common, f"--test_file={write_jsonl(tmp_path / 'odd.jsonl', rows)}"])
-    path = tmp_path / "first" / "predictions.csv"
-    path.write_text(path.read_text().replace("prediction", "other").replace("label", "prediction"))
-    path.write_text(path.read_text().replace("refund", "spam"))
-    with pytest.raises(ValueError, match=r"knows other labels, spam: expected"):
-        run_multilabel.main([*common, f"--test_file={test}"])
+    path = tmp_path / "first" / "report.json"
+    facts = json.loads(path.read_text())
+    for changed, told in (
+        ({"labels": ["spam"]}, "knows other labels, spam: expected"),
+        ({"kind": "numbers"}, "that predicts numbers"),
+    ):
+        path.write_text(json.dumps(facts | changed))
+        with pytest.raises(ValueError, match=told):
+            run_multilabel.main([*common, f"--test_file={test}"])

@@ -1,10 +1,10 @@
 """Test rows as training rows, with the labels that a finished run has decided on."""
 
 import csv
+import json
 import logging
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -30,13 +30,14 @@ def add_pseudo_labelled(splits: dict[str, Dataset], args: DataArguments, id_colu
     Raises:
         UserError: there are no test rows, they have no ids, or the run has predicted others, has other labels or other folds.
     """
-    option, train, test = f"--pseudo_labels {args.pseudo_labels}", splits["train"], splits.get("test")
-    if test is None:
-        raise UserError(f"{option} labels test rows, and there are none: give --test_file")
+    option, train, test = f"--pseudo_labels {args.pseudo_labels}", splits.get("train"), splits.get("test")
+    if train is None or test is None:
+        raise UserError(f"{option} adds test rows to the training data: give --train_file and --test_file")
     folder = Path(args.pseudo_labels)
     if args.fold:
         folder = _same_fold(folder, args.fold, splits["validation"], id_column, option)
     decided = _read(folder / "predictions.csv", option)
+    _check_labels(folder / "report.json", kind, names, option)
     if id_column not in test.column_names:
         raise UserError(f"{option}: rows are joined by id, and the test data has no column of ids; see --id_column_name")
     ids = list(map(str, test[id_column][:]))
@@ -46,7 +47,7 @@ def add_pseudo_labelled(splits: dict[str, Dataset], args: DataArguments, id_colu
     strangers = [name for name in ids if name not in decided]
     if strangers:
         raise UserError(f"{option} has not predicted {len(strangers):,} of the test rows, such as {id_column} {strangers[0]}")
-    targets = _targets([decided[name] for name in ids], kind, names, read_array(train, "labels"), option)
+    targets = _targets([decided[name] for name in ids], kind, names, read_array(train, "labels"))
     shared = [name for name in train.column_names if name in test.column_names and name != "labels"]
     added = test.select_columns(shared).cast(train.select_columns(shared).features)
     if WEIGHT in train.column_names:
@@ -77,14 +78,20 @@ def _read(path: Path, option: str) -> dict[str, str]:
         return {row[rows.fieldnames[0]]: row["prediction"] for row in rows}
 
 
-def _targets(decided: list[str], kind: str, names: list[str], train: np.ndarray, option: str) -> np.ndarray:
+def _check_labels(path: Path, kind: str, names: list[str], option: str) -> None:
+    """Raise a `UserError` if the run whose facts are in `path` was not about these labels."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if facts["kind"] != kind:
+        raise UserError(f"{option} is a run that predicts {facts['kind']}: expected {kind}, as this one does")
+    if kind in ("labels", "classes") and set(facts["labels"]) != set(names):
+        raise UserError(f"{option} knows other labels, {shorten(facts['labels'])}: expected {shorten(names)}")
+
+
+def _targets(decided: list[str], kind: str, names: list[str], train: np.ndarray) -> np.ndarray:
     """Return the targets of rows, in the form of those in `train`."""
     if kind in ("choices", "numbers"):
         return np.array(decided, float).astype(train.dtype)
-    found: list[Any] = [cell.split(";") if kind == "labels" else [cell] for cell in decided]
-    unknown = sorted({name for cells in found for name in cells if name} - set(names))
-    if unknown:
-        raise UserError(f"{option} knows other labels, {shorten(unknown)}: expected {shorten(names)}")
-    matrix = np.array([[name in cells for name in names] for cells in found])
+    cells = [set(cell.split(";") if kind == "labels" else [cell]) for cell in decided]
+    matrix = np.array([[name in found for name in names] for found in cells])
     as_rows = train.ndim == 2 and train.shape[1] == len(names)
     return (matrix if as_rows else matrix.argmax(axis=1).reshape(-1, *train.shape[1:])).astype(train.dtype)

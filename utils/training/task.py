@@ -199,7 +199,7 @@ class Task:
         shown = " | ".join(json.dumps(text if len(text) <= 60 else f"{text[:58]}…", ensure_ascii=False) for text in texts if text)
         logger.info("the first row as the model reads it: %s%s", shown, "" if label is None else f" → {label or 'no label'}")
         warn_of_shared_texts({name: self.splits[name] for name in given}, self.read_columns)
-        if data.pseudo_labels and "train" in self.splits:
+        if data.pseudo_labels:
             found = self.id_column, self.format.evaluated_as, self.labels
             self.splits["train"] = add_pseudo_labelled(self.splits, data, *found)
 
