@@ -1,15 +1,10 @@
 """benchmarks/scaling.py: its arithmetic is what a training on this machine holds in memory."""
 
-import importlib.util
-
 import pytest
 import torch
-from conftest import ROOT
 from transformers import AutoModelForSequenceClassification, BertConfig
 
-spec = importlib.util.spec_from_file_location("scaling", ROOT / "benchmarks" / "scaling.py")
-scaling = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(scaling)
+from benchmarks import scaling
 
 
 def small(**options: int) -> BertConfig:

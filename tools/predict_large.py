@@ -7,6 +7,7 @@ started again, it goes on behind the last whole part. All other options are thos
 """
 
 import argparse
+import codecs
 import csv
 import gzip
 import importlib
@@ -54,7 +55,7 @@ def read_parts(path: Path, raw: BinaryIO, rows: int, header: bool) -> Iterator[b
     above = b""
     if ending != ".jsonl":
         first = next(records, b"")
-        if first.startswith(b"sep="):  # for Excel
+        if first.removeprefix(codecs.BOM_UTF8).startswith(b"sep="):  # for Excel
             above, first = first, next(records, b"")
         if header:
             above += first
@@ -79,7 +80,7 @@ def _records(lines: BinaryIO, quoted: bool) -> Iterator[bytes]:
 def predict(script: str, options: list[str], path: Path, folder: Path, rows: int) -> int:
     """Predict the rows of `path` with a script and its `options`, write them to `folder`, and return how many they are."""
     main, named = importlib.import_module(Path(script).stem).main, {option.lstrip("-").split("=")[0] for option in options}
-    if wrong := sorted(named & set(NOT_HERE)) or [option for option in options[:1] if not option.startswith("-")]:
+    if wrong := [f"--{name}" for name in NOT_HERE if name in named] or [each for each in options[:1] if each[0] != "-"]:
         raise UserError(f"tools/predict_large.py predicts the rows of --test_file, and does nothing else: leave out {wrong[0]}")
     parts, began, new, count = folder / "parts", time.perf_counter(), 0, 0
     about_file = [str(path), path.stat().st_size, path.stat().st_mtime_ns]
@@ -88,7 +89,8 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
     with path.open("rb") as raw:
         for number, content in enumerate(read_parts(path, raw, rows, "no_header" not in named)):
             done = parts / f"{number:06}.csv"
-            if not done.is_file():
+            finished = done.is_file()
+            if not finished:
                 part.write_bytes(content)
                 own = [f"--test_file={part}", f"--output_dir={parts / 'run'}", "--no_report", "--overwrite_output_dir"]
                 try:
@@ -98,9 +100,9 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
                         raise
                     raise UserError(f"{path}, in the rows after the first {count:,}: {error}") from error
                 os.replace(parts / "run" / "predictions.csv", done)
-                new += rows
             with done.open("rb") as file:
-                count += sum(1 for _ in _records(file, quoted=True)) - 1
+                own_rows = sum(1 for _ in _records(file, quoted=True)) - 1
+            count, new = count + own_rows, new + own_rows * (not finished)
             seconds, share = time.perf_counter() - began, raw.tell() / path.stat().st_size
             speed = f"; {new / seconds:,.0f} a second" if new else ""
             logger.info("%s rows predicted, %.0f %% of the file%s", f"{count:,}", 100 * share, speed)

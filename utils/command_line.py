@@ -66,16 +66,8 @@ RENAMED_OPTIONS = {
 
 
 # Options that name files and folders. `args.yaml` has them in full, so that it runs from another folder.
-PATHS = (
-    "train_file",
-    "validation_file",
-    "test_file",
-    "augmented_files",
-    "sample_submission",
-    "label_descriptions",
-    "pseudo_labels",
-)
-PATHS += ("output_dir", "cache_dir")
+PATHS = ("train_file", "validation_file", "test_file", "augmented_files", "sample_submission", "label_descriptions")
+PATHS += ("pseudo_labels", "output_dir", "cache_dir")
 PATHS_OR_NAMES = ("model_name_or_path", "tokenizer_name", "config_name", "dataset_name", "search_space")  # on the Hub, or a text
 
 

@@ -26,7 +26,7 @@ GROUPS = {
         *("metric_for_best_model", "eval_strategy", "load_best_model_at_end", "threshold", "calibrate"),
         *("save_strategy", "save_steps"),
     ),
-    "Folds and copies": (*("num_folds", "fold", "group_column_name", "augmented_files", "augmentation_weight", "pseudo_labels"),),
+    "Folds and copies": ("num_folds", "fold", "group_column_name", "augmented_files", "augmentation_weight", "pseudo_labels"),
     "Speed and memory": (
         *("bf16", "fp16", "per_device_eval_batch_size", "train_sampling_strategy", "pad_to_max_length", "max_tokens_per_batch"),
         *("freeze_embeddings", "use_peft", "tune_cpu", "preprocessing_num_workers"),

@@ -128,3 +128,6 @@ def test_what_does_not_fit_is_named(tiny_model, tmp_path):
         path.write_text(json.dumps(facts | changed))
         with pytest.raises(ValueError, match=told):
             run_multilabel.main([*common, f"--test_file={test}"])
+    path.unlink()
+    with pytest.raises(ValueError, match=r"first holds no report.json; expected the --output_dir of a run with --test_file"):
+        run_multilabel.main([*common, f"--test_file={test}"])

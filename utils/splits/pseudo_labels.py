@@ -36,7 +36,10 @@ def add_pseudo_labelled(splits: dict[str, Dataset], args: DataArguments, id_colu
     folder = Path(args.pseudo_labels)
     if args.fold:
         folder = _same_fold(folder, args.fold, splits["validation"], id_column, option)
-    decided = _read(folder / "predictions.csv", option)
+    for name in ("predictions.csv", "report.json"):
+        if not (folder / name).is_file():
+            raise UserError(f"{option}: {folder} holds no {name}; expected the --output_dir of a run with --test_file")
+    decided = _read(folder / "predictions.csv")
     _check_labels(folder / "report.json", kind, names, option)
     if id_column not in test.column_names:
         raise UserError(f"{option}: rows are joined by id, and the test data has no column of ids; see --id_column_name")
@@ -59,7 +62,8 @@ def add_pseudo_labelled(splits: dict[str, Dataset], args: DataArguments, id_colu
 def _same_fold(folder: Path, fold: int, validation: Dataset, id_column: str, option: str) -> Path:
     """Return the folder of the model that has not seen this fold. Raises a `UserError` if there is none."""
     own = folder / f"fold-{fold}"
-    held_out = _read(own / "validation_predictions.csv", option) if own.is_dir() else {}
+    path = own / "validation_predictions.csv"
+    held_out = _read(path) if path.is_file() else {}
     ids = validation[id_column][:] if id_column in columns(validation) else None
     if ids is None or set(map(str, ids)) != held_out.keys():
         raise UserError(
@@ -69,10 +73,8 @@ def _same_fold(folder: Path, fold: int, validation: Dataset, id_column: str, opt
     return own
 
 
-def _read(path: Path, option: str) -> dict[str, str]:
+def _read(path: Path) -> dict[str, str]:
     """Return what a file of predictions has decided, by id."""
-    if not path.is_file():
-        raise UserError(f"{option}: {path.parent} holds no {path.name}; expected the --output_dir of a run with --test_file")
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         return {row[rows.fieldnames[0]]: row["prediction"] for row in rows}

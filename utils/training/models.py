@@ -137,7 +137,7 @@ def keep_pooler(model: PreTrainedModel, args: ModelArguments) -> None:
 
 
 def load_whole(args: FineTuningArguments, training: bool) -> None:
-    """Let each process load whole models, which FSDP or DeepSpeed divides when the training begins; without one they do not.
+    """Let each process load whole models. FSDP and DeepSpeed divide them when a `training` begins, or else not at all.
 
     All processes try the model before its weights are divided, and the main one alone tries the finished model.
     """

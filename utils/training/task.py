@@ -200,8 +200,8 @@ class Task:
         logger.info("the first row as the model reads it: %s%s", shown, "" if label is None else f" → {label or 'no label'}")
         warn_of_shared_texts({name: self.splits[name] for name in given}, self.read_columns)
         if data.pseudo_labels:
-            found = self.id_column, self.format.evaluated_as, self.labels
-            self.splits["train"] = add_pseudo_labelled(self.splits, data, *found)
+            kind = self.format.evaluated_as
+            self.splits["train"] = add_pseudo_labelled(self.splits, data, self.id_column, kind, self.labels)
 
     @property
     def read_columns(self) -> list[str]:
