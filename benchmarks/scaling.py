@@ -6,7 +6,9 @@ Needs no GPU and no network: parameters are counted on models without memory, an
 measured on a CPU, in bf16. tests/test_scaling.py compares both with what a training holds.
 """
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,6 +20,9 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from utils.training.lora import layers_to_adapt  # noqa: E402
 
 TOKENS = 8 * 512  # in a step on each GPU
 PEAK, SHARE = 989e12, 0.4  # FLOP/s in bf16 of an H100 SXM by NVIDIA's data sheet; the share of it that is assumed
@@ -45,7 +50,8 @@ A step has {TOKENS:,} tokens on each GPU, such as 8 texts of 512 tokens.
 
 - **states**: weights, gradients and the two moments of AdamW are float32, 16 bytes a parameter; half precision adds a copy of the
   weights, 2 bytes. DDP keeps all that on each GPU. FSDP2 and ZeRO-3 divide it by the number of GPUs. ZeRO-2 divides gradients and
-  moments. LoRA (`--use_peft`, rank {RANK}) has gradients and moments for its adapters only.
+  moments. LoRA (`--use_peft`, rank {RANK}) has gradients and moments for its adapters only; where a checkpoint is in bf16, as
+  Llama's, the weights beside them stay so. At the end they are merged: 4 bytes a parameter.
 - **activations**: what the backward pass needs. With `--gradient_checkpointing`, in the next column, each layer keeps its input
   only. Fewer tokens at once need less in proportion: `--max_tokens_per_batch {TOKENS // 4}` a quarter.
 - **tokens/s**, in thousands, of all GPUs together: the most to expect. It is {SHARE * 100:.0f} % of the {PEAK / 1e12:.0f} TFLOP/s
@@ -72,9 +78,7 @@ def parameters(model: PreTrainedModel) -> int:
 
 def adapter_parameters(model: PreTrainedModel, rank: int) -> int:
     """Return how many parameters LoRA trains: a matrix before and behind each linear layer, and all of the head."""
-    inside = f"{model.base_model_prefix}."
-    named = [(name, module) for name, module in model.named_modules() if name.startswith(inside) and "pooler" not in name]
-    layers = [module for _, module in named if isinstance(module, nn.Linear)]
+    inside, layers = f"{model.base_model_prefix}.", layers_to_adapt(model).values()
     head = sum(each.numel() for name, each in model.named_parameters() if not name.startswith(inside) or "pooler" in name)
     return sum(rank * (layer.in_features + layer.out_features) for layer in layers) + head
 
@@ -105,10 +109,18 @@ def bytes_per_token(config: Callable[..., PreTrainedConfig], tokens: int = 128) 
     return layer, found[1] - layer
 
 
-def state_bytes(count: int, way: str, gpus: int, trained: int) -> float:
-    """Return the memory on each GPU of weights, their copy in half precision, gradients and moments."""
+def frozen_in_half(config: PreTrainedConfig, model: PreTrainedModel) -> int:
+    """Return how many weights LoRA leaves in half precision: those beside adapters, if the checkpoint has them so."""
+    return sum(layer.weight.numel() for layer in layers_to_adapt(model).values()) if config.model_type == "llama" else 0
+
+
+def state_bytes(count: int, way: str, gpus: int, trained: int, half: int) -> float:
+    """Return the memory on each GPU of weights, their copy in half precision, gradients and moments.
+
+    With LoRA, `trained` parameters are added, and `half` of the others are in half precision and need no copy.
+    """
     if way == "LoRA, DDP":
-        return 6 * count + 12 * trained
+        return 6 * count - 4 * half + 18 * trained
     return {"DDP": 18 * count, "ZeRO-2": 6 * count + 12 * count / gpus, "FSDP2, ZeRO-3": 18 * count / gpus}[way]
 
 
@@ -129,13 +141,13 @@ def main() -> None:
     for name, config in MODELS.items():
         full = config()
         model, (layer, outside) = without_memory(full), bytes_per_token(config)
-        count, trained = parameters(model), adapter_parameters(model, RANK)
+        count, trained, half = parameters(model), adapter_parameters(model, RANK), frozen_in_half(full, model)
         activations = TOKENS * (full.num_hidden_layers * layer + outside) / 1e9
         inputs = TOKENS * (full.num_hidden_layers * 4 * full.hidden_size + layer + outside) / 1e9
         for way, several in (("DDP", (1, 8)), ("LoRA, DDP", (1, 8)), ("ZeRO-2", (8, 64)), ("FSDP2, ZeRO-3", (8, 64))):
             for gpus in several:
                 speed = gpus * SHARE * PEAK / flops_per_token(full, model, way, 512) / 1e3
-                states = state_bytes(count, way, gpus, trained) / 1e9
+                states = state_bytes(count, way, gpus, trained, half) / 1e9
                 cells = [f"{count / 1e6:,.0f} M", way, f"{gpus}", f"{states:.1f}", f"{activations:.1f}", f"{inputs:.1f}"]
                 print(f"| {name} | {' | '.join(cells)} | {speed:,.0f} |")
 

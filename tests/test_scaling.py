@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig
 
 from benchmarks import scaling
+from utils.training.lora import widen_all_but_frozen
 
 
 def small(**options: int) -> BertConfig:
@@ -28,14 +29,23 @@ def test_states_are_those_of_a_step():
     held += [tensor for state in optimizer.state.values() for tensor in state.values() if tensor.dim()]
     count = scaling.parameters(model)
     measured = sum(tensor.nbytes for tensor in held) + 2 * count  # in half precision a copy of the weights
-    assert scaling.state_bytes(count, "DDP", 1, count) == measured
-    assert scaling.state_bytes(count, "FSDP2, ZeRO-3", 4, count) == measured / 4
+    assert scaling.state_bytes(count, "DDP", 1, count, 0) == measured
+    assert scaling.state_bytes(count, "FSDP2, ZeRO-3", 4, count, 0) == measured / 4
 
 
 def test_adapters_are_those_of_peft():
     minilm = BertConfig(hidden_size=384, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=12, num_labels=28)
     model = scaling.without_memory(minilm)  # benchmarks/lora.md has what peft trained of it
     assert [scaling.adapter_parameters(model, rank) for rank in (4, 16)] == [324_508, 822_172]
+
+
+def test_weights_in_half_precision_are_those_of_a_training_with_adapters():
+    config = LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=500)
+    model = AutoModelForSequenceClassification.from_config(config).bfloat16()
+    count, half = scaling.parameters(model), scaling.frozen_in_half(config, model)
+    widen_all_but_frozen(model)
+    measured = sum(parameter.nbytes for parameter in model.parameters()) + 2 * (count - half)  # and copies of the others
+    assert half and scaling.state_bytes(count, "LoRA, DDP", 1, 0, half) == measured
 
 
 def test_layers_keep_what_was_extrapolated():

@@ -7,9 +7,10 @@ import pytest
 import torch
 from conftest import launch_two_processes, make_rows, write_jsonl
 from safetensors.torch import load_file
-from transformers import AlbertConfig, AlbertModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AlbertConfig, AlbertModel, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 import run_multilabel
+from utils.training.lora import Adapters, widen_all_but_frozen
 
 peft = pytest.importorskip("peft")
 
@@ -67,14 +68,66 @@ def test_adapters_learn_and_are_merged_into_the_saved_model(options, tmp_path, t
     assert config["r"] == 4 and config["base_model_name_or_path"] == tiny_model
 
 
-def test_a_resumed_run_ends_with_the_same_weights(options, tmp_path):
+def in_half_precision(tiny_model, folder):
+    AutoModel.from_pretrained(tiny_model).bfloat16().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    return f"--model_name_or_path={folder}"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_resumed_run_ends_with_the_same_weights(half, options, tmp_path, tiny_model):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = [*options, in_half_precision(tiny_model, tmp_path / "half")] if half else options
     epochs = ["--num_train_epochs=2", "--keep_checkpoints"]
     run_multilabel.main([*options, *epochs, f"--output_dir={whole}"])
     (parts).mkdir()
     (whole / "checkpoint-17").rename(parts / "checkpoint-17")
+    saved = load_file(parts / "checkpoint-17" / "model.safetensors")
+    assert saved and all("lora_" in name or name.startswith(("classifier.", "bert.pooler.")) for name in saved)
+    with pytest.raises(ValueError, match="checkpoint-17 lacks most weights .* with adapters alone; name the --output_dir"):
+        run_multilabel.main([options[1], f"--model_name_or_path={parts / 'checkpoint-17'}", f"--output_dir={tmp_path / 'p'}"])
     run_multilabel.main([*options, *epochs, f"--output_dir={parts}"])
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_compute_what_the_same_weights_do_in_float32(half, autocast, tiny_model):
+    kept = AutoModelForSequenceClassification.from_pretrained(tiny_model).to(half)
+    full = AutoModelForSequenceClassification.from_pretrained(tiny_model, dtype=torch.float32)
+    full.load_state_dict(kept.state_dict())
+    widen_all_but_frozen(kept)
+    assert kept.base_model.encoder.layer[0].output.dense.weight.dtype == half and kept.classifier.weight.dtype == torch.float32
+    found = {}
+    for model in (kept, full):
+        words = model.get_input_embeddings().weight
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found[model] = model.eval()(input_ids=torch.arange(5, 21).reshape(2, 8)).logits
+        found[model].float().sum().backward()
+        assert words.grad.abs().sum() > 0
+    assert torch.equal(*found.values())
+    assert torch.equal(kept.get_input_embeddings().weight.grad, full.get_input_embeddings().weight.grad)
+
+
+@pytest.mark.parametrize("precision", ["--fp16=False", "--bf16"])
+def test_weights_in_half_precision_stay_so_until_the_adapters_are_merged(precision, options, tmp_path, tiny_model, monkeypatch):
+    kept, merge = {}, Adapters.merge
+
+    def look(adapters):
+        kept.update({name: each.dtype for name, each in adapters.tuner.model.named_parameters()})
+        merge(adapters)
+
+    monkeypatch.setattr(Adapters, "merge", look)
+    half = in_half_precision(tiny_model, tmp_path / "half")
+    more = [precision, "--num_train_epochs=10"]
+    metrics = run_multilabel.main([*options, *more, half, f"--output_dir={tmp_path / 'o'}"])
+    in_half = [name for name, dtype in kept.items() if dtype == torch.bfloat16]
+    assert len(in_half) == 12 and all(name.endswith("base_layer.weight") for name in in_half)  # six in each layer
+    assert {dtype for name, dtype in kept.items() if name not in in_half} == {torch.float32}
+    assert metrics["predict_roc_auc_macro"] > 0.8
+    assert {tensor.dtype for tensor in load_file(tmp_path / "o" / "model.safetensors").values()} == {torch.float32}
+    predicts = [f"--model_name_or_path={tmp_path / 'o'}", f"--output_dir={tmp_path / 'p'}", "--no_report", options[1]]
+    assert run_multilabel.main(predicts)["predict_loss"] == pytest.approx(metrics["predict_loss"], abs=1e-6)
 
 
 def test_a_pooler_of_one_layer_is_trained_whole(options, tmp_path, tiny_model):

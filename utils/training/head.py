@@ -15,7 +15,8 @@ from utils.arguments import UserError, shorten
 from utils.command_line import parse_weights
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
-from utils.training.models import hub_options, load_whole
+from utils.training.lora import widen_all_but_frozen
+from utils.training.models import check_weights, hub_options, load_whole
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -70,19 +71,22 @@ class Head:
 def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
     """Load the model of a task in float32. Return it with what is known of its head, which is new if the checkpoint lacks it.
 
+    Weights that adapters are put beside stay in the half precision of their checkpoint.
+
     `model_class` is a class of transformers such as `AutoModelForSequenceClassification`, or the script's own.
 
     Raises:
         UserError: the checkpoint's head has another width, or its weights cannot be read.
     """
     args, extend = task.args.model, task.training and task.args.training.extend_labels
+    adapted = task.training and args.use_peft
     if task.args.training.sharded:
         load_whole(task.args.training, task.training)
     try:
         model, info = model_class.from_pretrained(
             args.model_name_or_path,
             config=task.config,
-            dtype=torch.float32,  # transformers 5 would keep a half-precision checkpoint in half precision
+            dtype="auto" if adapted else torch.float32,  # unset, transformers 5 would keep half precision in all
             ignore_mismatched_sizes=args.ignore_mismatched_sizes or extend,
             output_loading_info=True,
             attn_implementation=args.attn_implementation,
@@ -105,6 +109,9 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
         ) from error
     except (OSError, SafetensorError, pickle.UnpicklingError) as error:  # a pickle that holds more than weights
         raise UserError(f"cannot load the weights of {args.model_name_or_path}: {str(error).splitlines()[0]}") from error
+    check_weights(args.model_name_or_path, model, info)
+    if adapted:
+        widen_all_but_frozen(model)
     changed, names = {name for name, *_ in info["mismatched_keys"]}, list(task.config.id2label.values())
     if extend:
         saved = model_class.from_pretrained(args.model_name_or_path, dtype=torch.float32, **hub_options(args))

@@ -210,6 +210,17 @@ def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, conf
     return wanted or min(limit, 512)
 
 
+def check_weights(name: str, model: PreTrainedModel, info: dict[str, set[str]]) -> None:
+    """Raise a `UserError` if most weights below the head are new: transformers starts at random where a file has others."""
+    inside = f"{model.base_model_prefix}."
+    sizes = {each: parameter.numel() for each, parameter in model.named_parameters() if each.startswith(inside)}
+    missing = [each for each in sizes if each in info["missing_keys"]]
+    if 2 * sum(sizes[each] for each in missing) > sum(sizes.values()):
+        adapters = any("lora_" in each for each in info["unexpected_keys"])
+        told = "it is a checkpoint of --use_peft, with adapters alone; name the --output_dir of the finished run"
+        raise UserError(f"{name} lacks most weights of its model, such as {missing[0]}" + (f": {told}" if adapters else ""))
+
+
 def check_vocabulary(args: ModelArguments, config: PreTrainedConfig, splits: dict[str, Dataset]) -> None:
     """Raise a `UserError` if encoded rows hold tokens that the model does not know."""
     size = config.to_dict().get("vocab_size")

@@ -215,7 +215,15 @@ class FineTuningTrainer(Trainer):
                 self.adapters.save(self.args.output_dir)
             if self.adapters:
                 self.adapters.merge()
+                self.adapters = None
         super().save_model(output_dir, _internal_call=True)  # it would be pushed to the Hub before its card is written
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, self.adapters.trained() if self.adapters else state_dict)
+
+    def _issue_warnings_after_load(self, load_result):
+        if not self.adapters:  # a checkpoint of theirs lacks the weights that are not trained
+            super()._issue_warnings_after_load(load_result)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)
