@@ -1,9 +1,9 @@
 """A model in ONNX Runtime beside PyTorch and pipeline(): scores, largest difference, size, and rows a second, in one run.
 
-    python benchmarks/serving.py OUTPUT_DIR test.csv [--rows 1000] > benchmarks/serving.md
+    python benchmarks/serving.py OUTPUT_DIR FILE [--rows 1000] > benchmarks/serving.md
 
-OUTPUT_DIR is that of a run of run_multilabel.py. It is evaluated on the rows of the CSV file,
-which have labels and a column `text`, and exported twice.
+OUTPUT_DIR is that of a run of run_multilabel.py. It is evaluated on the rows of the file, which have labels and a column `text`,
+and exported twice.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, logging, pipeline  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from utils.files.reading import read_files  # noqa: E402
 from utils.publishing.onnx import Graph  # noqa: E402
 from utils.results.finished import read_run  # noqa: E402
 from utils.scoring.weighted import point_scores  # noqa: E402
@@ -66,7 +66,7 @@ def main() -> None:
         ]
         for form in ("onnx", "onnx_int8"):
             subprocess.run([*command, f"--validation_file={args.file}", f"--export={form}", "--no_report"], check=True)
-        run, texts = read_run(copy), pd.read_csv(args.file, keep_default_na=False)["text"].tolist()
+        run, texts = read_run(copy), list(read_files(str(args.file))["text"])
         tokenizer, graphs = AutoTokenizer.from_pretrained(copy), {name: Graph(copy / "onnx" / name) for name in FILES}
         model = AutoModelForSequenceClassification.from_pretrained(copy).eval()
         answer = pipeline("text-classification", model=model, tokenizer=tokenizer, top_k=None, device="cpu")

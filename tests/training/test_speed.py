@@ -3,11 +3,13 @@
 import copy
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import launch, make_choice_rows, make_rows, write_jsonl
+from conftest import ROOT, launch, make_choice_rows, make_rows, write_jsonl
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertForSequenceClassification, BertModel, Trainer
@@ -371,3 +373,28 @@ def test_help_and_mistakes_in_the_options_do_not_wait_for_slow_imports():
         slow, statuses, result = loaded_by(script.__file__, "--help", "--learning_rate fast")
         assert not slow and statuses == ["status 0", "status 2"] and "--train_file" in result.stdout
         assert result.stderr.splitlines()[-1].startswith("error: argument --learning_rate")
+
+
+def test_threads_sleep_while_they_wait_only_where_others_need_the_cores(monkeypatch, tmp_path):
+    code, alone = "import os, utils; print(os.environ.get('GOMP_SPINCOUNT'))", {"OMP_NUM_THREADS": str(os.cpu_count())}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    other = subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        found = [
+            subprocess.run(
+                [sys.executable, "-c", code], cwd=ROOT, env=environment | more, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for more in (alone, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"})
+        ]
+    finally:
+        other.kill()
+        other.wait()
+    assert found == ["0", "7", "None"]
+    for running, threads, busy in ((1, 4, False), (2, 4, True), (2, 2, False), (4, 2, True)):
+        loads = tmp_path / "loadavg"
+        loads.write_text(f"0.5 0.4 0.3 {running}/200 4711\n")
+        monkeypatch.setattr(utils, "Path", lambda name, loads=loads: loads)
+        monkeypatch.setattr(os, "cpu_count", lambda: 4)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        assert utils.is_busy() == busy
