@@ -1,7 +1,7 @@
 #!/bin/bash
 # sbatch configs/slurm/several_nodes.sh run_multilabel.py configs/jigsaw.yaml --output_dir /shared/out
 # From this repository, in a folder that all nodes see, with the environment activated. Change the lines below to your cluster.
-# Tried with signals and stand-ins for Slurm's programs, not on a cluster.
+# Tried with Slurm 22.05 and two of its slurmd on one machine without GPUs, not on a cluster.
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1         # torchrun starts the processes of a node
 #SBATCH --gpus-per-node=8
@@ -14,7 +14,7 @@ first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((20000 + SLURM_JOB_ID % 10000))  # so that two jobs may share a node
 
 stop() {
-    kill -TERM "$run"  # srun passes it on; torchrun gives its processes 30 seconds for the step and the checkpoint
+    scancel --signal=TERM "$SLURM_JOB_ID.0"  # srun itself would kill; torchrun gives its processes 30 seconds to save
     wait "$run" || scontrol requeue "$SLURM_JOB_ID"  # or the run was finished
     exit
 }

@@ -138,7 +138,8 @@ def test_every_config_is_one_of_accelerate():
 
 SLURM = {
     "scontrol": 'case $1 in show) echo 127.0.0.1;; requeue) echo "$2" > requeued;; esac',
-    "srun": 'shift 2; exec "$@"',  # which passes signals on, as this does
+    "srun": 'shift 2; "$@" & echo $! > step; trap "kill -KILL $!" TERM; wait $!',  # so it does on a signal
+    "scancel": '[ "$*" = "--signal=TERM 7.0" ] && kill -TERM "$(cat step)"',
 }
 
 
