@@ -7,10 +7,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import LABELS, launch, make_rows, one_hot, write_csv, write_jsonl
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score, roc_auc_score
-from transformers import pipeline
+from transformers import AutoConfig, AutoTokenizer, pipeline
 
 import run_multilabel
 from utils.arguments import UserError
@@ -466,3 +468,33 @@ def test_negatives_and_shared_texts_are_counted_and_ids_are_kept(tmp_path, tiny_
     )
     assert "test: the texts of 2 of 6 rows stand in the training data too" in caplog.text
     assert [row["Ticket ID"] for row in read_csv(tmp_path / "o" / "predictions.csv")] == [row[0] for row in rows[18:]]
+
+
+def test_weights_below_the_head_that_do_not_fit_are_named(tmp_path, tiny_model, caplog):
+    train = write_jsonl(tmp_path / "train.jsonl", make_rows(20, 0))
+    options = [f"--train_file={train}", "--max_steps=1", "--no_report", "--overwrite_output_dir"]
+
+    def run(config, *more):
+        tokenizer, folder = AutoTokenizer.from_pretrained(tiny_model), tmp_path / "model"
+        tokenizer.save_pretrained(folder)
+        config.save_pretrained(folder)
+        run_multilabel.main([f"--model_name_or_path={folder}", f"--output_dir={tmp_path / 'o'}", *options, *more])
+
+    config = AutoConfig.from_pretrained(tiny_model)
+    weights = load_file(f"{tiny_model}/model.safetensors")
+    odd = {name: tensor for name, tensor in weights.items() if not name.endswith("query.bias")}
+    odd["encoder.layer.0.attention.self.query.scale"] = torch.ones(1)
+    (tmp_path / "model").mkdir()
+    save_file(odd, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with caplog.at_level("WARNING"):
+        run(config)
+    assert "lacks weights, which start anew: bert.encoder.layer.0.attention.self.query.bias" in caplog.text
+    assert "has weights that have no place in a bert model:" in caplog.text and "query.scale" in caplog.text
+    config.hidden_size *= 2
+    for more in ((), ("--ignore_mismatched_sizes",)):
+        with pytest.raises(UserError, match=r"does not fit together: for bert\.\S+ its config.json wants \[.*different models"):
+            run(config, *more)
+    (tmp_path / "unfinished" / "checkpoint-1").mkdir(parents=True)
+    (tmp_path / "unfinished" / "checkpoint-1" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="unfinished holds a run that has not ended: run its command again"):
+        run_multilabel.main([*options, f"--model_name_or_path={tmp_path / 'unfinished'}", f"--output_dir={tmp_path / 'o'}"])

@@ -26,5 +26,6 @@ def is_busy(moments: int = 5) -> bool:
     return True
 
 
-if SPINS not in os.environ and "OMP_WAIT_POLICY" not in os.environ and is_busy():
+THREADS_SLEEP = SPINS not in os.environ and "OMP_WAIT_POLICY" not in os.environ and is_busy()
+if THREADS_SLEEP:
     os.environ[SPINS] = "0"

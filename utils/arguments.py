@@ -293,7 +293,7 @@ class FineTuningArguments(TrainingArguments):
         help="Continue although options, data, labels or script have changed. The new ones apply.",
     )
     keep_checkpoints: bool = HfArg(
-        default=False, help="Keep the checkpoints of a finished run. It is several times the size of the model."
+        default=False, help="Keep the checkpoints of a finished run. Each is about three times the size of what is trained."
     )
     no_report: bool = HfArg(
         default=False,

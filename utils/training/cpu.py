@@ -199,7 +199,7 @@ def train_seen_tokens(model: PreTrainedModel, train: Dataset, special: list[int]
         tokens = np.load(Path(checkpoint, TOKENS_FILE))
     else:
         special = [*special, *([] if embedding.padding_idx is None else [embedding.padding_idx])]
-        tokens = np.union1d(used_tokens(train), special).astype(np.int64)
+        tokens = np.union1d(used_tokens(train), [token for token in special if token < embedding.num_embeddings]).astype(np.int64)
     if type(embedding) is nn.Embedding and 2 * len(tokens) < embedding.num_embeddings:
         embedding.__class__ = SeenTokens
         embedding.restrict(tokens)

@@ -16,7 +16,7 @@ from utils.command_line import parse_weights
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
 from utils.training.lora import widen_all_but_frozen
-from utils.training.models import check_weights, hub_options, load_whole
+from utils.training.models import below_head, check_weights, hub_options, load_whole
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Head:
     """What loading a model has told about its head.
 
     Attributes:
-        new: names of the parameters that the checkpoint lacks, or has in another shape.
+        new: names of its parameters that the checkpoint lacks, or has in another shape.
         relabelled: whether the checkpoint's head was trained for other labels.
         bias: [logits], where the output layer of a new head starts; None leaves it.
         known: the parameters by name of the checkpoint's head, if labels are added to it, and the place of each of its labels
@@ -87,7 +87,7 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
             args.model_name_or_path,
             config=task.config,
             dtype="auto" if adapted else torch.float32,  # unset, transformers 5 would keep half precision in all
-            ignore_mismatched_sizes=args.ignore_mismatched_sizes or extend,
+            ignore_mismatched_sizes=True,  # `check_weights` says which
             output_loading_info=True,
             attn_implementation=args.attn_implementation,
             **hub_options(args),
@@ -100,26 +100,20 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
         if args.attn_implementation is None:
             raise
         raise UserError(f"--attn_implementation {args.attn_implementation}: {' '.join(str(error).split())}") from error
-    except RuntimeError as error:
-        if "ignore_mismatched_sizes" not in str(error):
-            raise
-        raise UserError(
-            f"{args.model_name_or_path} has a head of another width than this task needs; "
-            f"add --ignore_mismatched_sizes to replace it with a new one"
-        ) from error
     except (OSError, SafetensorError, pickle.UnpicklingError) as error:  # a pickle that holds more than weights
         raise UserError(f"cannot load the weights of {args.model_name_or_path}: {str(error).splitlines()[0]}") from error
-    check_weights(args.model_name_or_path, model, info)
+    check_weights(args, model, info, extend)
     if adapted:
         widen_all_but_frozen(model)
+    missing = set(info["missing_keys"]) - set(below_head(model))
     changed, names = {name for name, *_ in info["mismatched_keys"]}, list(task.config.id2label.values())
     if extend:
         saved = model_class.from_pretrained(args.model_name_or_path, dtype=torch.float32, **hub_options(args))
         known = {name: saved.get_parameter(name) for name in changed}, [names.index(label) for label in task.saved_labels]
         added = [name for name in names if name not in task.saved_labels]
         logger.info("labels added to those of the model: %s", shorten(added) or "none")
-        return model, Head(set(info["missing_keys"]), False, task.bias, known)
-    return model, Head(set(info["missing_keys"]) | changed, task.saved_labels not in (None, names), task.bias)
+        return model, Head(missing, False, task.bias, known)
+    return model, Head(missing | changed, task.saved_labels not in (None, names), task.bias)
 
 
 def output_layer(model: nn.Module, forward: Callable[[], object]) -> nn.Linear:

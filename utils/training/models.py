@@ -65,6 +65,8 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
             f"--model_name_or_path {name} holds adapters without their model: name the --output_dir around it, whose model has "
             f"them; adapters from elsewhere first have to be merged into their model (merge_and_unload of peft)"
         )
+    if name and not Path(name, "config.json").is_file() and next(Path(name).glob("checkpoint-*/config.json"), None):
+        raise UserError(f"--model_name_or_path {name} holds a run that has not ended: run its command again, which continues it")
     if not name:
         raise UserError("no model: give --model_name_or_path, a folder or a name on the Hub")
     try:
@@ -210,15 +212,39 @@ def sequence_length(wanted: int | None, tokenizer: PreTrainedTokenizerBase, conf
     return wanted or min(limit, 512)
 
 
-def check_weights(name: str, model: PreTrainedModel, info: dict[str, set[str]]) -> None:
-    """Raise a `UserError` if most weights below the head are new: transformers starts at random where a file has others."""
+def below_head(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters below the head by name, without those of a pooler."""
     inside = f"{model.base_model_prefix}."
-    sizes = {each: parameter.numel() for each, parameter in model.named_parameters() if each.startswith(inside)}
-    missing = [each for each in sizes if each in info["missing_keys"]]
-    if 2 * sum(sizes[each] for each in missing) > sum(sizes.values()):
-        adapters = any("lora_" in each for each in info["unexpected_keys"])
-        told = "it is a checkpoint of --use_peft, with adapters alone; name the --output_dir of the finished run"
-        raise UserError(f"{name} lacks most weights of its model, such as {missing[0]}" + (f": {told}" if adapters else ""))
+    return {name: each for name, each in model.named_parameters() if name.startswith(inside) and ".pooler." not in name}
+
+
+def check_weights(args: ModelArguments, model: PreTrainedModel, info: dict[str, Any], extend: bool) -> None:
+    """Check what loading has told of a model's weights. transformers starts at random where a file has none that fit.
+
+    Raises a `UserError` if weights below the head do not fit or most of them are missing, or if the head does not fit and is
+    not to be replaced or to `extend`. Warns of single weights that are missing or have no place.
+    """
+    path, inside, missing = args.model_name_or_path, below_head(model), info["missing_keys"]
+    misfits = {name: (list(found), list(wanted)) for name, found, wanted in info["mismatched_keys"]}
+    for name in sorted(misfits.keys() & inside.keys()):
+        told = "its config.json wants {1}, its weights have {0}".format(*misfits[name])
+        raise UserError(f"{path} does not fit together: for {name} {told}; the two are of different models")
+    if misfits and not (args.ignore_mismatched_sizes or extend):
+        raise UserError(
+            f"{path} has a head of another width than this task needs; add --ignore_mismatched_sizes to replace it with a new one"
+        )
+    new = [name for name in inside if name in missing]
+    if 2 * sum(inside[name].numel() for name in new) > sum(each.numel() for each in inside.values()):
+        adapters = any("lora_" in name for name in info["unexpected_keys"])
+        told = "it is a checkpoint of --use_peft, with adapters alone; let its run end, and name its --output_dir"
+        raise UserError(f"{path} lacks most weights of its model, such as {new[0]}" + (f": {told}" if adapters else ""))
+    if new:
+        logger.warning("%s lacks weights, which start anew: %s", path, shorten(new))
+    layers = {name for name, _ in model.base_model.named_modules() if name}
+    others = {name.removeprefix(f"{model.base_model_prefix}."): name for name in sorted(info["unexpected_keys"])}
+    odd = [name for short, name in others.items() if short.rpartition(".")[0] in layers and "pooler" not in name]
+    if odd:
+        logger.warning("%s has weights that have no place in a %s model: %s", path, model.config.model_type, shorten(odd))
 
 
 def check_vocabulary(args: ModelArguments, config: PreTrainedConfig, splits: dict[str, Dataset]) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,7 +15,7 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from utils import SPINS
+from utils import THREADS_SLEEP
 from utils.arguments import UserError
 from utils.batches.cutting import cut_batch
 from utils.batches.order import complete_last_batch, longest_first, train_sampler
@@ -139,7 +138,7 @@ class FineTuningTrainer(Trainer):
             f"at most {args.max_tokens_per_batch:,} tokens at once" if args.max_tokens_per_batch else "",
             f"optimizer: {str(getattr(args.optim, 'value', args.optim)).replace('adamw_torch_fused', 'fused AdamW')}",
             "tuned for the CPU" if args.tune_cpu else "",
-            "other processes are busy, so threads sleep while they wait" if os.environ.get(SPINS) == "0" else "",
+            "other processes are busy, so threads sleep while they wait" if THREADS_SLEEP else "",
         ]
         return "; ".join(note for note in notes if note)
 
