@@ -23,6 +23,7 @@ from transformers import (
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from utils.training.lora import layers_to_adapt  # noqa: E402
+from utils.training.models import below_head  # noqa: E402
 
 TOKENS = 8 * 512  # in a step on each GPU
 PEAK, SHARE = 989e12, 0.4  # FLOP/s in bf16 of an H100 SXM by NVIDIA's data sheet; the share of it that is assumed
@@ -78,8 +79,8 @@ def parameters(model: PreTrainedModel) -> int:
 
 def adapter_parameters(model: PreTrainedModel, rank: int) -> int:
     """Return how many parameters LoRA trains: a matrix before and behind each linear layer, and all of the head."""
-    inside, layers = f"{model.base_model_prefix}.", layers_to_adapt(model).values()
-    head = sum(each.numel() for name, each in model.named_parameters() if not name.startswith(inside) or "pooler" in name)
+    layers, below = layers_to_adapt(model).values(), below_head(model)
+    head = sum(each.numel() for name, each in model.named_parameters() if name not in below)
     return sum(rank * (layer.in_features + layer.out_features) for layer in layers) + head
 
 

@@ -1,7 +1,7 @@
 """What all the scripts do in the same way.
 
-Importing it comes before importing PyTorch, whose threads read a variable then: how often a thread that waits for the others
-looks for work before it sleeps. Beside a busy process it would keep them from the core that they need (benchmarks/busy.md).
+It is imported before PyTorch, whose threads read a variable at their start: how often a thread that waits for the others looks
+for work before it sleeps. Beside a busy process a thread that looks takes the core that the others need (benchmarks/busy.md).
 """
 
 import os
@@ -12,7 +12,7 @@ SPINS = "GOMP_SPINCOUNT"  # of GCC's OpenMP, which PyTorch brings for Linux: 300
 
 
 def is_busy(moments: int = 5) -> bool:
-    """Return whether other processes run all the time, and the threads of this one would leave them no core."""
+    """Return whether other processes run at all `moments`, and the threads of this one would leave them no core."""
     try:
         cores = len(os.sched_getaffinity(0))
         threads = int(os.environ.get("OMP_NUM_THREADS", cores))
@@ -21,7 +21,7 @@ def is_busy(moments: int = 5) -> bool:
             if running < 1 or running + threads <= os.cpu_count():
                 return False
             time.sleep(0.005)
-    except (AttributeError, OSError, ValueError):  # no Linux
+    except (AttributeError, OSError, ValueError):  # not Linux
         return False
     return True
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from utils.arguments import FineTuningArguments, ModelArguments, UserError
+from utils.training.models import below_head
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +75,10 @@ class Adapters:
             raise UserError("--use_peft merges whole weights, and FSDP and DeepSpeed divide them: leave one out")
         from peft import LoraConfig, LoraModel  # only now: it takes seconds, and few need it
 
-        inside, adapted = f"{model.base_model_prefix}.", sorted(layers_to_adapt(model))
+        adapted, below = sorted(layers_to_adapt(model)), below_head(model)
         if not adapted:
             raise UserError(f"--use_peft: {type(model).__name__} has no linear layers below its head; leave it out")
-        head = [name for name, _ in model.named_parameters() if not name.startswith(inside) or ".pooler." in name]
+        head = [name for name, _ in model.named_parameters() if name not in below]
         self.config = LoraConfig(r=args.lora_r, lora_alpha=args.lora_alpha, target_modules=adapted)
         local = Path(args.model_name_or_path).is_dir()
         self.config.base_model_name_or_path = os.path.abspath(args.model_name_or_path) if local else args.model_name_or_path
