@@ -43,15 +43,19 @@ class Head:
         """Start the head at its bias if it is new. Return the names of the parameters that are to learn faster, none if not.
 
         Few checkpoints come with a pooler that was trained for more than next-sentence prediction, if at all. It counts as new.
+        So it does where labels are added, which otherwise learn from what it gives the known ones (benchmarks/extended_labels.md).
         """
         parameters, places = self.known
+        poolers = {name for name, _ in model.named_parameters() if ".pooler." in name}
         for name, rows in parameters.items():  # the others stay as new ones begin
             with torch.no_grad():
                 if rows.dim() == 1 and self.bias is not None:
                     model.get_parameter(name).copy_(self.bias)
                 model.get_parameter(name)[places] = rows
+        if parameters:
+            return {*parameters, *poolers}
         if not (self.new or self.relabelled):
-            return set(parameters)
+            return set()
         layer = output_layer(model, forward)
         own = {name for name, parameter in model.named_parameters() if any(parameter is p for p in layer.parameters())}
         new = set(self.new)
@@ -65,7 +69,7 @@ class Head:
         elif self.bias is not None:
             with torch.no_grad():
                 layer.bias.copy_(self.bias)
-        return new | {name for name, _ in model.named_parameters() if ".pooler." in name}
+        return new | poolers
 
 
 def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
