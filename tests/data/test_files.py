@@ -21,6 +21,7 @@ import run_multiple_choice
 from utils.arguments import DataArguments, TextArguments, UserError
 from utils.batches.order import EpochSampler
 from utils.data.columns import find_text_columns, settle_empty_texts
+from utils.files import records
 from utils.files.loading import load_splits
 from utils.files.reading import read_files
 from utils.files.rows import PLACE, columns, file_of, rows_to_dataset
@@ -107,6 +108,35 @@ def test_bad_files_are_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_files(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"text": "a", "labels": ["b"]}, {"text": "b", "labels": []}, {"text": "c", "labels": None}],
+        [{"text": "a", "n": 1}, {"text": None, "n": 2.5}, {"n": None, "more": [1]}, {"text": "d", "more": [0.5]}],
+        [{"x": 1}, {"x": True}, {"x": "c"}],
+        [{"x": {"a": 1}}, {"x": {"b": "c"}}, {"x": None}],
+        [
+            {"id": 1, "text": "a", "label": ["b"]},
+            {"id": 2, "text": "b", "label": ["b", "c"]},
+            {"id": 3, "text": "c", "label": []},
+        ],
+        [{"id": 1, "text": "a", "label": ["b"]}, {"id": 2, "text": "b", "label": ["b", "c"]}, {"id": 3, "text": "no export"}],
+    ],
+)
+def test_json_lines_are_the_same_in_parts_of_any_size(tmp_path, monkeypatch, rows):
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    whole = read_files(path)
+    for at_once in (1, 2):
+        monkeypatch.setattr(records, "ROWS_AT_ONCE", at_once)
+        parts = read_files(path)
+        assert parts.to_dict() == whole.to_dict()
+        assert parts.features == whole.features
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write("\n{")
+    with pytest.raises(UserError, match=rf"line {len(rows) + 2}: not valid JSON"):
+        read_files(path)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.files.cells import UNKNOWN
+from utils.files.rows import arrow_cells
 
 NO_WORD = int(UNKNOWN)
 
@@ -140,7 +141,7 @@ def only_masked_works(
 
 
 def flat(encoded: Dataset, name: str) -> np.ndarray:
-    return encoded.select_columns(name).with_format("arrow")[:][name].combine_chunks().flatten().to_numpy()
+    return arrow_cells(encoded, name).combine_chunks().flatten().to_numpy()
 
 
 def log_frequencies(encoded: Dataset, vocabulary: int) -> torch.Tensor:

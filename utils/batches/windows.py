@@ -9,6 +9,8 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
 
+from utils.files.rows import arrow_cells
+
 Way = Literal["cut", "head_tail", "windows"]
 
 
@@ -66,7 +68,7 @@ def describe_long(encoded: Dataset, max_length: int, way: Way) -> str | None:
         return f"{share} cut to {max_length} tokens of their beginning and end (--long_texts head_tail)"
     if way == "cut":
         return f"{share} cut to {max_length} tokens (--max_seq_length)"
-    windows = pc.list_value_length(encoded.select_columns("input_ids").with_format("arrow")[:]["input_ids"]).to_numpy()[long]
+    windows = pc.list_value_length(arrow_cells(encoded, "input_ids")).to_numpy()[long]
     many = f"{windows.mean():.1f} a row on average, {windows.max()} at most"
     return f"{share} read in windows of {max_length} tokens, {many} (--long_texts windows)"
 

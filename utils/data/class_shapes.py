@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -108,7 +109,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
             expected = "expected a name, an id, a number or a row of probabilities"
             raise cell_error(dataset, row, column, f"found {value!r:.60}, {expected}")
     values = list(cells.values())
-    ask_about_placeholder(dataset, column, values, marked)
+    ask_about_placeholder(dataset, column, Counter(map(str, values)), marked)
     written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
     if written_lists or any(isinstance(value, list) for value in values):
         return _recognize_rows(dataset, column, args, values)

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.profile import FREE_TEXT, Profile, describe_columns, same_name
-from utils.files.rows import PLACE, cell_error, columns, file_of
+from utils.files.rows import PLACE, arrow_cells, cell_error, columns, file_of
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def settle_empty_texts(name: str, split: Dataset, texts: list[str], joined: bool
     """
     empty = []
     for column in texts:
-        cells = split.select_columns(column).with_format("arrow")[:][column].combine_chunks()
+        cells = arrow_cells(split, column).combine_chunks()
         cells = cells if pa.types.is_string(cells.type) else cells.cast(pa.string())
         empty.append(pc.equal(pc.fill_null(cells, ""), ""))
     missing = empty[0]
@@ -179,7 +179,7 @@ def settle_empty_texts(name: str, split: Dataset, texts: list[str], joined: bool
     if rows and name != "test":
         split = split.select(pc.indices_nonzero(pc.invert(missing)).to_pylist())
     for column in texts:
-        if None in split[column][:]:
+        if arrow_cells(split, column).null_count:
             values = ["" if value is None else str(value) for value in split[column][:]]
             split = split.remove_columns(column).add_column(column, values)
     return split
@@ -187,22 +187,26 @@ def settle_empty_texts(name: str, split: Dataset, texts: list[str], joined: bool
 
 def texts_of(split: Dataset, columns: list[str]) -> list[tuple[str, ...]]:
     """Return the texts of each row."""
-    return [tuple(map(str, parts)) for parts in zip(*(split[column][:] for column in columns), strict=True)]
+    return [tuple(map(str, parts)) for parts in zip(*(arrow_cells(split, column).to_pylist() for column in columns), strict=True)]
 
 
 def warn_of_shared_texts(splits: dict[str, Dataset], columns: list[str]) -> None:
     """Warn of validation and test rows whose texts stand in the training data: their scores say little of new texts."""
-    first = columns[0]  # which few rows share without sharing all
-    compared = "train" in splits and len(splits) > 1
-    known = splits["train"].select_columns(first).with_format("arrow")[:][first] if compared else None
-    for name in ("validation", "test") if known else ():
+    for name in ("validation", "test") if "train" in splits else ():
         if name not in splits:
             continue
-        cells = splits[name].select_columns(first).with_format("arrow")[:][first]
-        alike = splits[name].select(pc.indices_nonzero(pc.is_in(cells, known.cast(cells.type).combine_chunks())))
-        shared = len(alike) and sum(map(set(texts_of(splits["train"], columns)).__contains__, texts_of(alike, columns)))
+        alike = _rows_among(splits[name], splits["train"], columns[0])  # few rows share one text without sharing all
+        known = set(texts_of(_rows_among(splits["train"], alike, columns[0]), columns)) if len(alike) else ()
+        shared = sum(map(known.__contains__, texts_of(alike, columns)))
         if shared:
             logger.warning("%s: the texts of %d of %d rows stand in the training data too", name, shared, len(splits[name]))
+
+
+def _rows_among(rows: Dataset, others: Dataset, column: str) -> Dataset:
+    """Return the rows whose cell in a column is that of some of the `others`, too."""
+    cells = arrow_cells(rows, column)
+    known = arrow_cells(others, column).cast(cells.type).combine_chunks()
+    return rows.select(pc.indices_nonzero(pc.is_in(cells, known)))
 
 
 def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list]:

@@ -17,7 +17,7 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import require_columns
-from utils.files.rows import PLACE, add_array, cell_error, columns, file_of
+from utils.files.rows import PLACE, add_array, arrow_cells, cell_error, columns, file_of
 from utils.splits.augmented import WEIGHT
 from utils.splits.folds import as_labels, split_fold
 from utils.splits.taking_part import known_rows
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 def used_tokens(encoded: Dataset) -> np.ndarray:
     """Return the distinct tokens in the column `input_ids`."""
-    column = encoded.select_columns("input_ids").with_format("arrow")[:]["input_ids"].combine_chunks()
+    column = arrow_cells(encoded, "input_ids").combine_chunks()
     while hasattr(column, "values"):
         column = column.flatten()
     return column.unique().to_numpy()

@@ -3,6 +3,7 @@
 import logging
 import shlex
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import find_label_columns, is_cell_column
 from utils.data.profile import is_written_list, same_name
 from utils.files.cells import LISTS, UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
-from utils.files.rows import cell_error, column_error, columns
+from utils.files.rows import cell_error, column_error, columns, distinct_cells
 
 logger = logging.getLogger(__name__)
 
@@ -52,20 +53,21 @@ class LabelFormat:
         column = self.columns[0]
         positions = {name: position for position, name in enumerate(self.names)}
         id_names = class_names(dataset.features[column])
-        targets = np.zeros((len(dataset), len(self.names)), np.float32)
-        for row, value in enumerate(dataset[column][:]):
+        cells, cell_of_row = distinct_cells(dataset, column)
+        targets = np.zeros((len(cells), len(self.names)), np.float32)
+        for cell, (row, value) in enumerate(cells.items()):
             try:
                 items = None if str(value) == self.unknown_label else as_list(value, self.delimiter)
             except ValueError:
                 raise cell_error(dataset, row, column, f"found {value!r}, expected a list such as ['a', 'b']") from None
             if items is None or (self.kind == "0/1 vector" and not items):
-                targets[row] = UNKNOWN
+                targets[cell] = UNKNOWN
                 continue
             if self.kind == "0/1 vector":
                 if len(items) != len(self.names):
                     problem = f"found {len(items)} values, expected {len(self.names)}, one for each label"
                     raise cell_error(dataset, row, column, problem)
-                targets[row] = [_cell(item, dataset, row, column) for item in items]
+                targets[cell] = [_cell(item, dataset, row, column) for item in items]
                 continue
             for item in items:
                 if item is None:
@@ -74,8 +76,8 @@ class LabelFormat:
                 name = id_names[item] if id_names else str(item)
                 if name not in positions:
                     raise cell_error(dataset, row, column, unknown_label(name, self.names))
-                targets[row, positions[name]] = 1
-        return targets
+                targets[cell, positions[name]] = 1
+        return targets[cell_of_row]
 
     def _cells(self, dataset: Dataset, name: str) -> list[float]:
         """Return the targets in a 0/1 column."""
@@ -276,13 +278,15 @@ def recognize_labels(
         if names and set(names) != set(found):
             raise UserError(f"the model's labels are {shorten(names)}, the label columns are {shorten(found)}: expected the same")
         return _cell_format(dataset, names or found, names or found, unknown_label)
-    if named and {str(value or "").strip().lower() for value in dataset[found[0]][:]} in MARKED:  # a mark, or nothing
+    cells, cell_of_row = distinct_cells(dataset, found[0])
+    if named and {str(value or "").strip().lower() for value in cells.values()} in MARKED:  # a mark, or nothing
         return _cell_format(dataset, found, names or found, unknown_label)
     column, settled = found[0], {"unknown_label": unknown_label}
     if class_names(dataset.features[column]):
         return LabelFormat("list of ids", found, names or class_names(dataset.features[column]), **settled)
-    values = [None if str(value) == unknown_label else value for value in dataset[column][:]]
-    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    values = {row: None if str(value) == unknown_label else value for row, value in cells.items()}
+    counts = dict(zip(values, np.bincount(cell_of_row).tolist(), strict=True))
+    texts = Counter({value: counts[row] for row, value in values.items() if isinstance(value, str) and value.strip()})
     if not names:
         ask_about_placeholder(dataset, column, texts, unknown_label)
     begin_so = [value for value in texts if value.strip().startswith(LISTS)]
@@ -290,7 +294,7 @@ def recognize_labels(
     if not delimiter and not written and not all(value.strip() in (names or []) for value in texts):
         delimiter = find_delimiter(dataset, column, texts)
     rows: dict[int, list] = {}
-    for row, value in enumerate(values):
+    for row, value in values.items():
         try:
             rows[row] = as_list(value, delimiter) or []
         except ValueError:
@@ -303,7 +307,10 @@ def recognize_labels(
         kind = "delimited string" if delimiter else "list of names"
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter, **settled)
     if all(parse_cell(item) is not None for item in items):
-        widths = Counter(len(row) for row in rows.values() if row)
+        widths = Counter()
+        for row, cells in rows.items():
+            if cells:
+                widths[len(cells)] += counts[row]
         usual = widths.most_common(1)[0][0]
         if len(widths) == 1 and usual > 1:
             return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(usual)], **settled)
@@ -319,7 +326,7 @@ def recognize_labels(
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}), **settled)
 
 
-def find_delimiter(dataset: Dataset, column: str, texts: list[str]) -> str | None:
+def find_delimiter(dataset: Dataset, column: str, texts: Collection[str]) -> str | None:
     """Return the only delimiter in `texts`, or None if each text is one label.
 
     A comma, semicolon or bar is one. A space and other marks are only if each part also occurs alone.
@@ -347,19 +354,20 @@ def find_delimiter(dataset: Dataset, column: str, texts: list[str]) -> str | Non
     raise column_error(dataset, column, f"{min(joined)!r} may be one label or several; {advice}")
 
 
-def ask_about_placeholder(dataset: Dataset, column: str, values: list, unknown_label: str | None) -> None:
+def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], unknown_label: str | None) -> None:
     """Raise a `UserError` if a few rows have a label such as N/A, and --unknown_label does not say what it is.
 
-    Few are clearly fewer than other labels have; beside numbers, any. What tools write for nothing is asked about in any case.
+    `counts` tells how many rows have each label. Few are clearly fewer than other labels have; beside numbers, any. What tools
+    write for nothing is asked about in any case.
     """
-    counts = Counter(map(str, values))
+    counts, rows = counts.copy(), counts.total()
     named = {value: counts.pop(value) for value in list(counts) if value.strip().casefold() in PLACEHOLDERS | MISSING}
-    usual = len(values) if all(read_number(value) is not None for value in counts) else counts.total() / len(counts)
+    usual = rows if all(read_number(value) is not None for value in counts) else counts.total() / len(counts)
     for value, count in named.items():
-        few = 5 * count <= len(values) and 3 * count < 2 * usual
+        few = 5 * count <= rows and 3 * count < 2 * usual
         if unknown_label is None and (few or value.strip().casefold() in MISSING):
             row = next(row for row, cell in enumerate(dataset[column][:]) if str(cell) == value)
-            problem = f"{value!r} is the label of {count} of {len(values)} rows: if it stands for an unknown label, add"
+            problem = f"{value!r} is the label of {count} of {rows} rows: if it stands for an unknown label, add"
             answer = f"--unknown_label {shlex.quote(value)}; if it is a label of its own, add --unknown_label ''"
             raise cell_error(dataset, row, column, f"{problem} {answer}")
 

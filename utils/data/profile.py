@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from utils.files.cells import UNKNOWN, YES_NO, is_empty, parse_cell, read_list, read_number
-from utils.files.rows import columns, name_key
+from utils.files.rows import arrow_cells, columns, name_key
 
 ID_WORDS = {"id", "ids", "idx", "index", "uuid", "guid", "nr", "no", "number", "key"}
 DATE = re.compile(
@@ -89,7 +89,7 @@ def describe_columns(dataset: Dataset) -> list[Profile]:
 
 def _describe(dataset: Dataset, name: str) -> Profile:
     feature = dataset.features[name]
-    cells = dataset.select_columns(name).with_format("arrow")[:][name]
+    cells = arrow_cells(dataset, name)
     if pa.types.is_nested(cells.type):
         kind = "empty" if cells.null_count == len(cells) else "object" if pa.types.is_struct(cells.type) else "list"
         return Profile(name, kind, len(cells), len(cells) - cells.null_count, len(cells), cells[:2].to_pylist())

@@ -13,7 +13,7 @@ from datasets import Dataset
 from utils.arguments import DataArguments, UserError
 from utils.files.content import unknown_format
 from utils.files.exports import read_export_columns
-from utils.files.rows import PLACE
+from utils.files.rows import PLACE, to_dataset
 from utils.files.tables import name_columns, rows_to_skip, use_decimal_points, without_rows
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
     places = [f"{path}, line {line}" for line in lines[is_header:]]
     plain, places = read_export_columns(path, table, places) if places else (table, places)
     kind = pa.string() if plain is table else None  # to find out what a column holds takes longer
-    return Dataset(pa.table({name: pa.array(column, kind) for name, column in {**plain, PLACE: places}.items()}))
+    return to_dataset(pa.table({name: pa.array(column, kind) for name, column in {**plain, PLACE: places}.items()}))
 
 
 def find_delimiter(path: str, text: str, ending: str) -> str:

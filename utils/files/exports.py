@@ -12,6 +12,11 @@ logger = logging.getLogger(__name__)
 Labels = dict[str, list | None]  # of one row: the labels given in each labelling task, None where nobody has given any
 
 
+def is_export(rows: list) -> bool:
+    """Return whether rows are those of an annotation tool."""
+    return any(all(map(recognises, rows)) for _, recognises, _ in TOOLS)
+
+
 def read_export(path: str, rows: list, places: list[str]) -> tuple[list, list[str]]:
     """Return the plain rows in the export of an annotation tool, and their places; any other rows as they are.
 

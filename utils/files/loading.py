@@ -8,13 +8,24 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from utils.arguments import DataArguments, UserError
 from utils.files.reading import EXAMPLE_FILE, is_folder_of_labels, is_saved_dataset, read_files, read_splits
 from utils.files.records import SPLIT_NAMES
-from utils.files.rows import align_columns, columns, first_of, name_key, one_line, rows_to_dataset, with_places
+from utils.files.rows import (
+    align_columns,
+    arrow_cells,
+    columns,
+    content_hash,
+    first_of,
+    name_key,
+    one_line,
+    rows_to_dataset,
+    with_places,
+)
 from utils.texts import read_texts
 
 logger = logging.getLogger(__name__)
@@ -177,8 +188,5 @@ def _checked(name: str, split: Dataset, origin: str, unit: str, first: int = 1) 
 
 def describe_data(split: Dataset) -> str:
     """Return the number of rows and a hash of their content, so that a resumed run can tell whether its data changed."""
-    table = split.select_columns(sorted(columns(split))).with_format("arrow")[:].replace_schema_metadata(None).combine_chunks()
-    digest = hashlib.sha256(table.schema.serialize())
-    for batch in table.to_batches(max_chunksize=10_000):
-        digest.update(batch.serialize())
-    return f"{len(split):,} rows {digest.hexdigest()[:8]}"
+    hashes = [content_hash(pa.table({name: arrow_cells(split, name)})) for name in sorted(columns(split))]
+    return f"{len(split):,} rows {hashlib.sha256(''.join(hashes).encode()).hexdigest()[:8]}"

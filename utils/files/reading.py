@@ -14,7 +14,7 @@ from utils.arguments import DataArguments, UserError, shorten
 from utils.files.content import FORMATS, decode, read_content, unknown_format
 from utils.files.delimited import read_delimited
 from utils.files.records import SPLIT_NAMES, read_json, read_json_lines
-from utils.files.rows import align_columns, columns, one_line, rows_to_dataset, with_places
+from utils.files.rows import align_columns, columns, one_line, rows_to_dataset, to_dataset, with_places
 from utils.files.tables import read_workbook
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def _read_parquet(path: str, content: bytes) -> Dataset:
             except pa.ArrowInvalid as error:
                 raise UserError(f"{path}, column {field.name!r}: the bytes are not UTF-8 text: {error}") from error
     try:
-        return with_places(Dataset(table), f"{path}, row")
+        return with_places(to_dataset(table), f"{path}, row")
     except ValueError as error:
         raise UserError(f"{path}: a column has a type that cannot be read: {one_line(error)}") from error
 

@@ -1,13 +1,16 @@
 """Rows in JSON, whatever stands around them."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 from datasets import Dataset
 
 from utils.arguments import DataArguments, UserError, shorten
-from utils.files.exports import read_export
-from utils.files.rows import rows_to_dataset
+from utils.files.exports import is_export, read_export
+from utils.files.rows import ROWS_AT_ONCE, rows_to_dataset, rows_to_table, to_dataset
 
 TOO_DEEP = "lists or objects are nested too deeply"
 # What the splits of a dataset may be called.
@@ -53,9 +56,26 @@ def _to_dataset(path: str, content: Any, options: DataArguments) -> Dataset:
 
 
 def read_json_lines(path: str, text: str, options: DataArguments) -> Dataset:
-    """Read an object from each line that is not blank. Raises a `UserError` that names the line of what is none."""
+    """Read an object from each line that is not blank. Raises a `UserError` that names the line of what is none.
+
+    A part at a time becomes a table, as Python's objects take several times its memory. What is more than plain rows is read
+    whole: an export, lists, columns of several types.
+    """
+    tables = []
+    for rows, places in _parse_lines(path, text, ROWS_AT_ONCE):
+        tables.append(None if is_export(rows) else rows_to_table(rows, places))
+        if tables[-1] is None:
+            break
+    else:
+        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowTypeError):  # the parts differ in type
+            return to_dataset(pa.concat_tables(tables, promote_options="permissive"))
+    return _rows_to_dataset(path, *next(_parse_lines(path, text, len(text))), options)
+
+
+def _parse_lines(path: str, text: str, at_once: int) -> Iterator[tuple[list, list[str]]]:
+    """Yield the rows and the places of `at_once` lines after the other."""
     rows, places = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if line.strip():
             places.append(f"{path}, line {number}")
             try:
@@ -63,7 +83,21 @@ def read_json_lines(path: str, text: str, options: DataArguments) -> Dataset:
             except (ValueError, RecursionError) as error:
                 problem = TOO_DEEP if isinstance(error, RecursionError) else getattr(error, "msg", error)
                 raise UserError(f"{places[-1]}: not valid JSON: {problem}") from error
-    return _rows_to_dataset(path, rows, places, options)
+        if len(rows) == at_once:
+            yield rows, places
+            rows, places = [], []
+    if rows:
+        yield rows, places
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text, which a list would hold a second time."""
+    start = 0
+    while start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
 
 
 def _rows_to_dataset(path: str, rows: list, places: list[str], options: DataArguments) -> Dataset:

@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 PLACE = "__place__"  # hidden column that says where a row came from: "train.csv, line 17"
 GROUP = "__group__"  # hidden column of the training data: the value of --group_column_name
+ROWS_AT_ONCE = 20_000
 KINDS = {str: "texts", int: "numbers", float: "numbers", bool: "true or false", list: "lists", dict: "objects"}
 
 
@@ -40,8 +42,45 @@ def file_of(dataset: Dataset) -> str:
 
 def files_of(dataset: Dataset) -> list[str]:
     """Return all the files that a dataset's rows came from."""
-    places = dataset.select_columns(PLACE).with_format("arrow")[:][PLACE]
+    places = arrow_cells(dataset, PLACE)
     return pc.unique(pc.list_element(pc.split_pattern(places, ", ", max_splits=1, reverse=True), 0)).to_pylist()
+
+
+def content_hash(table: pa.Table) -> str:
+    """Return a hash of the cells of a table, and of the names and types of its columns."""
+    digest = hashlib.sha256(table.schema.remove_metadata().serialize())
+    for batch in table.replace_schema_metadata(None).to_batches(max_chunksize=ROWS_AT_ONCE):
+        digest.update(batch.serialize())
+    return digest.hexdigest()
+
+
+def to_dataset(table: pa.Table) -> Dataset:
+    """Return a table as a dataset. For its fingerprint `datasets` would copy the whole table."""
+    return Dataset(table, fingerprint=content_hash(table)[:16])
+
+
+def arrow_cells(dataset: Dataset, name: str) -> pa.ChunkedArray:
+    """Return the cells of a column without making Python objects of them.
+
+    Of selected rows `datasets` 5.2 makes a table each first, which takes a hundred times as long.
+    """
+    cells, selected = dataset.data.column(name), dataset._indices
+    return cells if selected is None else cells.take(selected.column(0))
+
+
+def distinct_cells(dataset: Dataset, name: str) -> tuple[dict[int, Any], np.ndarray]:
+    """Return the different cells of a column by the row in which each first occurs, and the number of each row's cell [rows].
+
+    Millions of rows have few different labels. As lists of Python they would take more memory than all the rest of a run.
+    """
+    numbers: dict[Any, int] = {}
+    first, of_row, column = {}, np.empty(len(dataset), np.int64), arrow_cells(dataset, name)
+    for start in range(0, len(dataset), ROWS_AT_ONCE):
+        for row, value in enumerate(column.slice(start, ROWS_AT_ONCE).to_pylist(), start):
+            of_row[row] = numbers.setdefault(repr(value) if isinstance(value, (list, dict)) else value, len(first))
+            if of_row[row] == len(first):
+                first[row] = value
+    return first, of_row
 
 
 def cell_error(dataset: Dataset, row: int, column: str, problem: str) -> UserError:
@@ -138,13 +177,16 @@ def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Datase
     places such as "tickets.db, row 17". A column of several types becomes text, and a line says so. A row that is not a dict,
     or a column of single values beside lists or objects, is a `UserError`.
     """
+    plain = rows_to_table(rows, places)
+    if plain is not None:
+        return to_dataset(plain)
     where = places or [f"row {number}" for number in range(1, len(rows) + 1)]
     for place, row in zip(where, rows, strict=True):
         if not isinstance(row, dict):
             raise UserError(f'{place}: found {type(row).__name__}, expected an object such as {{"text": …}}')
     table = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        if "\0" in name:  # Arrow would cut the name there
+        if "\0" in name:
             raise UserError(f"{where[0].rsplit(', ', 1)[0]}: the key {name!r} contains a NUL character; rename it")
         values = [row.get(name) for row in rows]
         table[name] = _to_arrow(values)
@@ -156,7 +198,17 @@ def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Datase
             logger.info("%s, column %r: %s; the column is read as text, as JSON writes it", where[row], name, problem)
     if places:
         table[PLACE] = pa.array(places, pa.string())
-    return Dataset(pa.table(table))
+    return to_dataset(pa.table(table))
+
+
+def rows_to_table(rows: list, places: list[str] | None) -> pa.Table | None:
+    """Return rows as a table, with the column of `places` if there are any; None if one is no dict or a column no single type."""
+    if not all(isinstance(row, dict) for row in rows):
+        return None
+    table = {name: _to_arrow([row.get(name) for row in rows]) for name in dict.fromkeys(name for row in rows for name in row)}
+    if any(cells is None or "\0" in name for name, cells in table.items()):  # Arrow would cut the name there
+        return None
+    return pa.table(table | ({PLACE: pa.array(places, pa.string())} if places else {}))
 
 
 def _to_arrow(values: list) -> pa.Array | None:
@@ -235,7 +287,7 @@ def add_array(dataset: Dataset, name: str, values: np.ndarray) -> Dataset:
 
 def read_array(dataset: Dataset, name: str) -> np.ndarray:
     """Return a column of numbers, or of number lists of equal length, without making Python objects of them."""
-    column = dataset.select_columns(name).with_format("arrow")[:][name].combine_chunks()
+    column = arrow_cells(dataset, name).combine_chunks()
     if isinstance(column, pa.ListArray):
         return column.flatten().to_numpy().reshape(len(dataset), -1)
     return column.to_numpy()

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers.integrations import TensorBoardCallback, TrackioCallback
 
 from utils.files.cells import UNKNOWN
+from utils.files.rows import arrow_cells
 from utils.results.finished import ISSUES, OVERALL, PREFIXES, Run
 from utils.results.predictions import write_csv
 from utils.scoring.baseline import fit_tfidf, majority
@@ -68,7 +69,8 @@ def chance(probabilities: np.ndarray) -> dict[str, float]:
 def texts_of(split: Dataset, task: Task) -> list[Any]:
     """Return the text of each row; in multiple choice its context with the question, and its candidates."""
     if task.text_columns:
-        return [" ".join(task.texts_of(row)) for row in split.select_columns(task.text_columns)]
+        cells = zip(*(arrow_cells(split, name).to_pylist() for name in task.text_columns), strict=True)
+        return [" ".join(task.texts_of(dict(zip(task.text_columns, row, strict=True)))) for row in cells]
     parts = zip(split["context"], split["question"], split["candidates"], strict=True)
     return [(f"{context} {question or ''}", candidates) for context, question, candidates in parts]
 

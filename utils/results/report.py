@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from utils.command_line import in_full
-from utils.files.rows import PLACE, files_of, one_line, whole_file
+from utils.files.rows import PLACE, arrow_cells, files_of, one_line, whole_file
 from utils.publishing.hub import push
 from utils.publishing.model_card import ENCODER, FILL_MASK, PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.publishing.onnx import export_onnx, remove_graphs
@@ -242,7 +242,9 @@ class Results:
             metrics |= assessment.baseline_metrics(run, task)
         for split in run.evaluations:
             self._save(split, {name: value for name, value in metrics.items() if name.startswith(f"{PREFIXES[split]}_")})
-        suspects = assessment.write_issues(run, {split: rows[PLACE][:] for split, rows in task.read.items()})
+        suspects = assessment.write_issues(
+            run, {split: arrow_cells(task.read[split], PLACE).to_pylist() for split in run.evaluations}
+        )
         if suspects:
             logger.info("%s: %d labels that look wrong, the most suspicious first", ISSUES, suspects)
 
