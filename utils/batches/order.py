@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, List, concatenate_datasets
 from torch import Generator, randperm
 from torch.utils.data import Sampler
 from transformers import TrainingArguments
@@ -13,7 +13,13 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 def longest_first(dataset: Dataset) -> tuple[Dataset, np.ndarray]:
     """Return `dataset` sorted by its column `length`, and that order. Batches of similar length need little padding."""
     order = np.argsort(dataset["length"][:], kind="stable")[::-1]
-    return dataset.select(order), order
+    return with_arrays(dataset.select(order)), order
+
+
+def with_arrays(dataset: Dataset) -> Dataset:
+    """Return `dataset`, whose rows hold labels of several cells as an array: thousands of Python's numbers would be slow."""
+    several = "labels" in dataset.column_names and isinstance(dataset.features["labels"], List)
+    return dataset.with_format("numpy", columns=["labels"], output_all_columns=True) if several else dataset
 
 
 def complete_last_batch(dataset: Dataset, args: TrainingArguments, unknown: float = -100) -> Dataset:

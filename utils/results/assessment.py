@@ -25,6 +25,8 @@ from utils.training.trainer import FineTuningTrainer
 
 logger = logging.getLogger(__name__)
 
+MOST_LABELS = 1_000  # which a baseline tells one from the rest in a few seconds
+
 
 def interval_metrics(run: Run) -> dict[str, float]:
     """Return the bounds of the 95 % interval of each score, as `predict_accuracy_low` and `predict_accuracy_high`."""
@@ -38,9 +40,13 @@ def interval_metrics(run: Run) -> dict[str, float]:
 def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
     """Return what TF-IDF with a linear model, and answering without reading, reach on the rows of `run`.
 
-    They know the training rows of `task`. The labels' thresholds are tuned on the validation data, as the model's are.
+    They know the training rows of `task`. The labels' thresholds are tuned on the validation data, as the model's are. For more
+    than `MOST_LABELS` there are none.
     """
     began, kind, names, train = time.perf_counter(), run.kind, run.names, task.read["train"]
+    if kind in ("labels", "classes") and len(names) > MOST_LABELS:
+        logger.info("no baseline: TF-IDF would be fitted %s times; more than %s are not", f"{len(names):,}", f"{MOST_LABELS:,}")
+        return {}
     known, truth = known_truth(kind, task.targets("train"))
     predict = fit_tfidf(kind, names, [text for text, use in zip(texts_of(train, task), known, strict=True) if use], truth)
     metrics, thresholds = {}, np.full(len(names), 0.5)

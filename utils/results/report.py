@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -288,8 +289,9 @@ class Results:
 
     def _overall(self, split: str) -> list[list[str]]:
         """Return the table of the scores of a split as a whole, the header first, also of those that the script has added."""
-        scores, labels = self.scores[split], tuple(f"{name}_" for name in (*self.task.labels, "position", "candidates"))
-        own = [name for name in scores if name not in (*OVERALL, *DIRECTIONS, *NO_AIM) and not name.startswith(labels)]
+        labels, known = {*self.task.labels, "position", "candidates"}, {*OVERALL, *DIRECTIONS, *NO_AIM}
+        parts = {name: [name[: end.start()] for end in re.finditer("_", name)] for name in self.scores[split]}
+        own = [name for name, begins in parts.items() if name not in known and labels.isdisjoint(begins)]
         return overall_table(headline(self.metrics, split, tuple(own)), self.task.format.evaluated_as)
 
     def _card_sections(self) -> dict[str, str]:

@@ -52,7 +52,7 @@ def fit_tfidf(kind: Kind, names: list[str], texts: list, truth: np.ndarray, seed
     if kind == "classes" and len(names) == 2:
         targets = targets[:, 1:]
     fitted = [_fit_label(features, target, MOST_FITTED // len(names), draw) for target in targets.T]
-    weights, biases = sparse.csr_matrix([weight for weight, _ in fitted]), np.array([bias for _, bias in fitted])
+    weights, biases = sparse.vstack([weight for weight, _ in fitted], format="csr"), np.array([bias for _, bias in fitted])
 
     def predict(others: list) -> np.ndarray:
         probabilities = special.expit((vectorizer.transform(others) @ weights.T).toarray() + biases)
@@ -93,18 +93,21 @@ def _fit(features: sparse.csr_matrix, target: np.ndarray, **options) -> Logistic
 
 def _fit_label(
     features: sparse.csr_matrix, target: np.ndarray, most_negatives: int, draw: np.random.Generator
-) -> tuple[np.ndarray, float]:
-    """Return the weights [features] and the bias of a label. Of its negatives a sample is used if there are more.
+) -> tuple[sparse.csr_matrix, float]:
+    """Return the weights [1, features] and the bias of a label. Of its negatives a sample is used if there are more.
 
     The bias is corrected for that as King and Zeng (2001, https://doi.org/10.1093/oxfordjournals.pan.a004868) do.
     """
     positives, negatives = np.flatnonzero(target == 1), np.flatnonzero(target == 0)
     if not len(positives) or not len(negatives):
-        return np.zeros(features.shape[1]), np.inf if len(positives) else -np.inf
+        return sparse.csr_matrix((1, features.shape[1])), np.inf if len(positives) else -np.inf
     kept = negatives if len(negatives) <= most_negatives else draw.choice(negatives, most_negatives, replace=False)
     rows = np.sort(np.concatenate([positives, kept]))
-    model = _fit(features[rows], target[rows])
-    return model.coef_[0], model.intercept_[0] + np.log(len(kept) / len(negatives))
+    part = features[rows]
+    words, places = np.unique(np.append(part.indices, 0), return_inverse=True)  # few rows have few words, or none at all
+    model = _fit(sparse.csr_matrix((part.data, places[:-1], part.indptr), (len(rows), len(words))), target[rows])
+    weights = sparse.csr_matrix((model.coef_[0], words, [0, len(words)]), (1, features.shape[1]))
+    return weights, model.intercept_[0] + np.log(len(kept) / len(negatives))
 
 
 def _fit_choices(vectorizer: TfidfVectorizer, width: int, texts: list, truth: np.ndarray) -> Callable[[list], np.ndarray]:

@@ -43,7 +43,7 @@ def confusions(evaluation: Evaluation) -> np.ndarray:
         return confusion_matrix(evaluation.truth, evaluation.decided, labels=range(len(evaluation.names)))
     true, given = evaluation.truth == 1, evaluation.decided & ~np.isnan(evaluation.truth)
     missed, in_error = (
-        sparse.csr_array(np.column_stack([cells, ~cells.any(axis=1)]), dtype=np.int64) for cells in (true & ~given, given & ~true)
+        sparse.csr_array(np.column_stack([cells, ~cells.any(axis=1)]), dtype=np.int32) for cells in (true & ~given, given & ~true)
     )
     counts = (missed.T @ in_error).toarray()
     np.fill_diagonal(counts, [*(true & given).sum(axis=0), 0])
@@ -52,21 +52,28 @@ def confusions(evaluation: Evaluation) -> np.ndarray:
 
 def most_confused(counts: np.ndarray, names: int) -> list[tuple[int, int, int]]:
     """Return what was taken for what, and in how many rows: up to ten pairs, the most frequent first."""
-    wrong = counts[:names, :names] * (1 - np.eye(names, dtype=int))
-    pairs = np.unravel_index(np.argsort(-wrong, axis=None, kind="stable")[:10], wrong.shape)
-    return [(i, j, rows) for i, j, rows in zip(*(part.tolist() for part in (*pairs, wrong[pairs])), strict=True) if rows]
+    wrong = _mistakes(counts, names)
+    pairs = np.nonzero(wrong)
+    most = np.argsort(-wrong[pairs], kind="stable")[:10]
+    return list(zip(*(part[most].tolist() for part in (*pairs, wrong[pairs])), strict=True))
 
 
 def fold(counts: np.ndarray, totals: np.ndarray, names: int, kept: int) -> tuple[list[int], np.ndarray, np.ndarray]:
     """Return which names are confused most with one other, and `counts` and `totals` [kept + 1] with the others as one."""
-    wrong = counts[:names, :names] * (1 - np.eye(names, dtype=int))
+    wrong = _mistakes(counts, names)
     shown = np.sort(np.argsort(-np.maximum(wrong.max(axis=0), wrong.max(axis=1)), kind="stable")[:kept])
     group = np.full(len(counts), kept)
     group[shown] = range(kept)
-    to_group = np.eye(kept + 1, dtype=int)[group]
+    to_group = sparse.csr_array((np.ones(len(group), int), (np.arange(len(group)), group)))
     folded = to_group.T @ counts @ to_group
     folded[kept, kept] = 0  # right ones and wrong ones
     return shown.tolist(), folded, totals @ to_group
+
+
+def _mistakes(counts: np.ndarray, names: int) -> np.ndarray:
+    wrong = counts[:names, :names].copy()
+    np.fill_diagonal(wrong, 0)
+    return wrong
 
 
 def reliability(scores: np.ndarray, truth: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ A threshold is fixed, one is tuned for all labels, or one for each label.
 """
 
 import logging
+from collections.abc import Iterator
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -137,26 +139,44 @@ def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: floa
     labels together, as if `WEIGHT_OF_COMMON` more positives had voted for that, which matters only for rare labels.
     Without positives it is `common`, or 0.5 if there is none.
     """
-    values, row_value = np.unique(probabilities, return_inverse=True)
-    positives, rows = int(truth.sum()), len(truth)
+    positives, rows, found = int(truth.sum()), len(truth), []
     order = np.lexsort((truth, probabilities))  # so that the samples do not depend on the order of the rows
-    row_value, truth = row_value[order], truth[order]
-    draw, found = np.random.default_rng(0), []
-    samples = RESAMPLES if rows <= MANY_ROWS else RESAMPLES // 6  # with many rows, chance matters less and time more
-    for _ in range(samples if positives else 0):
-        counts = draw.multinomial(rows, np.full(rows, 1 / rows))
-        drawn = np.bincount(row_value, counts, len(values))  # rows of the sample with each probability
-        right = np.bincount(row_value, counts * truth, len(values))[::-1].cumsum()[::-1]  # true positives at each threshold
-        if right[0]:
-            seen = np.flatnonzero(drawn)
-            decided = drawn[::-1].cumsum()[::-1]
-            precision, recall = right[seen] / decided[seen], right[seen] / right[0]
-            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-            best = int(np.argmax(f1))
-            found.append((values[seen[best]] + values[seen[max(best - 1, 0)]]) / 2)  # halfway to the next lower probability
+    ranked, of_positives = probabilities[order], np.flatnonzero(truth[order])  # the best threshold is the probability of one
+    lowest = np.searchsorted(ranked, ranked[of_positives])  # the first row as probable
+    own_first = np.searchsorted(lowest, lowest)
+    resamples = _few_resamples if rows <= MANY_ROWS else _resamples
+    for counts, decided, before in resamples(rows) if positives else ():
+        drawn = counts[:, of_positives]
+        hits = drawn[:, ::-1].cumsum(axis=1)[:, ::-1]
+        every = hits[:, :1]
+        f1 = np.where(drawn > 0, 2 * hits[:, own_first] / np.maximum(decided[:, lowest] + every, 1), -1.0)
+        for sample in np.flatnonzero(drawn.any(axis=1)):
+            best = lowest[np.argmax(f1[sample])]
+            below = before[sample, best]
+            found.append((ranked[best] + ranked[best if below < 0 else below]) / 2)  # halfway to the next lower one that is drawn
     if not found:
         return 0.5 if common is None else common
     own = logit(np.clip(found, 1e-6, 1 - 1e-6)).mean()
     if common is None:
         return float(expit(own))
     return float(expit((own * positives + logit(common) * WEIGHT_OF_COMMON) / (positives + WEIGHT_OF_COMMON)))
+
+
+def _resamples(rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield blocks of bootstrap samples of ranked rows, the same every time, as three arrays [samples, rows].
+
+    They tell how often a row is drawn, how many of the drawn rows are no lower, and which row below it is the next that is drawn,
+    -1 for none.
+    """
+    many = rows > MANY_ROWS  # then chance matters less, and time and memory more
+    draw, shares = np.random.default_rng(0), np.full(rows, 1 / rows)
+    for _ in range(RESAMPLES // 6 if many else 1):
+        counts = draw.multinomial(rows, shares, size=1 if many else RESAMPLES).astype(np.int32)
+        decided = counts[:, ::-1].cumsum(axis=1, dtype=np.int32)[:, ::-1]
+        drawn = np.maximum.accumulate(np.where(counts > 0, np.arange(rows, dtype=np.int32), -1), axis=1)
+        yield counts, decided, np.hstack([np.full((len(counts), 1), -1, np.int32), drawn[:, :-1]])
+
+
+@lru_cache(maxsize=2)  # most labels have as many known rows
+def _few_resamples(rows: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    return list(_resamples(rows))

@@ -18,7 +18,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from utils import THREADS_SLEEP
 from utils.arguments import UserError
 from utils.batches.cutting import cut_batch
-from utils.batches.order import complete_last_batch, longest_first, train_sampler
+from utils.batches.order import complete_last_batch, longest_first, train_sampler, with_arrays
 from utils.batches.throughput import Throughput
 from utils.batches.windows import collate_windows, join_windows, window_logits
 from utils.files.cells import UNKNOWN
@@ -84,7 +84,7 @@ class FineTuningTrainer(Trainer):
             super().__init__(
                 model=model,
                 args=args,
-                train_dataset=train and complete_last_batch(train, args, task.unknown),
+                train_dataset=train and with_arrays(complete_last_batch(train, args, task.unknown)),
                 eval_dataset=validation and longest_first(validation)[0],
                 processing_class=tokenizer,
                 data_collator=partial(collate, pad=pad) if collate else pad,
