@@ -1,14 +1,17 @@
 """How the cost of a run grows with its rows and its labels: run_multilabel.py on made-up texts with a tiny random model.
 
-    python benchmarks/growth.py
+    python benchmarks/growth.py [--large]
 
 So small a model costs next to nothing: what is measured is everything around it. Rows at 6 labels, labels at 10,000 rows; one
-epoch, a tenth of the rows as validation data, thresholds tuned for every label. Writes benchmarks/growth.md.
+epoch, a tenth of the rows as validation data, thresholds tuned for every label. --large adds a million rows, which take about
+ten minutes. Writes benchmarks/growth.md.
 """
 
+import argparse
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from utils.training.smoke_test import save_tiny_model  # noqa: E402
 
 SIZES = [(100, 6), (1_000, 6), (10_000, 6), (100_000, 6), (10_000, 100), (10_000, 1_000), (10_000, 10_000)]
+LARGE = (1_000_000, 6)
 COLUMNS = ["rows", "labels", "seconds", "ms for each row beyond those of the first run", "peak memory, GB", "training rows/s"]
 
 
@@ -34,12 +38,15 @@ def write_rows(path: Path, rows: int, labels: int) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true", help="a million rows, too")
+    sizes = sorted(SIZES + [LARGE] * parser.parse_args().large, key=lambda size: (size[1], size[0]))
     least = None  # rows and seconds of the first run: what a run takes before it does much
     lines = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_tiny_model([f"w{number}" for number in range(400)], str(folder / "tiny"))
-        for rows, labels in SIZES:
+        for rows, labels in sizes:
             write_rows(folder / "train.jsonl", rows, labels)
             options = [
                 f"--model_name_or_path={folder / 'tiny'}",
@@ -64,7 +71,8 @@ def main() -> None:
             cells = [f"{rows:,}", f"{labels:,}", f"{seconds:.1f}", each]
             lines.append("| " + " | ".join([*cells, f"{usage.ru_maxrss / 1e6:.2f}", f"{speed:,.0f}"]) + " |")
             print(lines[-1], flush=True)
-    text = f"`python benchmarks/growth.py`, {os.cpu_count()} cores.\n\n" + "\n".join(lines) + "\n"
+    command = shlex.join(["python", "benchmarks/growth.py", *sys.argv[1:]])
+    text = f"`{command}`, {os.cpu_count()} cores.\n\n" + "\n".join(lines) + "\n"
     Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
 
 

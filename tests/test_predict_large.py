@@ -106,6 +106,8 @@ def test_what_is_wrong_is_said_in_a_line(model, tmp_path):
     )
     with pytest.raises(UserError, match=r"test.csv, in the rows after the first 2: .*found 3 fields"):
         predict_large.main([*options, f"--test_file={broken}"])
+    with pytest.raises(UserError, match=r"test.csv, in the first rows: .*found 3 fields"):
+        predict_large.main([*options[:-1], "--rows_at_once=20", f"--test_file={broken}", f"--output_dir={tmp_path / 'first'}"])
     common = [*options[1:], f"--test_file={broken}"]
     with pytest.raises(UserError, match=r"^unknown option --foo"):  # nothing of parts that the user has not made
         predict_large.main(["run_multilabel.py", *common[:1], "--foo=1", f"--output_dir={tmp_path / 'foo'}", common[-1]])

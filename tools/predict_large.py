@@ -98,7 +98,8 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
                 except UserError as error:
                     if str(part) not in str(error):
                         raise
-                    raise UserError(f"{path}, in the rows after the first {count:,}: {error}") from error
+                    where = f"in the rows after the first {count:,}" if count else "in the first rows"
+                    raise UserError(f"{path}, {where}: {error}") from error
                 os.replace(parts / "run" / "predictions.csv", done)
             with done.open("rb") as file:
                 own_rows = sum(1 for _ in _records(file, quoted=True)) - 1

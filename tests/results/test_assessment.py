@@ -8,6 +8,7 @@ import run_classification
 import run_multilabel
 import run_multiple_choice
 from tools import report as report_tool
+from utils.results import assessment
 from utils.results.finished import read_run
 
 pytestmark = pytest.mark.usefixtures("report")
@@ -112,6 +113,14 @@ def test_what_is_not_wanted_is_left_out_and_can_be_made_later(tmp_path, tiny_mod
     assert read_run(folder).evaluations["test"].names == LABELS and "95 % interval" in (folder / "report.html").read_text()
     metrics = train(run_multilabel, tmp_path, CASES["labels"][1], tiny_model, "--no_baseline", "--overwrite_output_dir")
     assert "predict_accuracy_low" in metrics and not [name for name in metrics if "baseline" in name]
+
+
+def test_tf_idf_is_left_out_where_there_are_too_many_labels(tmp_path, tiny_model, monkeypatch, caplog):
+    monkeypatch.setattr(assessment, "MOST_LABELS", 2)
+    metrics = train(run_multilabel, tmp_path, make_rows(120), tiny_model)
+    assert "predict_majority_f1_macro" in metrics and "predict_baseline_f1_macro" not in metrics
+    assert f"no TF-IDF: it would be fitted for each of {len(LABELS)} labels; at most 2 are" in caplog.text
+    assert (tmp_path / "o" / "report.html").is_file()
 
 
 def test_a_report_costs_no_run(tmp_path, tiny_model, monkeypatch, caplog):

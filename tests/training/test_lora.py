@@ -141,6 +141,11 @@ def test_a_pooler_of_one_layer_is_trained_whole(options, tmp_path, tiny_model):
     assert not torch.equal(before["pooler.weight"], after["albert.pooler.weight"])
 
 
+def test_an_option_that_changes_nothing_is_refused(options, tmp_path):
+    with pytest.raises(ValueError, match="--use_peft trains no word embeddings, so --freeze_embeddings changes nothing"):
+        run_multilabel.main([*options, f"--output_dir={tmp_path / 'o'}", "--freeze_embeddings"])
+
+
 def test_peft_is_asked_for_before_anything_is_loaded(options, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match=r"--use_peft needs peft: pip install -r requirements-peft.txt, or"):

@@ -81,7 +81,9 @@ def collate_windows(features: list[dict], pad: DataCollatorWithPadding) -> dict[
     counts = torch.tensor([len(row["input_ids"]) for row in features])
     by_token = [name for name in features[0] if name in (*pad.tokenizer.model_input_names, "input_ids")]
     batch = {"present": torch.arange(int(counts.max())) < counts[:, None]}
-    batch |= {name: torch.tensor([row[name] for row in features]) for name in features[0] if name not in by_token}
+    for name in (name for name in features[0] if name not in by_token):
+        cells = [row[name] for row in features]
+        batch[name] = torch.tensor(np.stack(cells) if isinstance(cells[0], np.ndarray) else cells)
     windows = [{name: row[name][i] for name in by_token} for row in features for i in range(len(row["input_ids"]))]
     return batch | dict(pad(windows))
 

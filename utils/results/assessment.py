@@ -25,7 +25,7 @@ from utils.training.trainer import FineTuningTrainer
 
 logger = logging.getLogger(__name__)
 
-MOST_LABELS = 1_000  # which a baseline tells one from the rest in a few seconds
+MOST_LABELS = 1_000  # each is a model of its own
 
 
 def interval_metrics(run: Run) -> dict[str, float]:
@@ -40,21 +40,21 @@ def interval_metrics(run: Run) -> dict[str, float]:
 def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
     """Return what TF-IDF with a linear model, and answering without reading, reach on the rows of `run`.
 
-    They know the training rows of `task`. The labels' thresholds are tuned on the validation data, as the model's are. For more
-    than `MOST_LABELS` there are none.
+    They know the training rows of `task`. The labels' thresholds are tuned on the validation data, as the model's are. TF-IDF is
+    left out where there are more than `MOST_LABELS`.
     """
     began, kind, names, train = time.perf_counter(), run.kind, run.names, task.read["train"]
-    if kind in ("labels", "classes") and len(names) > MOST_LABELS:
-        logger.info("no baseline: TF-IDF would be fitted %s times; more than %s are not", f"{len(names):,}", f"{MOST_LABELS:,}")
-        return {}
     known, truth = known_truth(kind, task.targets("train"))
-    predict = fit_tfidf(kind, names, [text for text, use in zip(texts_of(train, task), known, strict=True) if use], truth)
-    metrics, thresholds = {}, np.full(len(names), 0.5)
+    metrics, thresholds, predict = {}, np.full(len(names), 0.5), None
+    if len(names) <= MOST_LABELS:
+        texts = [text for text, use in zip(texts_of(train, task), known, strict=True) if use]
+        predict = fit_tfidf(kind, names, texts, truth)
     for split, evaluation in run.evaluations.items():
-        found = predict(texts_of(task.read[split].select(evaluation.rows), task))
-        if split == "validation" and kind == "labels":
-            thresholds = choose_thresholds("per_label", found, np.nan_to_num(evaluation.truth, nan=UNKNOWN))
-        baselines = {"baseline": found, "majority": majority(kind, names, truth, evaluation.probabilities)}
+        baselines = {"majority": majority(kind, names, truth, evaluation.probabilities)}
+        if predict:
+            baselines["baseline"] = predict(texts_of(task.read[split].select(evaluation.rows), task))
+        if predict and split == "validation" and kind == "labels":
+            thresholds = choose_thresholds("per_label", baselines["baseline"], np.nan_to_num(evaluation.truth, nan=UNKNOWN))
         for baseline, probabilities in baselines.items():
             half = np.full(len(evaluation.thresholds), 0.5)
             at = thresholds if kind == "labels" and baseline == "baseline" else half
@@ -62,7 +62,10 @@ def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
             if kind == "choices" and baseline == "majority":
                 scores = chance(probabilities)
             metrics |= {f"{PREFIXES[split]}_{baseline}_{name}": value for name, value in scores.items() if name in OVERALL}
-    logger.info("baseline: TF-IDF with a linear model took %.1f s (--no_baseline)", time.perf_counter() - began)
+    if predict:
+        logger.info("baseline: TF-IDF with a linear model took %.1f s (--no_baseline)", time.perf_counter() - began)
+    else:
+        logger.info("no TF-IDF: it would be fitted for each of %s labels; at most %s are", f"{len(names):,}", f"{MOST_LABELS:,}")
     return metrics
 
 

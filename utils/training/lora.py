@@ -67,12 +67,14 @@ class Adapters:
     output layer are trained whole. Parameters outside the adapted layers keep their names.
 
     Raises:
-        UserError: the model has no layers to adapt, or its weights would be divided among processes.
+        UserError: the model has no layers to adapt, its weights would be divided among processes, or an option changes nothing.
     """
 
     def __init__(self, model: PreTrainedModel, args: ModelArguments, training: FineTuningArguments):
         if training.sharded:
             raise UserError("--use_peft merges whole weights, and FSDP and DeepSpeed divide them: leave one out")
+        if training.freeze_embeddings:
+            raise UserError("--use_peft trains no word embeddings, so --freeze_embeddings changes nothing: leave one out")
         from peft import LoraConfig, LoraModel  # only now: it takes seconds, and few need it
 
         adapted, below = sorted(layers_to_adapt(model)), below_head(model)
