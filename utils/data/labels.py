@@ -49,7 +49,7 @@ class LabelFormat:
         """
         require_columns(dataset, self.columns, "--label_column_names")
         if self.kind == "one 0/1 column per label":
-            return np.array([self._cells(dataset, name) for name in self.columns], np.float32).T
+            return np.array([self._cells(dataset, name) for name in self.columns]).T
         column = self.columns[0]
         positions = {name: position for position, name in enumerate(self.names)}
         id_names = class_names(dataset.features[column])
@@ -79,19 +79,17 @@ class LabelFormat:
                 targets[cell, positions[name]] = 1
         return targets[cell_of_row]
 
-    def _cells(self, dataset: Dataset, name: str) -> list[float]:
-        """Return the targets in a 0/1 column."""
-        unknown = {self.unknown_label, "", "-1"} - {self.absent}
-        values, read = dataset[name][:], {}
-        for row, value in enumerate(values):
-            if value in read:  # most columns have few different cells
-                continue
+    def _cells(self, dataset: Dataset, name: str) -> np.ndarray:
+        """Return the targets [rows] in a 0/1 column."""
+        unknown, read = {self.unknown_label, "", "-1"} - {self.absent}, []
+        cells, cell_of_row = distinct_cells(dataset, name)
+        for row, value in cells.items():
             text = class_name("" if is_empty(value) else value).strip()
             if text in unknown:
-                read[value] = UNKNOWN
+                read.append(UNKNOWN)
             else:
-                read[value] = 0.0 if text == self.absent else _cell(value, dataset, row, name)
-        return [read[value] for value in values]
+                read.append(0.0 if text == self.absent else _cell(value, dataset, row, name))
+        return np.array(read, np.float32)[cell_of_row]
 
     @property
     def columns_by_option(self) -> dict[str, list[str]]:
@@ -278,14 +276,14 @@ def recognize_labels(
         if names and set(names) != set(found):
             raise UserError(f"the model's labels are {shorten(names)}, the label columns are {shorten(found)}: expected the same")
         return _cell_format(dataset, names or found, names or found, unknown_label)
-    cells, cell_of_row = distinct_cells(dataset, found[0])
-    if named and {str(value or "").strip().lower() for value in cells.values()} in MARKED:  # a mark, or nothing
+    distinct, distinct_of_row = distinct_cells(dataset, found[0])
+    if named and {str(value or "").strip().lower() for value in distinct.values()} in MARKED:  # a mark, or nothing
         return _cell_format(dataset, found, names or found, unknown_label)
     column, settled = found[0], {"unknown_label": unknown_label}
     if class_names(dataset.features[column]):
         return LabelFormat("list of ids", found, names or class_names(dataset.features[column]), **settled)
-    values = {row: None if str(value) == unknown_label else value for row, value in cells.items()}
-    counts = dict(zip(values, np.bincount(cell_of_row).tolist(), strict=True))
+    values = {row: None if str(value) == unknown_label else value for row, value in distinct.items()}
+    counts = dict(zip(values, np.bincount(distinct_of_row).tolist(), strict=True))
     texts = Counter({value: counts[row] for row, value in values.items() if isinstance(value, str) and value.strip()})
     if not names:
         ask_about_placeholder(dataset, column, texts, unknown_label)

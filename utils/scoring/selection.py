@@ -141,7 +141,7 @@ def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: floa
     """
     positives, rows, found = int(truth.sum()), len(truth), []
     order = np.lexsort((truth, probabilities))  # so that the samples do not depend on the order of the rows
-    ranked, of_positives = probabilities[order], np.flatnonzero(truth[order])  # the best threshold is the probability of one
+    ranked, of_positives = probabilities[order], np.flatnonzero(truth[order])  # the best threshold is at one of them
     lowest = np.searchsorted(ranked, ranked[of_positives])  # the first row as probable
     own_first = np.searchsorted(lowest, lowest)
     resamples = _few_resamples if rows <= MANY_ROWS else _resamples

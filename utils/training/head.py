@@ -43,8 +43,8 @@ class Head:
         """Start the head at its bias if it is new. Return the names of the parameters that are to learn faster, none if not.
 
         Few checkpoints come with a pooler that was trained for more than next-sentence prediction, if at all. It counts as new.
-        So it does where labels are added, which would otherwise learn from what the known ones need of it alone: see
-        benchmarks/extended_labels.md.
+        So it does where labels are added, or these would learn only from what it tells of the known ones (measured in
+        benchmarks/extended_labels.md).
         """
         parameters, places = self.known
         poolers = {name for name, _ in model.named_parameters() if ".pooler." in name}
