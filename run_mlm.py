@@ -69,6 +69,7 @@ class MaskedLanguageTrainingArguments(FineTuningArguments):
     )
     label_smoothing_factor: float = field(default=0.0, init=False)  # those that mean nothing without labels
     extend_labels: bool = field(default=False, init=False)
+    linear_probe: bool = field(default=False, init=False)
     calibrate: None = field(default=None, init=False)
     export: None = field(default=None, init=False)
     metrics_on_train: bool = field(default=False, init=False)

@@ -330,6 +330,9 @@ class FineTuningArguments(TrainingArguments):
     load_best_model_at_end: bool | None = HfArg(
         default=None, help="Keep the best weights. Unset: if evaluations have checkpoints."
     )
+    early_stopping_patience: int | None = HfArg(
+        default=None, help="Stop after N evaluations without a better score. In a row; --metric_for_best_model is the score."
+    )
     extend_labels: bool = HfArg(
         default=False, help="Add labels to a trained model. What it knows of the others stays; the training data needs them all."
     )
@@ -352,6 +355,11 @@ class FineTuningArguments(TrainingArguments):
     fp16: bool | None = HfArg(default=None, help="Train in fp16; `--fp16 False` asks for float32.")
     head_learning_rate_multiplier: float = HfArg(
         default=10.0, help="A new head learns so many times faster. The head: output layer and pooler, beside --learning_rate."
+    )
+    linear_probe: bool = HfArg(
+        default=False,
+        help="Fit a new head alone, before the training. To what the encoder, as it is, tells of at most 5,000 training rows. It "
+        "then learns as fast as the encoder, whatever --head_learning_rate_multiplier is.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     max_tokens_per_batch: int | None = HfArg(
@@ -382,7 +390,7 @@ class FineTuningArguments(TrainingArguments):
             require(name, getattr(self, name), lambda value: 0 <= value < 1, "from 0 to below 1")
         for name in ("weight_decay", "max_grad_norm", "warmup_steps", "adam_epsilon", "dataloader_num_workers", "eval_delay"):
             require(name, getattr(self, name), lambda value: 0 <= value < float("inf"), "0 or more")
-        for name in ("save_total_limit", "eval_accumulation_steps"):
+        for name in ("save_total_limit", "eval_accumulation_steps", "early_stopping_patience"):
             require(name, getattr(self, name), lambda value: value is None or value >= 1, "at least 1")
         for name in ("save_steps", "eval_steps", "logging_steps"):
             require(name, getattr(self, name), lambda value: value is None or value > 0, "above 0")

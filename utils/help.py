@@ -24,12 +24,12 @@ GROUPS = {
     "Training": ("max_steps", "gradient_accumulation_steps", "label_smoothing_factor", "seed"),
     "Choosing the best weights and the threshold": (
         *("metric_for_best_model", "eval_strategy", "load_best_model_at_end", "threshold", "calibrate"),
-        *("save_strategy", "save_steps"),
+        *("save_strategy", "early_stopping_patience"),
     ),
     "Folds and copies": ("num_folds", "fold", "group_column_name", "augmented_files", "augmentation_weight", "pseudo_labels"),
     "Speed and memory": (
         *("bf16", "fp16", "per_device_eval_batch_size", "train_sampling_strategy", "pad_to_max_length", "max_tokens_per_batch"),
-        *("freeze_embeddings", "use_peft", "tune_cpu", "preprocessing_num_workers"),
+        *("freeze_embeddings", "use_peft", "tune_cpu"),
     ),
     "Searching hyperparameters": (),
     "Output, and continuing a run": (
@@ -39,7 +39,7 @@ GROUPS = {
     ),
     OTHERS: (
         *("config_name", "cache_dir", "overwrite_cache", "logging_nan_inf_filter", "remove_splits", "attn_implementation"),
-        *("lora_r", "lora_alpha", "extend_labels", "hub_strategy"),
+        *("save_steps", "preprocessing_num_workers", "lora_r", "lora_alpha", "extend_labels", "hub_strategy"),
     ),
 }
 

@@ -48,6 +48,9 @@ def settle_evaluation(args: FineTuningArguments, defined: dict[str, float], dire
     for name, better in directions.items():
         if better not in ("higher", "lower"):
             raise UserError(f"METRIC_DIRECTIONS in the script: {name!r} is {better!r}, expected 'higher' or 'lower'")
+    if args.early_stopping_patience and (not defined or args.eval_strategy == IntervalStrategy.NO):
+        missing = "leave out --eval_strategy no" if defined else "give validation data, or leave it out"
+        raise UserError(f"--early_stopping_patience: nothing is evaluated during the training; {missing}")
     if not defined:
         args.eval_strategy, args.load_best_model_at_end, args.do_eval = IntervalStrategy.NO, False, False
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutput, sort_checkpoints
 
 from utils.arguments import RunError, Stopped
@@ -25,6 +25,16 @@ EXIT_STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}  # as in a shell, 128 pl
 
 class NothingLeft(Exception):
     """The checkpoint is that of the last step. (Trainer would train one more step, unless an epoch ends there.)"""
+
+
+class Patience(EarlyStoppingCallback):
+    """`EarlyStoppingCallback` that goes on counting where the checkpoint of a resumed training stopped."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        self.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            raise NothingLeft
 
 
 class Guard(TrainerCallback):
@@ -78,6 +88,13 @@ class Guard(TrainerCallback):
                 f"stopped by {signal.Signals(self.stopping).name} after step {state.global_step} of {state.max_steps}; the same "
                 f"command goes on from {checkpoint if checkpoint.is_dir() else 'the last checkpoint'}",
                 EXIT_STATUS[self.stopping],
+            )
+        if state.global_step < state.max_steps:
+            logger.info(
+                "stopped early, at %s: %s was not better %s in a row (--early_stopping_patience)",
+                position(state.global_step, state.epoch, args, state, " of "),
+                args.metric_for_best_model.removeprefix("eval_"),
+                "once" if args.early_stopping_patience == 1 else f"{args.early_stopping_patience} times",
             )
         if args.load_best_model_at_end and state.best_model_checkpoint is None:
             logger.warning("%s was never defined: the last weights are kept, not the best", args.metric_for_best_model)

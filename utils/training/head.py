@@ -2,16 +2,18 @@
 
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer
 
 from utils.arguments import UserError, shorten
+from utils.batches.order import longest_first
 from utils.command_line import parse_weights
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
@@ -20,6 +22,10 @@ from utils.training.models import below_head, check_weights, hub_options, load_w
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
+
+# Of a linear probe: the most rows and logits that it is fitted to, and how weak the penalty of its weights may be, C as in
+# scikit-learn's LogisticRegression.
+MOST_ROWS, MOST_CELLS, STRENGTHS = 5000, 1_000_000, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 
 
 @dataclass
@@ -32,12 +38,14 @@ class Head:
         bias: [logits], where the output layer of a new head starts; None leaves it.
         known: the parameters by name of the checkpoint's head, if labels are added to it, and the place of each of its labels
             among all.
+        layer: the output layer, once a new head was started.
     """
 
     new: set[str]
     relabelled: bool
     bias: torch.Tensor | None
     known: tuple[dict[str, torch.Tensor], list[int]] = ({}, [])
+    layer: nn.Linear | None = None
 
     def start(self, model: PreTrainedModel, forward: Callable[[], object]) -> set[str]:
         """Start the head at its bias if it is new. Return the names of the parameters that are to learn faster, none if not.
@@ -65,6 +73,7 @@ class Head:
             new |= own
         if not own & new:
             return set()
+        self.layer = layer
         if self.bias is not None and (layer.bias is None or layer.bias.shape != self.bias.shape):
             logger.info("the head of %s has no bias for each logit, so it cannot start at the prior", type(model).__name__)
         elif self.bias is not None:
@@ -131,6 +140,73 @@ def output_layer(model: nn.Module, forward: Callable[[], object]) -> nn.Linear:
     for hook in hooks:
         hook.remove()
     return called[-1]
+
+
+def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:
+    """Fit the output layer of a new head before the training, as a linear probe: to what the encoder, as it is, tells of rows.
+
+    A head that starts at random first distorts what the encoder knows (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
+    The loss is the script's own, plus the squares of the weights. Their penalty is that of `STRENGTHS` whose loss on a fifth of
+    the rows is lowest; then all of them are fitted. These are some of the training rows, the same in each process.
+    """
+    batches, told = encoded_once(layer, trainer)
+    center, spread = torch.cat(told).mean(dim=0), torch.cat(told).std(dim=0, correction=0).clamp(min=1e-6)
+    weight, bias = torch.zeros_like(layer.weight).requires_grad_(), layer.bias.detach().clone().requires_grad_()
+
+    def rows_of(numbers: Iterable[int]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        inputs = {name: torch.cat([batches[number][name] for number in numbers]) for name in batches[0]}
+        features = (torch.cat([told[number] for number in numbers]) - center) / spread
+        return inputs, features
+
+    def loss(inputs: dict[str, torch.Tensor], features: torch.Tensor) -> torch.Tensor:
+        outputs = {"logits": nn.functional.linear(features, weight, bias)}
+        return trainer.compute_loss(lambda **_: outputs, inputs)
+
+    def fit(strength: float, inputs: dict[str, torch.Tensor], features: torch.Tensor) -> None:
+        count = trainer.weights(inputs).sum()
+        optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            penalized = loss(inputs, features) + weight.square().sum() / (2 * strength * count)
+            penalized.backward()
+            return penalized
+
+        optimizer.step(closure)
+
+    every = range(len(batches))
+    others, held_out = rows_of([number for number in every if number % 5 != 2]), rows_of(every[2::5])
+    losses: dict[float, float] = {}
+    for strength in STRENGTHS:
+        fit(strength, *others)
+        losses[strength] = loss(*held_out).item()
+        if losses[strength] > min(losses.values()):
+            break
+    best = min(losses, key=losses.get)
+    fit(best, *rows_of(every))
+    with torch.no_grad():
+        layer.weight.copy_(weight / spread)
+        layer.bias.copy_(bias - layer.weight @ center)
+    logger.info("the new head was fitted alone before the training (--linear_probe): loss %.3f on held-out rows", losses[best])
+
+
+def encoded_once(layer: nn.Linear, trainer: Trainer) -> tuple[list[dict[str, torch.Tensor]], list[torch.Tensor]]:
+    """Return batches of some training rows, without their tokens, and what the layer reads of each [rows, …]."""
+    told: list[torch.Tensor] = []
+    rows = np.flatnonzero(trainer.train_dataset["length"][:])  # the others only fill a batch
+    most = min(MOST_ROWS, max(MOST_CELLS // layer.out_features, 100))
+    rows = np.random.default_rng(trainer.args.seed).permutation(rows)[:most]
+    dataset = trainer._remove_unused_columns(longest_first(trainer.train_dataset.select(rows))[0])
+    loader = DataLoader(dataset, min(32, max(len(rows) // 10, 1)), collate_fn=trainer.data_collator)
+    batches = [trainer._prepare_inputs(batch) for batch in loader]
+    hook = layer.register_forward_hook(lambda module, read, _: told.append(read[0].float()))
+    trainer.model.eval()
+    with torch.no_grad():
+        for batch in batches:
+            trainer.model_outputs(trainer.model, batch)
+    trainer.model.train()
+    hook.remove()
+    return [{name: each for name, each in batch.items() if name not in trainer.by_token} for batch in batches], told
 
 
 def speed_up(optimizer: torch.optim.Optimizer, model: nn.Module, parameters: set[str], multiplier: float) -> None:

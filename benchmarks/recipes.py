@@ -1,0 +1,256 @@
+"""What other defaults would be worth: small parts of public sets, each trained by each recipe.
+
+    python benchmarks/recipes.py public_data outputs/recipes [--sets mrpc ethos] [--recipes "learning rate 1e-4"] [--seeds 3]
+
+A recipe is the options in `RECIPES`, and a run is a script with the options of its set in `SETS` and the recipe's. The test rows
+are other rows of the published training data, so that a recipe is not chosen on test data. What is finished is not run again: the
+scores of all runs are kept in benchmarks/recipes.json, so the command goes on from there on any machine. Writes recipes.md.
+"""
+
+import argparse
+import csv
+import gzip
+import itertools
+import json
+import os
+import random
+import shlex
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from utils.results.finished import read_run  # noqa: E402
+from utils.scoring.intervals import resample  # noqa: E402
+
+MODEL = ROOT / "models" / "all-MiniLM-L6-v2"
+SCORES, TABLE = Path(__file__).with_name("recipes.json"), Path(__file__).with_name("recipes.md")
+SAMPLES = 1000
+NOTE = """\
+In brackets: the gain over the default with the same seed, and its 95 % interval by a paired bootstrap of the test rows and
+the seeds. One seed where nothing else is said: such an interval does not know how lucky the seed was.
+"""
+
+
+class Part(NamedTuple):
+    """A part of a public set: the file of its training data, how to read it, how many rows, and what is scored."""
+
+    path: str
+    script: str
+    metric: str
+    rows: int
+    test_rows: int = 1500
+    header: tuple[str, ...] | None = None
+    delimiter: str = "\t"
+    per_class: bool = False
+    options: tuple[str, ...] = ()
+
+
+CLASSES, LABELS, CHOICES = "run_classification.py", "run_multilabel.py", "run_multiple_choice.py"
+TWEETS = {"path": "hate_offensive/labeled_data.csv", "script": CLASSES, "metric": "f1_macro", "delimiter": ","}
+TWEETS |= {"options": ("--text_column_names=tweet", "--label_column_name=class")}
+INTENTS = {"path": "banking77/train.csv", "script": CLASSES, "metric": "accuracy", "delimiter": ","}
+PAIRS = ("--text_column_names=#1 String,#2 String", "--label_column_name=Quality")
+COLA = {"header": ("source", "acceptable", "star", "sentence"), "options": ("--text_column_names=sentence",)}
+COLA["options"] += ("--label_column_name=acceptable",)
+SETS = {
+    "goemotions": Part("goemotions/train.jsonl.gz", LABELS, "average_precision_macro", 1500, 1000),
+    "hate_offensive": Part(**TWEETS, rows=1500),
+    "banking77": Part(**INTENTS, rows=1500),
+    "sst2": Part("sst2/train.tsv.gz", CLASSES, "accuracy", 2000),
+    "mrpc": Part("mrpc/msr_paraphrase_train.txt", CLASSES, "f1", 800, 1000, options=PAIRS),
+    "rte": Part("rte/train.jsonl", CLASSES, "accuracy", 800, 900),
+    "cola": Part("cola/train.tsv", CLASSES, "matthews_corrcoef", 1500, **COLA),
+    "ethos": Part("ethos/Ethos_Dataset_Binary.csv", CLASSES, "roc_auc", 500, 450, delimiter=";"),
+    "arc": Part("arc/ARC-Easy-train.jsonl", CHOICES, "accuracy", 400, 1000),
+    "jigsaw": Part("jigsaw_toxic/train_enriched.csv.gz", LABELS, "average_precision_macro", 600, 1000, delimiter=","),
+    "reuters21578": Part("reuters21578/derived_modapte_r90_train.jsonl.gz", LABELS, "average_precision_micro", 600, 1000),
+    "banking77, 8 a class": Part(**INTENTS, rows=8, per_class=True),
+    "hate_offensive, 16 a class": Part(**TWEETS, rows=16, per_class=True),
+    "hate_offensive, 64 a class": Part(**TWEETS, rows=64, per_class=True),
+}
+LINEAR = "linear, frozen"  # logistic regression on the means of the frozen encoder's tokens, and no run of a script
+RECIPES = {
+    "default": [],
+    LINEAR: [],
+    "linear probe": ["--linear_probe"],
+    "linear probe, 1e-4": ["--linear_probe", "--learning_rate=1e-4"],
+    "linear probe, 2e-4": ["--linear_probe", "--learning_rate=2e-4"],
+    "1e-4": ["--learning_rate=1e-4"],
+    "2e-4": ["--learning_rate=2e-4"],
+    "1e-4, 6 epochs": ["--learning_rate=1e-4", "--num_train_epochs=6"],
+}
+
+
+def read(path: Path, part: Part) -> list[dict]:
+    """Return the rows of a published file."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        if ".jsonl" in path.name:
+            return list(map(json.loads, file))
+        quoting = csv.QUOTE_NONE if part.delimiter == "\t" else csv.QUOTE_MINIMAL
+        return list(csv.DictReader(file, part.header, delimiter=part.delimiter, quoting=quoting))
+
+
+def adapt(name: str, row: dict) -> dict:
+    """Return a row as the scripts read it, where the published one has columns that they would ask about."""
+    if name.startswith("ethos"):
+        return {"text": row["comment"], "hate": int(float(row["isHate"]) >= 0.5)}
+    if name == "reuters21578":
+        return {"text": f"{row['title']}. {row['text']}", "labels": row["topics"]}
+    if name == "rte":
+        return {key: row[key] for key in ("premise", "hypothesis", "label")}
+    if name == "jigsaw":
+        row = {key: value for key, value in row.items() if key != "id"}
+    return row
+
+
+def write_part(name: str, part: Part, source: Path, folder: Path) -> None:
+    """Write train.jsonl and test.jsonl of a part; no row is in both."""
+    rows = list({json.dumps(adapt(name, row)): None for row in read(source / part.path, part)})
+    random.Random(0).shuffle(rows)
+    test, rest = rows[: part.test_rows], rows[part.test_rows :]
+    if part.per_class:
+        column = "class" if "class" in json.loads(rows[0]) else "category"
+        groups = itertools.groupby(sorted(rest, key=lambda row: json.loads(row)[column]), key=lambda row: json.loads(row)[column])
+        rest = [row for _, group in groups for row in list(group)[: part.rows]]
+    else:
+        rest = rest[: part.rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, own in (("train", rest), ("test", test)):
+        (folder / f"{split}.jsonl").write_text("\n".join(own) + "\n", encoding="utf-8")
+
+
+def linear_score(name: str, output_dir: Path) -> float:
+    """Return the score of a logistic regression on the frozen encoder, its strength chosen by cross-validation."""
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(MODEL), AutoModel.from_pretrained(MODEL).eval()
+    texts, labels, features = {}, {}, {}
+    for split in ("train", "test"):
+        lines = (output_dir / "data" / name / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        columns = ("tweet", "class") if "class" in json.loads(lines[0]) else ("text", "category")
+        texts[split], labels[split] = zip(*([json.loads(line)[column] for column in columns] for line in lines), strict=True)
+        parts = []
+        for start in range(0, len(lines), 64):
+            tokens = tokenizer(list(texts[split][start : start + 64]), padding=True, truncation=True, return_tensors="pt")
+            with torch.inference_mode():
+                states, mask = model(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
+            parts.append(torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1)))
+        features[split] = torch.cat(parts).numpy()
+    linear = GridSearchCV(LogisticRegression(max_iter=1000), {"C": [1, 10, 100]}, cv=3)
+    linear.fit(features["train"], labels["train"])
+    predicted = linear.predict(features["test"])
+    return f1_score(labels["test"], predicted, average="macro" if SETS[name].metric == "f1_macro" else "micro")
+
+
+def run(name: str, recipe: str, seed: int, output_dir: Path) -> None:
+    """Train and score one cell of the table."""
+    part, folder = SETS[name], output_dir / name / recipe / str(seed)
+    if (folder / "minutes").is_file():
+        return
+    if recipe == LINEAR:
+        began = time.time()
+        found = {f"predict_{part.metric}": linear_score(name, output_dir)}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "all_results.json").write_text(json.dumps(found), encoding="utf-8")
+        (folder / "minutes").write_text(str((time.time() - began) / 60), encoding="utf-8")
+        return
+    options = [f"--model_name_or_path={MODEL}", "--no_report", "--overwrite_output_dir", f"--seed={seed}"]
+    options += [f"--{split}_file={output_dir / 'data' / name / split}.jsonl" for split in ("train", "test")]
+    command = [sys.executable, ROOT / part.script, *options, *part.options, *RECIPES[recipe], f"--output_dir={folder}"]
+    began = time.time()
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{shlex.join(map(str, command))}\n{done.stderr[-2000:]}")
+    (folder / "minutes").write_text(str((time.time() - began) / 60), encoding="utf-8")
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+
+
+def score(name: str, recipe: str, output_dir: Path) -> dict:
+    """Return the scores of a set's recipe, seed by seed, and the interval of its gain over the default with the same seeds."""
+    runs = {int(path.parent.name): path.parent for path in (output_dir / name / recipe).glob("*/minutes")}
+    defaults = {seed: path for seed in runs if (path := output_dir / name / "default" / str(seed)).joinpath("minutes").is_file()}
+    own = {
+        str(seed): {
+            "score": json.loads((path / "all_results.json").read_text(encoding="utf-8"))[f"predict_{SETS[name].metric}"],
+            "minutes": float((path / "minutes").read_text(encoding="utf-8")),
+        }
+        for seed, path in sorted(runs.items())
+    }
+    found = {"runs": own}
+    if recipe not in ("default", LINEAR) and defaults:
+        pairs = [(read_run(runs[seed]).evaluations["test"], read_run(defaults[seed]).evaluations["test"]) for seed in defaults]
+        drawn = resample([evaluation for pair in pairs for evaluation in pair], SAMPLES, 0)
+        gains = np.array([drawn[2 * i][1][SETS[name].metric] - drawn[2 * i + 1][1][SETS[name].metric] for i in range(len(pairs))])
+        seeds = np.random.default_rng(0).integers(len(pairs), size=gains.shape)
+        low, high = np.nanquantile(np.take_along_axis(gains, seeds, axis=0).mean(axis=0), (0.025, 0.975))
+        found |= {"seeds": len(pairs), "low": float(low), "high": float(high)}
+    return found
+
+
+def write_table(scores: dict) -> str:
+    """Write recipes.md of the scores by set and recipe, and return it."""
+    recipes = [recipe for recipe in RECIPES if any(recipe in own for own in scores.values())]
+    lines = [
+        "`python benchmarks/recipes.py public_data outputs/recipes`, or parts of it; all scores are in recipes.json.\n",
+        NOTE,
+        f"| set | rows | metric | {' | '.join(recipes)} |",
+        "| --- " * (len(recipes) + 3) + "|",
+    ]
+    for name, own in scores.items():
+        cells = []
+        for recipe in recipes:
+            runs = own.get(recipe, {}).get("runs", {})
+            text = f"{np.mean([each['score'] for each in runs.values()]):.3f}" if runs else ""
+            if "low" in own.get(recipe, {}):
+                both = [seed for seed in runs if seed in own["default"]["runs"]]
+                gain = np.mean([runs[seed]["score"] - own["default"]["runs"][seed]["score"] for seed in both])
+                text += f" ({gain:+.3f}, {own[recipe]['low']:+.3f} to {own[recipe]['high']:+.3f})"
+            cells.append(text + (f", {len(runs)} seeds" if len(runs) > 1 else ""))
+        rows = f"{SETS[name].rows:,}{' a class' if SETS[name].per_class else ''}"
+        lines.append(f"| {name} | {rows} | {SETS[name].metric} | {' | '.join(cells)} |")
+    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the folder of the public data")
+    parser.add_argument("output_dir", type=Path)
+    parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--recipes", nargs="*", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    scores = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.is_file() else {}
+    jobs = [(name, recipe, seed) for seed in range(1, args.seeds + 1) for recipe in args.recipes for name in args.sets]
+    jobs = [job for job in jobs if str(job[2]) not in scores.get(job[0], {}).get(job[1], {}).get("runs", {})]
+    for name in {job[0] for job in jobs}:
+        write_part(name, SETS[name], args.source, args.output_dir / "data" / name)
+
+    def finish(job: tuple) -> None:
+        run(*job, args.output_dir)
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        for job, _ in zip(jobs, workers.map(finish, jobs), strict=True):
+            name, recipe, _ = job
+            scores.setdefault(name, {})[recipe] = score(name, recipe, args.output_dir)
+            SCORES.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+            write_table(scores)
+            print(job, scores[name][recipe], flush=True)
+    print(write_table(scores))
+
+
+if __name__ == "__main__":
+    main()

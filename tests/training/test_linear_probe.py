@@ -1,0 +1,101 @@
+"""--linear_probe: a new head is fitted alone before the training. --early_stopping_patience: it may end before its last epoch."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS, make_rows, one_hot, write_jsonl
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import run_classification
+import run_multilabel
+import run_multiple_choice
+from utils.arguments import UserError
+from utils.training.head import STRENGTHS
+
+UNMOVED = ("--linear_probe", "--learning_rate=1e-12", "--max_steps=1", "--fp16=False", "--validation_fraction=0")
+
+
+def of_one_label(count: int, seed: int = 0) -> list[dict]:
+    return [{"text": row["text"], "label": row["labels"][0]} for row in make_rows(count, seed) if len(row["labels"]) == 1]
+
+
+def train(script, model, folder, rows, *more) -> dict[str, float]:
+    path = write_jsonl(folder / "train.jsonl", rows)
+    return script.main([f"--model_name_or_path={model}", f"--train_file={path}", f"--output_dir={folder / 'o'}", *more])
+
+
+@pytest.mark.parametrize("script", [run_classification, run_multilabel])
+def test_the_head_is_that_of_scikit_learn(script, tiny_model, tmp_path):
+    rows = of_one_label(300) if script is run_classification else make_rows(150)
+    train(script, tiny_model, tmp_path, rows, *UNMOVED)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "o")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "o").eval()
+    tokens = tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        features = model.bert(**tokens).pooler_output.numpy()
+    scaler = StandardScaler().fit(features)
+    scaled, weight = scaler.transform(features), model.classifier.weight.detach().numpy() * scaler.scale_
+    if script is run_classification:
+        targets, names = [row["label"] for row in rows], sorted(LABELS)
+        found = [LogisticRegression(C=c, tol=1e-8, max_iter=5000).fit(scaled, targets).coef_ for c in STRENGTHS]
+        assert [model.config.id2label[i] for i in range(4)] == names
+    else:
+        columns = np.array([one_hot(row) for row in rows]).T
+        found = [[LogisticRegression(C=c, tol=1e-8, max_iter=5000).fit(scaled, column).coef_[0] for column in columns]
+                 for c in STRENGTHS]  # fmt: skip
+    assert min(np.abs(weight - np.array(coefficients)).max() for coefficients in found) < 0.01
+
+
+def test_candidates_and_numbers_are_better_told_than_before(tiny_model, tmp_path):
+    choices = [{"question": "which is about it", "choices": [row["text"], other["text"]], "label": 0}
+               for row, other in zip(of_one_label(200), make_rows(200, 3), strict=False) if not other["labels"]]  # fmt: skip
+    choices = [row if number % 2 else {**row, "choices": row["choices"][::-1], "label": 1} for number, row in enumerate(choices)]
+    numbers = [{"text": row["text"], "label": len(row["labels"]) + 0.5} for row in make_rows(150)]
+    metrics = {}
+    for script, rows in ((run_multiple_choice, choices), (run_classification, numbers)):
+        for probe in ("True", "False"):
+            more = [*UNMOVED[1:], f"--linear_probe={probe}", "--overwrite_output_dir", "--metrics_on_train"]
+            metrics[script.__name__, probe] = train(script, tiny_model, tmp_path, rows, *more)
+    assert metrics["run_multiple_choice", "True"]["train_accuracy"] > metrics["run_multiple_choice", "False"]["train_accuracy"]
+    assert metrics["run_classification", "True"]["train_mse"] < 0.7 * metrics["run_classification", "False"]["train_mse"]
+
+
+EPOCHS = ("--learning_rate=1e-12", "--num_train_epochs=8", "--early_stopping_patience=2", "--keep_checkpoints")
+
+
+def test_training_ends_after_so_many_evaluations_that_were_not_better_and_a_resumed_one_too(tiny_model, tmp_path, caplog):
+    options = (*EPOCHS, "--save_total_limit=9")
+    caplog.set_level("INFO")
+    metrics = train(run_multilabel, tiny_model, tmp_path, make_rows(60), *options)
+    assert metrics["epoch"] == 3.0 and "stopped early, at epoch 3 of 8: average_precision_micro was not better" in caplog.text
+    folders = sorted((tmp_path / "o").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for number, folder in enumerate(folders):
+        again = tmp_path / str(number)
+        again.mkdir()
+        for earlier in folders[: number + 1]:
+            shutil.copytree(earlier, again / earlier.name)
+        path = f"--train_file={tmp_path / 'train.jsonl'}"
+        run_multilabel.main([f"--model_name_or_path={tiny_model}", path, f"--output_dir={again}", *options])
+        state = json.loads((again / "trainer_state.json").read_text(encoding="utf-8"))
+        assert state["epoch"] == 3.0, folder.name
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--eval_strategy=no"], "--early_stopping_patience: nothing is evaluated during the training; leave out"),
+        (
+            ["--validation_fraction=0"],
+            "--early_stopping_patience: nothing is evaluated during the training; give validation data",
+        ),
+        (["--early_stopping_patience=0"], "--early_stopping_patience 0: expected at least 1"),
+    ],
+)
+def test_patience_without_evaluations_is_refused(tiny_model, tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
+        train(run_multilabel, tiny_model, tmp_path, make_rows(60), *EPOCHS, *more)
