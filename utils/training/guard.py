@@ -89,7 +89,7 @@ class Guard(TrainerCallback):
                 f"command goes on from {checkpoint if checkpoint.is_dir() else 'the last checkpoint'}",
                 EXIT_STATUS[self.stopping],
             )
-        if state.global_step < state.max_steps:
+        if args.early_stopping_patience and state.global_step < state.max_steps:
             logger.info(
                 "stopped early, at %s: %s was not better %s in a row (--early_stopping_patience)",
                 position(state.global_step, state.epoch, args, state, " of "),
