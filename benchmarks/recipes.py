@@ -1,16 +1,16 @@
 """What other defaults would be worth: small parts of public sets, each trained by each recipe.
 
-    python benchmarks/recipes.py public_data outputs/recipes [--sets mrpc ethos] [--recipes "learning rate 1e-4"] [--seeds 3]
+    python benchmarks/recipes.py public_data outputs/recipes [--sets mrpc ethos] [--recipes default 1e-4] [--seeds 3]
 
 A recipe is the options in `RECIPES`, and a run is a script with the options of its set in `SETS` and the recipe's. The test rows
 are other rows of the published training data, so that a recipe is not chosen on test data. What is finished is not run again: the
-scores of all runs are kept in benchmarks/recipes.json, so the command goes on from there on any machine. Writes recipes.md.
+scores of all runs are kept in benchmarks/recipes.json, so the command goes on from there on any machine. A run is compared to the
+default with the same seed, which is run again where its predictions are missing. Writes recipes.md.
 """
 
 import argparse
 import csv
 import gzip
-import itertools
 import json
 import os
 import random
@@ -34,13 +34,16 @@ MODEL = ROOT / "models" / "all-MiniLM-L6-v2"
 SCORES, TABLE = Path(__file__).with_name("recipes.json"), Path(__file__).with_name("recipes.md")
 SAMPLES = 1000
 NOTE = """\
-In brackets: the gain over the default with the same seed, and its 95 % interval by a paired bootstrap of the test rows and
-the seeds. One seed where nothing else is said: such an interval does not know how lucky the seed was.
+In brackets: the gain over the default with the same seeds, and its 95 % interval: 1.96 times the error of the test rows (a paired
+bootstrap) and of the mean over the seeds. One seed where nothing else is said, and then its luck is not in the interval.
 """
 
 
 class Part(NamedTuple):
-    """A part of a public set: the file of its training data, how to read it, how many rows, and what is scored."""
+    """A part of a public set: the file of its training data, how to read it, how many rows, and what is scored.
+
+    `per_class` is the column whose classes have `rows` training rows each; unset, these are all training rows.
+    """
 
     path: str
     script: str
@@ -49,7 +52,7 @@ class Part(NamedTuple):
     test_rows: int = 1500
     header: tuple[str, ...] | None = None
     delimiter: str = "\t"
-    per_class: bool = False
+    per_class: str | None = None
     options: tuple[str, ...] = ()
 
 
@@ -72,9 +75,9 @@ SETS = {
     "arc": Part("arc/ARC-Easy-train.jsonl", CHOICES, "accuracy", 400, 1000),
     "jigsaw": Part("jigsaw_toxic/train_enriched.csv.gz", LABELS, "average_precision_macro", 600, 1000, delimiter=","),
     "reuters21578": Part("reuters21578/derived_modapte_r90_train.jsonl.gz", LABELS, "average_precision_micro", 600, 1000),
-    "banking77, 8 a class": Part(**INTENTS, rows=8, per_class=True),
-    "hate_offensive, 16 a class": Part(**TWEETS, rows=16, per_class=True),
-    "hate_offensive, 64 a class": Part(**TWEETS, rows=64, per_class=True),
+    "banking77, 8 a class": Part(**INTENTS, rows=8, per_class="category"),
+    "hate_offensive, 16 a class": Part(**TWEETS, rows=16, per_class="class"),
+    "hate_offensive, 64 a class": Part(**TWEETS, rows=64, per_class="class"),
 }
 LINEAR = "linear, frozen"  # logistic regression on the means of the frozen encoder's tokens, and no run of a script
 RECIPES = {
@@ -114,18 +117,19 @@ def adapt(name: str, row: dict) -> dict:
 
 def write_part(name: str, part: Part, source: Path, folder: Path) -> None:
     """Write train.jsonl and test.jsonl of a part; no row is in both."""
-    rows = list({json.dumps(adapt(name, row)): None for row in read(source / part.path, part)})
+    rows = list(map(json.loads, dict.fromkeys(json.dumps(adapt(name, row)) for row in read(source / part.path, part))))
     random.Random(0).shuffle(rows)
     test, rest = rows[: part.test_rows], rows[part.test_rows :]
     if part.per_class:
-        column = "class" if "class" in json.loads(rows[0]) else "category"
-        groups = itertools.groupby(sorted(rest, key=lambda row: json.loads(row)[column]), key=lambda row: json.loads(row)[column])
-        rest = [row for _, group in groups for row in list(group)[: part.rows]]
+        of_class: dict[str, list[dict]] = {}
+        for row in rest:
+            of_class.setdefault(row[part.per_class], []).append(row)
+        rest = [row for _, own in sorted(of_class.items()) for row in own[: part.rows]]
     else:
         rest = rest[: part.rows]
     folder.mkdir(parents=True, exist_ok=True)
     for split, own in (("train", rest), ("test", test)):
-        (folder / f"{split}.jsonl").write_text("\n".join(own) + "\n", encoding="utf-8")
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own), encoding="utf-8")
 
 
 def linear_score(name: str, output_dir: Path) -> float:
@@ -135,23 +139,24 @@ def linear_score(name: str, output_dir: Path) -> float:
     from sklearn.model_selection import GridSearchCV
     from transformers import AutoModel, AutoTokenizer
 
+    part, text = SETS[name], "tweet" if "hate" in name else "text"
     tokenizer, model = AutoTokenizer.from_pretrained(MODEL), AutoModel.from_pretrained(MODEL).eval()
-    texts, labels, features = {}, {}, {}
+    labels, features = {}, {}
     for split in ("train", "test"):
         lines = (output_dir / "data" / name / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-        columns = ("tweet", "class") if "class" in json.loads(lines[0]) else ("text", "category")
-        texts[split], labels[split] = zip(*([json.loads(line)[column] for column in columns] for line in lines), strict=True)
-        parts = []
-        for start in range(0, len(lines), 64):
-            tokens = tokenizer(list(texts[split][start : start + 64]), padding=True, truncation=True, return_tensors="pt")
+        rows, means = list(map(json.loads, lines)), []
+        labels[split] = [row[part.per_class] for row in rows]
+        for start in range(0, len(rows), 64):
+            texts = [row[text] for row in rows[start : start + 64]]
+            tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
             with torch.inference_mode():
                 states, mask = model(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
-            parts.append(torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1)))
-        features[split] = torch.cat(parts).numpy()
+            means.append(torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1)))
+        features[split] = torch.cat(means).numpy()
     linear = GridSearchCV(LogisticRegression(max_iter=1000), {"C": [1, 10, 100]}, cv=3)
     linear.fit(features["train"], labels["train"])
     predicted = linear.predict(features["test"])
-    return f1_score(labels["test"], predicted, average="macro" if SETS[name].metric == "f1_macro" else "micro")
+    return f1_score(labels["test"], predicted, average="macro" if part.metric == "f1_macro" else "micro")
 
 
 def run(name: str, recipe: str, seed: int, output_dir: Path) -> None:
@@ -178,25 +183,19 @@ def run(name: str, recipe: str, seed: int, output_dir: Path) -> None:
         weights.unlink()
 
 
-def score(name: str, recipe: str, output_dir: Path) -> dict:
-    """Return the scores of a set's recipe, seed by seed, and the interval of its gain over the default with the same seeds."""
-    runs = {int(path.parent.name): path.parent for path in (output_dir / name / recipe).glob("*/minutes")}
-    defaults = {seed: path for seed in runs if (path := output_dir / name / "default" / str(seed)).joinpath("minutes").is_file()}
-    own = {
-        str(seed): {
-            "score": json.loads((path / "all_results.json").read_text(encoding="utf-8"))[f"predict_{SETS[name].metric}"],
-            "minutes": float((path / "minutes").read_text(encoding="utf-8")),
-        }
-        for seed, path in sorted(runs.items())
+def score(name: str, recipe: str, seed: int, output_dir: Path) -> dict[str, float]:
+    """Return the score and minutes of a cell; but for the default also its gain over that, and the error of the gain."""
+    metric, folder = SETS[name].metric, output_dir / name / recipe / str(seed)
+    found = {
+        "score": json.loads((folder / "all_results.json").read_text(encoding="utf-8"))[f"predict_{metric}"],
+        "minutes": float((folder / "minutes").read_text(encoding="utf-8")),
     }
-    found = {"runs": own}
-    if recipe not in ("default", LINEAR) and defaults:
-        pairs = [(read_run(runs[seed]).evaluations["test"], read_run(defaults[seed]).evaluations["test"]) for seed in defaults]
-        drawn = resample([evaluation for pair in pairs for evaluation in pair], SAMPLES, 0)
-        gains = np.array([drawn[2 * i][1][SETS[name].metric] - drawn[2 * i + 1][1][SETS[name].metric] for i in range(len(pairs))])
-        seeds = np.random.default_rng(0).integers(len(pairs), size=gains.shape)
-        low, high = np.nanquantile(np.take_along_axis(gains, seeds, axis=0).mean(axis=0), (0.025, 0.975))
-        found |= {"seeds": len(pairs), "low": float(low), "high": float(high)}
+    if recipe not in ("default", LINEAR):
+        run(name, "default", seed, output_dir)
+        folders = (output_dir / name / "default" / str(seed), folder)
+        default, own = resample([read_run(each).evaluations["test"] for each in folders], SAMPLES, 0)
+        found["gain"] = own[0][metric] - default[0][metric]
+        found["error"] = float(np.nanstd(own[1][metric] - default[1][metric]))
     return found
 
 
@@ -212,12 +211,13 @@ def write_table(scores: dict) -> str:
     for name, own in scores.items():
         cells = []
         for recipe in recipes:
-            runs = own.get(recipe, {}).get("runs", {})
-            text = f"{np.mean([each['score'] for each in runs.values()]):.3f}" if runs else ""
-            if "low" in own.get(recipe, {}):
-                both = [seed for seed in runs if seed in own["default"]["runs"]]
-                gain = np.mean([runs[seed]["score"] - own["default"]["runs"][seed]["score"] for seed in both])
-                text += f" ({gain:+.3f}, {own[recipe]['low']:+.3f} to {own[recipe]['high']:+.3f})"
+            runs = list(own.get(recipe, {}).values())
+            text = f"{np.mean([run['score'] for run in runs]):.3f}" if runs else ""
+            gains = [run["gain"] for run in runs if "gain" in run]
+            if gains:
+                of_seeds = np.var(gains, ddof=1) / len(gains) if len(gains) > 1 else 0.0
+                margin = 1.96 * np.sqrt(np.mean([run["error"] for run in runs]) ** 2 + of_seeds)
+                text += f" ({np.mean(gains):+.3f}, {np.mean(gains) - margin:+.3f} to {np.mean(gains) + margin:+.3f})"
             cells.append(text + (f", {len(runs)} seeds" if len(runs) > 1 else ""))
         rows = f"{SETS[name].rows:,}{' a class' if SETS[name].per_class else ''}"
         lines.append(f"| {name} | {rows} | {SETS[name].metric} | {' | '.join(cells)} |")
@@ -235,7 +235,7 @@ def main() -> None:
     args = parser.parse_args()
     scores = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.is_file() else {}
     jobs = [(name, recipe, seed) for seed in range(1, args.seeds + 1) for recipe in args.recipes for name in args.sets]
-    jobs = [job for job in jobs if str(job[2]) not in scores.get(job[0], {}).get(job[1], {}).get("runs", {})]
+    jobs = [job for job in jobs if str(job[2]) not in scores.get(job[0], {}).get(job[1], {})]
     for name in {job[0] for job in jobs}:
         write_part(name, SETS[name], args.source, args.output_dir / "data" / name)
 
@@ -244,11 +244,11 @@ def main() -> None:
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         for job, _ in zip(jobs, workers.map(finish, jobs), strict=True):
-            name, recipe, _ = job
-            scores.setdefault(name, {})[recipe] = score(name, recipe, args.output_dir)
+            name, recipe, seed = job
+            scores.setdefault(name, {}).setdefault(recipe, {})[str(seed)] = score(*job, args.output_dir)
             SCORES.write_text(json.dumps(scores, indent=1), encoding="utf-8")
             write_table(scores)
-            print(job, scores[name][recipe], flush=True)
+            print(job, scores[name][recipe][str(seed)], flush=True)
     print(write_table(scores))
 
 

@@ -359,7 +359,7 @@ class FineTuningArguments(TrainingArguments):
     linear_probe: bool = HfArg(
         default=False,
         help="Fit a new head alone, before the training. To what the encoder, as it is, tells of at most 5,000 training rows. It "
-        "then learns as fast as the encoder, whatever --head_learning_rate_multiplier is.",
+        "then learns as fast as the encoder, unless --head_learning_rate_multiplier is given.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     max_tokens_per_batch: int | None = HfArg(
@@ -436,6 +436,7 @@ class FineTuningArguments(TrainingArguments):
         self.tune_cpu = self.tune_cpu and self.use_cpu and not self.sharded
         if self.sharded:
             whole = {"max_tokens_per_batch": "cuts batches in each process for itself", "calibrate": "changes whole weights"}
+            whole |= {"linear_probe": "fits whole weights"}
             for name in filter(partial(getattr, self), whole):
                 raise UserError(f"--{name} {whole[name]}, and FSDP and DeepSpeed divide the model: leave out one of the two")
             self.max_tokens_per_batch = 0

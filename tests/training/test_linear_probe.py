@@ -65,6 +65,46 @@ def test_candidates_and_numbers_are_better_told_than_before(tiny_model, tmp_path
     assert metrics["run_classification", "True"]["train_mse"] < 0.7 * metrics["run_classification", "False"]["train_mse"]
 
 
+def test_beside_adapters_the_head_is_fitted_too(tiny_model, tmp_path, caplog):
+    caplog.set_level("INFO")
+    options = [*UNMOVED, "--use_peft", "--metrics_on_train"]
+    metrics = train(run_multilabel, tiny_model, tmp_path, make_rows(150), *options)
+    assert "the new head was fitted alone" in caplog.text and metrics["train_average_precision_micro"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("more", "obstacle"),
+    [(["--long_texts=windows"], "gives a row several vectors"), (["--max_train_samples=9"], "fewer than 10 training rows")],
+)
+def test_where_it_cannot_be_done_a_line_says_so(tiny_model, tmp_path, caplog, more, obstacle):
+    train(run_multilabel, tiny_model, tmp_path, make_rows(60), *UNMOVED, *more)
+    assert "--linear_probe: the head is not fitted alone, because" in caplog.text and obstacle in caplog.text
+    caplog.clear()
+    more = [*UNMOVED, "--ignore_mismatched_sizes"]
+    run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", f"--train_file={tmp_path / 'train.jsonl'}",
+                         f"--output_dir={tmp_path / 'again'}", *more])  # fmt: skip
+    assert "because the model's head is not new" in caplog.text
+
+
+def rates(folder) -> set[float]:
+    """The learning rates of a run's groups of parameters."""
+    (checkpoint,) = folder.glob("checkpoint-*")
+    groups = torch.load(checkpoint / "optimizer.pt", weights_only=True)["param_groups"]
+    return {group["initial_lr"] for group in groups}
+
+
+def test_a_fitted_head_learns_as_fast_as_the_encoder_unless_it_is_said_how_fast(tiny_model, tmp_path):
+    options = ["--learning_rate=1e-3", "--max_steps=1", "--keep_checkpoints", "--overwrite_output_dir", "--save_strategy=steps"]
+    options += ["--save_steps=1", "--eval_strategy=no"]
+    for more, expected in (
+        ([], {1e-3, 1e-2}),
+        (["--linear_probe"], {1e-3}),
+        (["--linear_probe", "--head_learning_rate_multiplier=5"], {1e-3, 5e-3}),
+    ):
+        train(run_multilabel, tiny_model, tmp_path, make_rows(60), *options, *more)
+        assert {round(rate, 9) for rate in rates(tmp_path / "o")} == expected, more
+
+
 EPOCHS = ("--learning_rate=1e-12", "--num_train_epochs=8", "--early_stopping_patience=2", "--keep_checkpoints")
 
 

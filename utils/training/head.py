@@ -18,7 +18,7 @@ from utils.command_line import parse_weights
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
 from utils.training.lora import widen_all_but_frozen
-from utils.training.models import below_head, check_weights, hub_options, load_whole
+from utils.training.models import below_head, check_weights, hub_options, is_decoder, load_whole
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -140,6 +140,21 @@ def output_layer(model: nn.Module, forward: Callable[[], object]) -> nn.Linear:
     for hook in hooks:
         hook.remove()
     return called[-1]
+
+
+def can_fit_alone(layer: nn.Linear | None, trainer: Trainer) -> bool:
+    """Return whether `fit_alone` is asked for and possible; warn if it is not. `layer` is None where the head is not new."""
+    obstacles = {
+        "the model's head is not new": layer is None,
+        "its output layer has no bias": layer is not None and layer.bias is None,
+        "a decoder's output layer reads each token": is_decoder(trainer.model.config),
+        "--long_texts windows gives a row several vectors": trainer.windows_give is not None,
+        "there are fewer than 10 training rows": len(trainer.train_dataset) < 10,
+    }
+    found = next((obstacle for obstacle, holds in obstacles.items() if holds), None)
+    if trainer.args.linear_probe and found:
+        logger.warning("--linear_probe: the head is not fitted alone, because %s", found)
+    return trainer.args.linear_probe and found is None
 
 
 def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:

@@ -28,9 +28,9 @@ from utils.splits.augmented import WEIGHT
 from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune
 from utils.training.guard import Guard, Patience
-from utils.training.head import Head, fit_alone, speed_up
+from utils.training.head import Head, can_fit_alone, fit_alone, speed_up
 from utils.training.lora import Adapters, remove_adapters
-from utils.training.models import check_optimizer, is_decoder, settle_fsdp
+from utils.training.models import check_optimizer, settle_fsdp
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,9 @@ class FineTuningTrainer(Trainer):
         self._check_row_columns(splits)
         self.example = self._example(splits)
         self.head_parameters = head.start(model, lambda: self.model_outputs(model, self.example))
-        self.head = head
+        self.head_layer, self.fits_head = head.layer, bool(train) and can_fit_alone(head.layer, self)
+        if self.fits_head and "head_learning_rate_multiplier" not in task.args.given:
+            args.head_learning_rate_multiplier = 1.0  # it has learned already
         self.adapters = Adapters(model, task.args.model, args) if train and task.args.model.use_peft else None
         if args.tune_cpu:
             tune(model, lambda: self.model_outputs(model, self.example)["logits"])
@@ -190,16 +192,9 @@ class FineTuningTrainer(Trainer):
         """The inputs that hold tokens, [rows, tokens]."""
         return (*self.processing_class.model_input_names, "input_ids", *self.token_inputs)
 
-    @property
-    def fits_head(self) -> bool:
-        """Whether a new head is fitted alone first: a row is read at once, for all of its logits, by all weights."""
-        whole = self.windows_give is None and not self.args.sharded and not is_decoder(self.model.config)
-        layer, enough = self.head.layer, len(self.train_dataset) >= 10
-        return self.args.linear_probe and whole and enough and layer is not None and layer.bias is not None
-
     def train(self, *args, **kwargs):
         if self.fits_head and not self.args.resume_from_checkpoint:
-            fit_alone(self.head.layer, self)
+            fit_alone(self.head_layer, self)
         return super().train(*args, **kwargs)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -214,8 +209,7 @@ class FineTuningTrainer(Trainer):
     def create_optimizer(self, model=None):
         if self.optimizer is None:  # with DeepSpeed Trainer asks twice
             model = self.model if model is None else model
-            multiplier = 1.0 if self.fits_head else self.args.head_learning_rate_multiplier
-            speed_up(super().create_optimizer(model), model, self.head_parameters, multiplier)
+            speed_up(super().create_optimizer(model), model, self.head_parameters, self.args.head_learning_rate_multiplier)
         self.guard.remember(self.optimizer)
         return self.optimizer
 
