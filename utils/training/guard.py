@@ -90,11 +90,12 @@ class Guard(TrainerCallback):
                 EXIT_STATUS[self.stopping],
             )
         if args.early_stopping_patience and state.global_step < state.max_steps:
+            patience = args.early_stopping_patience
             logger.info(
-                "stopped early, at %s: %s was not better %s in a row (--early_stopping_patience)",
+                "stopped early, at %s: %s was not better in the last %s",
                 position(state.global_step, state.epoch, args, state, " of "),
                 args.metric_for_best_model.removeprefix("eval_"),
-                "once" if args.early_stopping_patience == 1 else f"{args.early_stopping_patience} times",
+                "evaluation" if patience == 1 else f"{patience} evaluations",
             )
         if args.load_best_model_at_end and state.best_model_checkpoint is None:
             logger.warning("%s was never defined: the last weights are kept, not the best", args.metric_for_best_model)
