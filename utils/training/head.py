@@ -154,7 +154,7 @@ def can_fit_alone(layer: nn.Linear | None, trainer: Trainer) -> bool:
     found = next((obstacle for obstacle, holds in obstacles.items() if holds), None)
     if trainer.args.linear_probe and found:
         logger.warning("--linear_probe: the head is not fitted alone, because %s", found)
-    return trainer.args.linear_probe and found is None
+    return bool(trainer.args.linear_probe) and found is None
 
 
 def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:
@@ -165,7 +165,8 @@ def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:
     the rows is lowest; then all of them are fitted. These are some of the training rows, the same in each process.
     """
     batches, told = encoded_once(layer, trainer)
-    center, spread = torch.cat(told).mean(dim=0), torch.cat(told).std(dim=0, correction=0).clamp(min=1e-6)
+    center = torch.cat(told).mean(dim=0)
+    spread = (torch.cat(told) - center).square().mean().sqrt().clamp(min=1e-3)  # one for all, or some weights would be huge
     weight, bias = torch.zeros_like(layer.weight).requires_grad_(), layer.bias.detach().clone().requires_grad_()
 
     def rows_of(numbers: Iterable[int]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
