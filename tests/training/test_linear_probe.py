@@ -1,6 +1,7 @@
 """--linear_probe: a new head is fitted alone before the training. --early_stopping_patience: it may end before its last epoch."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -102,6 +103,32 @@ def test_a_fitted_head_learns_as_fast_as_the_encoder_unless_it_is_said_how_fast(
     ):
         train(run_multilabel, tiny_model, tmp_path, make_rows(60), *options, *more)
         assert {round(rate, 9) for rate in rates(tmp_path / "o")} == expected, more
+
+
+def test_few_rows_of_a_label_take_a_recipe_of_their_own(tiny_model, tmp_path, caplog):
+    caplog.set_level("INFO")
+
+    def told(count: int, *more) -> list[str]:
+        caplog.clear()
+        train(run_multilabel, tiny_model, tmp_path, make_rows(count), "--check_data", "--validation_fraction=0", *more)
+        return re.findall("few rows, (.*) \\(--linear_probe False", caplog.text)
+
+    alone = "the new head is fitted alone first"
+    assert told(60) == [f"15 a label: {alone}, learning rate 0.0001, batches of 8"]
+    assert told(60, "--num_train_epochs=150") == [f"15 a label: {alone}, learning rate 0.0001, batches of 16"]  # 562 steps
+    assert told(60, "--learning_rate=5e-5", "--per_device_train_batch_size=32") == [f"15 a label: {alone}"]
+    assert told(60, "--max_steps=3", "--use_peft") == [f"15 a label: {alone}"]  # nothing was measured with adapters
+    for count, more in ((60, "--linear_probe"), (60, "--linear_probe=False"), (9, "--seed=1"), (804, "--seed=1")):
+        assert not told(count, more)
+
+
+def test_a_head_that_is_not_new_takes_the_usual_recipe(tiny_model, tmp_path, caplog):
+    train(run_multilabel, tiny_model, tmp_path, make_rows(60), "--max_steps=1")
+    caplog.set_level("INFO")
+    caplog.clear()
+    path = f"--train_file={tmp_path / 'train.jsonl'}"
+    run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", path, f"--output_dir={tmp_path / 'p'}", "--max_steps=1"])
+    assert "few rows" not in caplog.text and "not fitted alone" not in caplog.text
 
 
 EPOCHS = ("--learning_rate=1e-12", "--num_train_epochs=8", "--early_stopping_patience=2", "--keep_checkpoints")
