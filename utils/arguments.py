@@ -359,8 +359,8 @@ class FineTuningArguments(TrainingArguments):
     linear_probe: bool | None = HfArg(
         default=None,
         help="Fit a new head alone, before the training. To what the encoder, as it is, tells of at most 5,000 training rows. It "
-        "then learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: with few rows of each class "
-        "or label, see docs/recipes.md; False: train as with many.",
+        "then learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: with few rows of a class, "
+        "see docs/recipes.md.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     max_tokens_per_batch: int | None = HfArg(

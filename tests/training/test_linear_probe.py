@@ -62,7 +62,7 @@ def test_candidates_and_numbers_are_better_told_than_before(tiny_model, tmp_path
             more = [*UNMOVED[1:], f"--linear_probe={probe}", "--overwrite_output_dir", "--metrics_on_train"]
             metrics[script.__name__, probe] = train(script, tiny_model, tmp_path, rows, *more)
     assert metrics["run_multiple_choice", "True"]["train_accuracy"] > metrics["run_multiple_choice", "False"]["train_accuracy"]
-    assert metrics["run_classification", "True"]["train_mse"] < 0.7 * metrics["run_classification", "False"]["train_mse"]
+    assert metrics["run_classification", "True"]["train_mse"] < 0.75 * metrics["run_classification", "False"]["train_mse"]
 
 
 def test_beside_adapters_the_head_is_fitted_too(tiny_model, tmp_path, caplog):

@@ -44,7 +44,12 @@ def test_a_row_column_reaches_the_loss_beside_its_own_row(tmp_path, tiny_model, 
     train = write_jsonl(tmp_path / "train.jsonl", [row | {"weight": number / 4} for number, row in enumerate(rows_of(kind))])
     unlabelled = [{name: value for name, value in row.items() if name not in ("label", "labels")} for row in rows_of(kind)]
     unweighted = write_jsonl(tmp_path / "test.jsonl", unlabelled)  # rows to predict need no weight
-    options = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--num_train_epochs=1"]
+    options = [
+        f"--model_name_or_path={tiny_model}",
+        f"--output_dir={tmp_path / 'o'}",
+        "--num_train_epochs=1",
+        "--linear_probe=False",
+    ]
     script.main([*options, f"--train_file={train}", f"--test_file={unweighted}", "--max_tokens_per_batch=80"])
     parts = [inputs for training, inputs in seen if training]
     assert len(parts) > 4 and all(inputs["weight"].shape == (len(inputs["labels"]),) for inputs in parts)
