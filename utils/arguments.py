@@ -356,8 +356,8 @@ class FineTuningArguments(TrainingArguments):
     head_learning_rate_multiplier: float = HfArg(
         default=10.0, help="A new head learns so many times faster. The head: output layer and pooler, beside --learning_rate."
     )
-    linear_probe: bool | None = HfArg(
-        default=None,
+    linear_probe: bool = HfArg(
+        default=False,
         help="Fit a new head alone, before the training. To what the encoder, as it is, tells of at most 5,000 training rows. It "
         "then learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: with few rows of a class, "
         "see docs/recipes.md.",

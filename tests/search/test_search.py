@@ -96,8 +96,7 @@ def test_the_own_space_of_each_script_is_searched(script, tiny_model, tmp_path, 
     found = searched(tmp_path)
     assert set(found["trials"][0]["params"]) == set(script.SEARCH_SPACE)
     first = found["trials"][0]["params"]  # the values given come first, where the space holds them
-    multiplier = 1.0 if script is run_multilabel else 10.0  # a head that was fitted alone needs no head start
-    assert first["num_train_epochs"] == 2 and first["head_learning_rate_multiplier"] == multiplier
+    assert first["num_train_epochs"] == 2 and first["head_learning_rate_multiplier"] == 10.0
     best = found["trials"][found["best_trial"]]
     assert metrics[f"eval_{found['objective']}"] == best["value"]
     lines = [record.getMessage() for record in caplog.records]
@@ -188,7 +187,7 @@ def test_scores_that_are_not_defined_are_failures(binary_data, tmp_path, monkeyp
 def test_hopeless_trials_are_pruned(binary_data, tmp_path):
     space = {"learning_rate": {"choice": [3e-3, 4e-3, 2e-3, 2.5e-3, 3.5e-3, 1e-9, 1e-8, 1e-7]}}
     options = [*binary_data, "--num_train_epochs", "3", "--output_dir", tmp_path, "--search_trials", "12"]
-    options += ["--metric_for_best_model", "log_loss", "--search_space", json.dumps(space), "--linear_probe=False"]
+    options += ["--metric_for_best_model", "log_loss", "--search_space", json.dumps(space)]
     run_classification.main(options)
     trials = searched(tmp_path)["trials"]
     assert len(trials) == 8  # each value once

@@ -46,7 +46,7 @@ UNMOVED = ("--extend_labels", "--learning_rate=1e-12", "--max_steps=1", "--fp16=
 
 
 def test_known_labels_stay_as_they_are_and_a_new_one_starts_at_its_frequency(run, tmp_path):
-    run(run_multilabel, None, "old", without_delivery(make_rows(160, 0)), "--linear_probe=False")
+    run(run_multilabel, None, "old", without_delivery(make_rows(160, 0)))
     rows = make_rows(400, 1)
     run(run_multilabel, "old", "unmoved", rows, *UNMOVED)
     texts = write_jsonl(tmp_path / "texts.jsonl", [{"text": row["text"]} for row in make_rows(40, 5)])

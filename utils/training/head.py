@@ -154,7 +154,7 @@ def can_fit_alone(layer: nn.Linear | None, trainer: Trainer) -> bool:
     found = next((obstacle for obstacle, holds in obstacles.items() if holds), None)
     if trainer.args.linear_probe and found:
         logger.warning("--linear_probe: the head is not fitted alone, because %s", found)
-    return bool(trainer.args.linear_probe) and found is None
+    return trainer.args.linear_probe and found is None
 
 
 def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:

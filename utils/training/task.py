@@ -45,9 +45,9 @@ from utils.training.smoke_test import prepare_smoke_test
 
 logger = logging.getLogger(__name__)
 
-# The recipe for few rows: below how many of a class or label it is taken, and for how many rows at least; its highest learning
-# rate; how many steps are enough, and how small a batch may become for them.
-FEW_ROWS, FEWEST_ROWS, HIGHEST_RATE, ENOUGH_STEPS, SMALLEST_BATCH = 200, 10, 1e-4, 500, 8
+# Fewer rows than this of each class or label are few: a new head is fitted alone first, if there are at least so many in all.
+FEW_ROWS, FEWEST_ROWS = 200, 10
+OWN_RECIPE = {"linear_probe", "learning_rate", "head_learning_rate_multiplier", "use_peft"}  # who gives one of these chooses
 
 
 def read_arguments(
@@ -211,34 +211,20 @@ class Task:
             self.settle_few_rows(len(self.splits["train"]))
 
     def settle_few_rows(self, rows: int) -> None:
-        """Choose the recipe for few `rows` of each class or label, where these are few and --linear_probe is unset. Say so.
+        """Have a new head fitted alone first where there are few `rows` of each class or label, and say so.
 
-        A head that starts at random would get too few steps. So it is fitted alone first, a narrow encoder learns faster (Yang
-        et al. 2022, https://arxiv.org/abs/2203.03466), and batches are small. An option that is given stays. The numbers were
-        measured in benchmarks/recipes.md.
+        It would get too few steps from a random start. An option of `OWN_RECIPE` that is given turns this off. What it is worth
+        was measured in benchmarks/recipes.md.
         """
-        args, training = self.args, self.args.training
-        if training.linear_probe is not None or self.format.evaluated_as not in ("classes", "labels"):
+        kind, training = self.format.evaluated_as, self.args.training
+        if kind not in ("classes", "labels") or OWN_RECIPE & self.args.given.keys():
             return
+        possible = self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
         new = self.saved_labels is None and rows >= FEWEST_ROWS
-        whole = self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
-        training.linear_probe = new and whole and rows < FEW_ROWS * len(self.labels)
-        if not training.linear_probe:
-            return
-        chosen = ["the new head is fitted alone first"]
-        if "head_learning_rate_multiplier" not in args.given:
-            training.head_learning_rate_multiplier = 1.0  # it has learned already
-        if "learning_rate" not in args.given and not args.model.use_peft:
-            width = self.config.get_text_config().hidden_size
-            training.learning_rate = min(training.learning_rate * 768 / width, HIGHEST_RATE)
-            chosen.append(f"learning rate {training.learning_rate:.2g}")
-        if "per_device_train_batch_size" not in args.given and training.max_steps <= 0:
-            seen = training.num_train_epochs * rows / (training.world_size * training.gradient_accumulation_steps)
-            while (size := training.per_device_train_batch_size) > SMALLEST_BATCH and seen / size < ENOUGH_STEPS:
-                training.per_device_train_batch_size = size // 2
-            chosen.append(f"batches of {training.per_device_train_batch_size}")
-        a_class = f"{rows / len(self.labels):.0f} a {'label' if self.format.evaluated_as == 'labels' else 'class'}"
-        logger.info("few rows, %s: %s (--linear_probe False trains as with many)", a_class, ", ".join(chosen))
+        if possible and new and rows < FEW_ROWS * len(self.labels):
+            training.linear_probe = True
+            a_class = f"{rows / len(self.labels):.0f} a {'label' if kind == 'labels' else 'class'}"
+            logger.info("few rows, %s: the new head is fitted alone first (--linear_probe False trains as with many)", a_class)
 
     @property
     def read_columns(self) -> list[str]:
