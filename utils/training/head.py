@@ -19,13 +19,13 @@ from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
 from utils.training.lora import widen_all_but_frozen
 from utils.training.models import below_head, check_weights, hub_options, is_decoder, load_whole
-from utils.training.task import Task
+from utils.training.task import MOST_CELLS, Task
 
 logger = logging.getLogger(__name__)
 
-# Of a linear probe: the most rows and logits that it is fitted to, and how weak the penalty of its weights may be, C as in
-# scikit-learn's LogisticRegression.
-MOST_ROWS, MOST_CELLS, STRENGTHS = 5000, 1_000_000, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
+# Of a linear probe: the most rows that it is fitted to, and how weak the penalty of its weights may be, C as in scikit-learn's
+# LogisticRegression.
+MOST_ROWS, STRENGTHS = 5000, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 
 
 @dataclass
@@ -180,7 +180,7 @@ def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:
 
     def fit(strength: float, inputs: dict[str, torch.Tensor], features: torch.Tensor) -> None:
         count = trainer.weights(inputs).sum()
-        optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, history_size=10, line_search_fn="strong_wolfe")
 
         def closure() -> torch.Tensor:
             optimizer.zero_grad()

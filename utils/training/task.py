@@ -45,8 +45,9 @@ from utils.training.smoke_test import prepare_smoke_test
 
 logger = logging.getLogger(__name__)
 
-# Fewer rows than this of each class or label are few: a new head is fitted alone first, if there are at least so many in all.
-FEW_ROWS, FEWEST_ROWS = 200, 10
+# Fewer rows than this of each class or label are few: a new head is fitted alone first, if there are at least so many in all, and
+# not more cells of rows and labels than it would be fitted to.
+FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 200, 10, 1_000_000
 OWN_RECIPE = {"linear_probe", "learning_rate", "head_learning_rate_multiplier", "use_peft"}  # who gives one of these chooses
 
 
@@ -220,8 +221,8 @@ class Task:
         if kind not in ("classes", "labels") or OWN_RECIPE & self.args.given.keys():
             return
         possible = self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
-        new = self.saved_labels is None and rows >= FEWEST_ROWS
-        if possible and new and rows < FEW_ROWS * len(self.labels):
+        possible = possible and self.saved_labels is None and rows >= FEWEST_ROWS and rows * len(self.labels) <= MOST_CELLS
+        if possible and rows < FEW_ROWS * len(self.labels):
             training.linear_probe = True
             a_class = f"{rows / len(self.labels):.0f} a {'label' if kind == 'labels' else 'class'}"
             logger.info("few rows, %s: the new head is fitted alone first (--linear_probe False trains as with many)", a_class)
