@@ -72,6 +72,10 @@ class Bars(ProgressCallback):
     def on_log(self, args, state, control, **kwargs):
         pass
 
+    def on_train_end(self, *args, **kwargs):
+        if self.training_bar is not None:  # it never began where the checkpoint is that of the last step
+            super().on_train_end(*args, **kwargs)
+
 
 class Lines(PrinterCallback):
     """Tells each evaluation, or each epoch without one, in a line of words; and the loss every `logging_steps`.
