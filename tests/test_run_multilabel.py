@@ -369,7 +369,7 @@ MISTAKES = [
     (["--train_file={train}", "--max_seq_length=9999"], "--max_seq_length 9999: this model reads at most 64 tokens"),
     (["--train_file={train}", "--test_file={copy}", "--sample_submission={sample}"], "sample.csv, row 2: the id 'x9'"),
     (["--train_file={train}", "--learning_rat=1"], "unknown option --learning_rat: did you mean --learning_rate?"),
-    (["--train_file={train}", "--no_bf16"], "unknown option --no_bf16: write --bf16 False, or leave it out"),
+    (["--train_file={train}", "--no_bf16"], "unknown option --no_bf16: write --bf16 False"),
     (
         ["--train_file={train}", "--evaluation_strategy=epoch"],
         "--evaluation_strategy is not an option: write --eval_strategy",

@@ -358,9 +358,9 @@ class FineTuningArguments(TrainingArguments):
     )
     linear_probe: bool = HfArg(
         default=False,
-        help="Fit a new head alone, before the training. To what the encoder, as it is, tells of at most 5,000 training rows. It "
-        "then learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: with few rows of a class, "
-        "see docs/recipes.md.",
+        help="Fit a new head alone, before the training. Meanwhile the encoder stays as it is. At most 5,000 training rows are "
+        "used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: with few "
+        "rows for each class, see docs/recipes.md.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     max_tokens_per_batch: int | None = HfArg(

@@ -300,7 +300,7 @@ def unknown_option(option: str, known: set[str]) -> str:
     if name in RENAMED_OPTIONS:
         return f"--{name} is not an option: {RENAMED_OPTIONS[name]}"
     if name.removeprefix("no_") in known:
-        return f"unknown option --{name}: write --{name.removeprefix('no_')} False, or leave it out"
+        return f"unknown option --{name}: write --{name.removeprefix('no_')} False"
     nearest = difflib.get_close_matches(name, {*known, *(f"no_{name}" for name in known)} if name[:3] == "no_" else known, n=1)
     return f"unknown option --{name}" + (f": did you mean --{nearest[0]}?" if nearest else " (see --help all)")
 

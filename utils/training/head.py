@@ -203,7 +203,7 @@ def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:
     with torch.no_grad():
         layer.weight.copy_(weight / spread)
         layer.bias.copy_(bias - layer.weight @ center)
-    logger.info("the new head was fitted alone before the training (--linear_probe): loss %.3f on held-out rows", losses[best])
+    logger.info("the new head was fitted alone before the training: loss %.3f on rows that were held out for it", losses[best])
 
 
 def encoded_once(layer: nn.Linear, trainer: Trainer) -> tuple[list[dict[str, torch.Tensor]], list[torch.Tensor]]:

@@ -45,8 +45,8 @@ from utils.training.smoke_test import prepare_smoke_test
 
 logger = logging.getLogger(__name__)
 
-# Fewer rows than this of each class or label are few: a new head is fitted alone first, if there are at least so many in all, and
-# not more cells of rows and labels than it would be fitted to.
+# Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
+# many in all, and not more cells of rows and labels than it would be fitted to.
 FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 200, 10, 1_000_000
 OWN_RECIPE = {"linear_probe", "learning_rate", "head_learning_rate_multiplier", "use_peft"}  # who gives one of these chooses
 
@@ -212,20 +212,21 @@ class Task:
             self.settle_few_rows(len(self.splits["train"]))
 
     def settle_few_rows(self, rows: int) -> None:
-        """Have a new head fitted alone first where there are few `rows` of each class or label, and say so.
+        """Have a new head fitted alone first where there are few `rows` for the classes or labels, and say so.
 
         It would get too few steps from a random start. An option of `OWN_RECIPE` that is given turns this off. What it is worth
         was measured in benchmarks/recipes.md.
         """
-        kind, training = self.format.evaluated_as, self.args.training
-        if kind not in ("classes", "labels") or OWN_RECIPE & self.args.given.keys():
+        kind, training, labels = self.format.evaluated_as, self.args.training, len(self.labels)
+        own = sorted(OWN_RECIPE & self.args.given.keys())
+        if kind not in ("classes", "labels") or rows >= FEW_ROWS * labels or "linear_probe" in own:
             return
         possible = self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
-        possible = possible and self.saved_labels is None and rows >= FEWEST_ROWS and rows * len(self.labels) <= MOST_CELLS
-        if possible and rows < FEW_ROWS * len(self.labels):
-            training.linear_probe = True
-            a_class = f"{rows / len(self.labels):.0f} a {'label' if kind == 'labels' else 'class'}"
-            logger.info("few rows, %s: the new head is fitted alone first (--linear_probe False trains as with many)", a_class)
+        if possible and self.saved_labels is None and rows >= FEWEST_ROWS and rows * labels <= MOST_CELLS:
+            training.linear_probe = not own
+            alone = f"is not fitted alone first, as --{own[0]} is given (--linear_probe asks for it)" if own else ""
+            alone = alone or "is fitted alone first (--linear_probe False trains as with many rows)"
+            logger.info("few rows, %s for %d %s: the new head %s", f"{rows:,}", labels, kind, alone)
 
     @property
     def read_columns(self) -> list[str]:
