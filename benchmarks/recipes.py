@@ -4,8 +4,8 @@
 
 A recipe is the options in `RECIPES`, and a run is a script with the options of its set in `SETS` and the recipe's. The test rows
 are other rows of the published training data, so that a recipe is not chosen on test data. What is finished is not run again: the
-scores of all runs are kept in benchmarks/recipes.json, so the command goes on from there on any machine. A run is compared to the
-recipe for many rows with the same seed, which is run again where its predictions are missing. Writes recipes.md.
+scores of all runs, and their log loss, are kept in benchmarks/recipes.json, so the command goes on from there on any machine. A run
+is compared to the recipe for many rows with the same seed, which is run again where its predictions are missing. Writes recipes.md.
 """
 
 import argparse
@@ -195,12 +195,12 @@ def run(name: str, recipe: str, seed: int, output_dir: Path) -> None:
 
 
 def score(name: str, recipe: str, seed: int, output_dir: Path) -> dict[str, float]:
-    """Return the score and minutes of a cell; but for the plain one also its gain over that, and the error of the gain."""
+    """Return the score, minutes and log loss of a cell; its gain over the recipe for many rows, and the error of the gain."""
     metric, folder = SETS[name].metric, output_dir / name / recipe / str(seed)
-    found = {
-        "score": json.loads((folder / "all_results.json").read_text(encoding="utf-8"))[f"predict_{metric}"],
-        "minutes": float((folder / "minutes").read_text(encoding="utf-8")),
-    }
+    results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+    found = {"score": results[f"predict_{metric}"], "minutes": float((folder / "minutes").read_text(encoding="utf-8"))}
+    if "predict_log_loss" in results:
+        found["log_loss"] = results["predict_log_loss"]
     if recipe not in (PLAIN, LINEAR):
         run(name, PLAIN, seed, output_dir)
         folders = (output_dir / name / PLAIN / str(seed), folder)
