@@ -4,8 +4,9 @@
 
 A recipe is the options in `RECIPES`, and a run is a script with the options of its set in `SETS` and the recipe's. The test rows
 are other rows of the published training data, so that a recipe is not chosen on test data. What is finished is not run again: the
-scores of all runs, and their log loss, are kept in benchmarks/recipes.json, so the command goes on from there on any machine. A run
-is compared to the recipe for many rows with the same seed, which is run again where its predictions are missing. Writes recipes.md.
+scores of all runs, and their log loss, are kept in benchmarks/recipes.json, so the command goes on from there on any machine. A
+run is compared to the recipe for many rows with the same seed, which is run again where its predictions are missing. Writes
+recipes.md.
 """
 
 import argparse
