@@ -54,7 +54,7 @@ def main() -> None:
                 "--num_train_epochs=1",
             ]
             options += [f"--output_dir={folder / 'output'}", "--max_seq_length=32", "--disable_tqdm", "--save_strategy=no"]
-            options += ["--overwrite_output_dir"]
+            options += ["--overwrite_output_dir", "--linear_probe=False"]  # which only some of the sizes would have
             environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
             began = time.perf_counter()
             with (folder / "log").open("w") as log:

@@ -84,7 +84,7 @@ SETS = {
     "hate_offensive, 64 a class": Part(**TWEETS, rows=64, per_class="class"),
 }
 LINEAR = "linear, frozen"  # logistic regression on the means of the frozen encoder's tokens, and no run of a script
-PROBED, MANY = "--linear_probe", "--linear_probe=False"  # else few rows of a class would have a recipe of their own, the default
+PROBED, MANY = "--linear_probe", "--linear_probe=False"  # or the rule for few rows would decide
 PLAIN = "as for many rows"
 RECIPES = {
     PLAIN: [MANY],

@@ -55,14 +55,14 @@ def test_candidates_and_numbers_are_better_told_than_before(tiny_model, tmp_path
     choices = [{"question": "which is about it", "choices": [row["text"], other["text"]], "label": 0}
                for row, other in zip(of_one_label(200), make_rows(200, 3), strict=False) if not other["labels"]]  # fmt: skip
     choices = [row if number % 2 else {**row, "choices": row["choices"][::-1], "label": 1} for number, row in enumerate(choices)]
-    numbers = [{"text": row["text"], "label": len(row["labels"]) + 0.5} for row in make_rows(150)]
+    numbers = [{"text": row["text"], "label": len(row["labels"]) + 0.5} for row in make_rows(200)]
     metrics = {}
     for script, rows in ((run_multiple_choice, choices), (run_classification, numbers)):
         for probe in ("True", "False"):
             more = [*UNMOVED[1:], f"--linear_probe={probe}", "--overwrite_output_dir", "--metrics_on_train"]
             metrics[script.__name__, probe] = train(script, tiny_model, tmp_path, rows, *more)
     assert metrics["run_multiple_choice", "True"]["train_accuracy"] > metrics["run_multiple_choice", "False"]["train_accuracy"]
-    assert metrics["run_classification", "True"]["train_mse"] < 0.75 * metrics["run_classification", "False"]["train_mse"]
+    assert metrics["run_classification", "True"]["train_mse"] < 0.5 * metrics["run_classification", "False"]["train_mse"]
 
 
 def test_beside_adapters_the_head_is_fitted_too(tiny_model, tmp_path, caplog):
@@ -105,7 +105,7 @@ def test_a_fitted_head_learns_as_fast_as_the_encoder_unless_it_is_said_how_fast(
         assert {round(rate, 9) for rate in rates(tmp_path / "o")} == expected, more
 
 
-def test_few_rows_of_a_label_take_a_recipe_of_their_own(tiny_model, tmp_path, caplog):
+def test_with_few_rows_a_new_head_is_fitted_alone_unless_the_recipe_is_given(tiny_model, tmp_path, caplog):
     caplog.set_level("INFO")
 
     def told(count: int, *more) -> list[str]:
@@ -120,7 +120,7 @@ def test_few_rows_of_a_label_take_a_recipe_of_their_own(tiny_model, tmp_path, ca
     assert not told(60, "--linear_probe") and not told(60, "--linear_probe=False") and not told(9) and not told(804)
 
 
-def test_a_head_that_is_not_new_takes_the_usual_recipe(tiny_model, tmp_path, caplog):
+def test_a_head_that_is_not_new_is_trained_as_before(tiny_model, tmp_path, caplog):
     train(run_multilabel, tiny_model, tmp_path, make_rows(60), "--max_steps=1")
     caplog.set_level("INFO")
     caplog.clear()
