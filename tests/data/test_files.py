@@ -7,6 +7,7 @@ import re
 import sqlite3
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,10 +22,10 @@ import run_multiple_choice
 from utils.arguments import DataArguments, TextArguments, UserError
 from utils.batches.order import EpochSampler
 from utils.data.columns import find_text_columns, settle_empty_texts
-from utils.files import records
+from utils.files import delimited, reading, records
 from utils.files.loading import load_splits
 from utils.files.reading import read_files
-from utils.files.rows import PLACE, columns, file_of, rows_to_dataset
+from utils.files.rows import PLACE, arrow_cells, cell_parts, columns, file_of, rows_to_dataset, to_dataset
 from utils.splits.validation import split_validation
 
 ROWS = [{"text": "a", "n": "007"}, {"text": "NA", "n": "null"}, {"text": ' "q", \n x ', "n": "ü🙂"}]
@@ -128,8 +129,10 @@ def test_bad_files_are_named(tmp_path, name, content, message):
 def test_json_lines_are_the_same_in_parts_of_any_size(tmp_path, monkeypatch, rows):
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     whole = read_files(path)
-    for at_once in (1, 2):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for at_once, large in ((1, 10**6), (2, 10**6), (1, 0), (2, 0)):
         monkeypatch.setattr(records, "ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr(reading, "LARGE", large)
         parts = read_files(path)
         assert parts.to_dict() == whole.to_dict()
         assert parts.features == whole.features
@@ -137,6 +140,52 @@ def test_json_lines_are_the_same_in_parts_of_any_size(tmp_path, monkeypatch, row
         file.write("\n{")
     with pytest.raises(UserError, match=rf"line {len(rows) + 2}: not valid JSON"):
         read_files(path)
+
+
+def test_rows_of_large_files_stay_on_disk(tmp_path, monkeypatch):
+    """They are the same as in memory, with their places. A file that cannot be kept so is read as a small one is."""
+    paths = [path for path in make_files(tmp_path) if not path.removesuffix(".gz").endswith((".json", "b.csv"))]
+    others = {
+        "title.csv": "Exported\n\ntext,n\na,1\nb,2\n",
+        "sep.csv": "sep=|\ntext|n\na|1\n",
+        "repeated.csv": "text,n\na,1\ntext,n\nb,2\n",
+        "late.csv": "text,n\na,1\nb,2\nc\n",
+        "open.csv": 'text,n\na,1\nb,"2\n',
+        "quotes.tsv": 'text\tn\n"a\t1\nb"\t2\n',
+        "marked.csv": "\ufefftext,n\na,1\n",
+        "zero.csv": "text,n\na,1\nb\0,2\n",
+        "numbers.csv": "text,n\na,1\nb,-2\n",
+    }
+    for name, content in others.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+
+    def read(path):
+        try:
+            return read_files(str(path))
+        except UserError as error:
+            return str(error)
+
+    every = [*paths, *(tmp_path / name for name in others)]
+    small = [read(path) for path in every]
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(reading, "LARGE", 0)
+    for module in (records, delimited, reading):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
+    large = [read(path) for path in every]
+    kept = {Path(path).name for path, found in zip(every, large, strict=True) if isinstance(found, Dataset) and found.cache_files}
+    assert kept == {Path(path).name for path in paths if not path.endswith(".parquet.gz")} | {"marked.csv", "numbers.csv"}
+    for path, one, other in zip(every, small, large, strict=True):
+        assert (one if isinstance(one, str) else one.to_dict()) == (other if isinstance(other, str) else other.to_dict()), path
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", "/dev/null/nowhere")
+    assert not read(paths[0]).cache_files
+
+
+@pytest.mark.parametrize("rows", [range(7), [0, 2, 3, 6], [6, 0, 3, 3], []])
+def test_cells_of_selected_rows(rows):
+    parts = [pa.table({"text": [str(number) for number in part]}) for part in (range(3), range(3, 4), range(4, 7))]
+    selected = to_dataset(pa.concat_tables(parts)).select(rows)
+    assert arrow_cells(selected, "text").to_pylist() == list(map(str, rows))
+    assert [cell for cells in cell_parts(selected, "text") for cell in cells.to_pylist()] == list(map(str, rows))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,7 @@ import utils.results.report
 import utils.training.cpu
 from utils.batches.cutting import cut_batch
 from utils.batches.throughput import Throughput
-from utils.training import task, trainer
+from utils.training import head, trainer
 
 SCRIPTS = {"multilabel": run_multilabel, "classification": run_classification, "multiple_choice": run_multiple_choice}
 
@@ -300,7 +301,7 @@ def test_the_last_evaluation_is_not_made_twice(tmp_path, tiny_model, kind, monke
 
 def test_tokens_of_many_rows_are_kept_for_the_next_run(tmp_path, tiny_model, monkeypatch):
     monkeypatch.setattr(utils.data.encoding, "ROWS_WORTH_KEEPING", 50)
-    monkeypatch.setattr(utils.data.encoding.datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     kept = tmp_path / "cache" / "encoded"
     arguments = [*options(tmp_path, "multilabel", tiny_model), "--overwrite_output_dir"]
     first = run_multilabel.main(arguments)
@@ -321,7 +322,7 @@ def test_every_choice_for_the_cpu_can_be_turned_off(tmp_path, tiny_model, monkey
     def fail(*args):
         raise AssertionError("tuned all the same")
 
-    for module, name in ((trainer, "tune"), (task, "keep_memory"), (trainer, "train_seen_tokens")):
+    for module, name in ((trainer, "tune"), (head, "keep_memory"), (trainer, "train_seen_tokens")):
         monkeypatch.setattr(module, name, fail)
     run_multilabel.main([*options(tmp_path, "multilabel", tiny_model), "--no_tune_cpu", "--max_tokens_per_batch=0"])
 

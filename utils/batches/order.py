@@ -1,6 +1,7 @@
 """The order of the rows, the same in every process and after a resume."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 from datasets import Dataset, List, concatenate_datasets
@@ -59,17 +60,17 @@ class EpochSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         generator = Generator().manual_seed(self.seed + self.epoch())
         if self.strategy == "group_by_length":
-            grouped = get_length_grouped_indices(self.lengths, self.rows_a_step, generator=generator)
-            steps = [grouped[start : start + self.rows_a_step] for start in range(0, len(grouped), self.rows_a_step)]
+            grouped = np.array(get_length_grouped_indices(self.lengths, self.rows_a_step, generator=generator))
+            steps = np.split(grouped, range(self.rows_a_step, len(grouped), self.rows_a_step))
             # The grouping sorts long runs of steps by length, so training would end on short texts: shuffle the steps. The
             # longest stays first, so that memory runs out at once or never. The step that is not full stays last.
             shuffled = 1 + randperm(max(len(steps) - 2, 0), generator=generator)
-            order = [row for step in (0, *shuffled.tolist(), len(steps) - 1)[: len(steps)] for row in steps[step]]
+            order = np.concatenate([steps[step] for step in (0, *shuffled.tolist(), len(steps) - 1)[: len(steps)]])
         elif self.strategy == "random":
-            order = randperm(len(self.lengths), generator=generator).tolist()
+            order = randperm(len(self.lengths), generator=generator).numpy()
         else:
             order = range(len(self.lengths))
-        return iter([*order, *self.fillers])
+        return map(int, chain(order, self.fillers))  # a list of a million of Python's numbers takes 40 MB
 
 
 def train_sampler(dataset: Dataset, args: TrainingArguments, epoch: Callable[[], int]) -> EpochSampler:

@@ -4,13 +4,14 @@ import logging
 import shlex
 from itertools import combinations, permutations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
 from utils.data.profile import FREE_TEXT, Profile, describe_columns, same_name
-from utils.files.rows import PLACE, arrow_cells, cell_error, columns, file_of
+from utils.files.rows import PLACE, arrow_cells, cell_error, cell_parts, columns, file_of
 
 logger = logging.getLogger(__name__)
 
@@ -163,9 +164,9 @@ def settle_empty_texts(name: str, split: Dataset, texts: list[str], joined: bool
     """
     empty = []
     for column in texts:
-        cells = arrow_cells(split, column).combine_chunks()
+        cells = arrow_cells(split, column)
         cells = cells if pa.types.is_string(cells.type) else cells.cast(pa.string())
-        empty.append(pc.equal(pc.fill_null(cells, ""), ""))
+        empty.append(pc.fill_null(pc.equal(cells, ""), True))
     missing = empty[0]
     for other in empty[1:]:
         missing = pc.and_(missing, other) if joined else pc.or_(missing, other)
@@ -195,18 +196,18 @@ def warn_of_shared_texts(splits: dict[str, Dataset], columns: list[str]) -> None
     for name in ("validation", "test") if "train" in splits else ():
         if name not in splits:
             continue
-        alike = _rows_among(splits[name], splits["train"], columns[0])  # few rows share one text without sharing all
-        known = set(texts_of(_rows_among(splits["train"], alike, columns[0]), columns)) if len(alike) else ()
-        shared = sum(map(known.__contains__, texts_of(alike, columns)))
+        alike = _rows_among(splits["train"], splits[name], columns[0])  # few rows share one text without sharing all
+        known = set(texts_of(alike, columns))
+        shared = sum(map(known.__contains__, texts_of(_rows_among(splits[name], alike, columns[0]), columns)))
         if shared:
             logger.warning("%s: the texts of %d of %d rows stand in the training data too", name, shared, len(splits[name]))
 
 
 def _rows_among(rows: Dataset, others: Dataset, column: str) -> Dataset:
     """Return the rows whose cell in a column is that of some of the `others`, too."""
-    cells = arrow_cells(rows, column)
-    known = arrow_cells(others, column).cast(cells.type).combine_chunks()
-    return rows.select(pc.indices_nonzero(pc.is_in(cells, known)))
+    known = arrow_cells(others, column).cast(rows.data.schema.field(column).type).combine_chunks()
+    among = [pc.is_in(cells, known).to_numpy() for cells in cell_parts(rows, column)]
+    return rows.select(np.flatnonzero(np.concatenate(among)))
 
 
 def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list]:

@@ -3,21 +3,20 @@
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 from datasets.fingerprint import Hasher, generate_random_fingerprint
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import require_columns
-from utils.files.rows import PLACE, add_array, arrow_cells, cell_error, columns, file_of
+from utils.files.rows import PLACE, add_array, cache_folder, cell_error, cell_parts, columns, file_of
 from utils.splits.augmented import WEIGHT
 from utils.splits.folds import as_labels, split_fold
 from utils.splits.taking_part import known_rows
@@ -28,10 +27,12 @@ logger = logging.getLogger(__name__)
 
 def used_tokens(encoded: Dataset) -> np.ndarray:
     """Return the distinct tokens in the column `input_ids`."""
-    column = arrow_cells(encoded, "input_ids").combine_chunks()
-    while hasattr(column, "values"):
-        column = column.flatten()
-    return column.unique().to_numpy()
+    used = [np.empty(0, np.int64)]
+    for cells in cell_parts(encoded, "input_ids"):
+        while not pa.types.is_integer(cells.type):
+            cells = pc.list_flatten(cells)
+        used.append(pc.unique(cells).to_numpy())
+    return np.unique(np.concatenate(used))
 
 
 ROWS_WORTH_KEEPING = 5000
@@ -153,11 +154,8 @@ def encode_split(
     file, fingerprint = None, generate_random_fingerprint()  # hashing a tokenizer takes longer than encoding a few rows
     if len(split) >= ROWS_WORTH_KEEPING and not args.text:
         fingerprint = Hasher.hash((split._fingerprint, encode, keep))
-        folder = Path(datasets.config.HF_DATASETS_CACHE, "encoded")
-        with contextlib.suppress(OSError):  # without a cache that can be written to, nothing is kept
-            folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            file = str(folder / f"{fingerprint}.arrow")
+        folder = cache_folder("encoded")  # without one nothing is kept
+        file = folder and str(folder / f"{fingerprint}.arrow")
     mapped = partial(
         split.map,
         partial(add_length, encode=encode),

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from utils.files.cells import UNKNOWN, YES_NO, is_empty, parse_cell, read_list, read_number
-from utils.files.rows import arrow_cells, columns, name_key
+from utils.files.rows import arrow_cells, cell_parts, columns, name_key
 
 ID_WORDS = {"id", "ids", "idx", "index", "uuid", "guid", "nr", "no", "number", "key"}
 DATE = re.compile(
@@ -89,25 +89,37 @@ def describe_columns(dataset: Dataset) -> list[Profile]:
 
 def _describe(dataset: Dataset, name: str) -> Profile:
     feature = dataset.features[name]
-    cells = arrow_cells(dataset, name)
-    if pa.types.is_nested(cells.type):
+    if pa.types.is_nested(dataset.data.schema.field(name).type):
+        cells = arrow_cells(dataset, name)
         kind = "empty" if cells.null_count == len(cells) else "object" if pa.types.is_struct(cells.type) else "list"
         return Profile(name, kind, len(cells), len(cells) - cells.null_count, len(cells), cells[:2].to_pylist())
-    empty, texts = pc.is_null(cells, nan_is_null=True), pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
-    if texts:
-        empty = pc.or_(empty, pc.equal(pc.fill_null(cells, ""), ""))
-    filled = cells.filter(pc.invert(empty))
-    distinct = filled.unique()
-    some = distinct[:ENOUGH].to_pylist()
+    some, filled, distinct = _values(dataset, name)
+    texts = all(isinstance(value, str) for value in some)
     if isinstance(feature, ClassLabel):
         some = [feature.int2str(value) for value in some if value >= 0]
-    found = {"rows": len(cells), "filled": len(filled), "distinct": len(distinct), "examples": some[:2]}
+    found = {"rows": len(dataset), "filled": filled, "distinct": distinct, "examples": some[:2]}
     if not some or isinstance(feature, ClassLabel):
         return Profile(name, "name" if some else "empty", **found)
     if not texts:
         return Profile(name, _kind_of_values(name, some, found), **found)
     length = float(np.mean([len(value.split()) for value in some]))
     return Profile(name, _kind_of_texts(name, some, length, found), **found, words_in_cell=length)
+
+
+def _values(dataset: Dataset, name: str) -> tuple[list, int, int]:
+    """Return the first `ENOUGH` different values of a column, how many cells are filled, and how many different values there are.
+
+    These are counted by their hashes: a set of all of them would take more memory than the rest of a run.
+    """
+    some: dict[Any, None] = {}
+    hashes, filled = [np.empty(0, np.int64)], 0
+    for cells in cell_parts(dataset, name):
+        values = [value for value in cells.filter(pc.invert(pc.is_null(cells, nan_is_null=True))).to_pylist() if value != ""]
+        if len(some) < ENOUGH:
+            some |= dict.fromkeys(values)
+        filled += len(values)
+        hashes.append(np.unique(np.fromiter(map(hash, map(str, values)), np.int64, len(values))))  # -1 and -2 have one hash
+    return list(some)[:ENOUGH], filled, len(np.unique(np.concatenate(hashes)))
 
 
 def _kind_of_texts(name: str, some: list[str], length: float, found: dict[str, Any]) -> str:

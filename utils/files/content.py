@@ -8,6 +8,7 @@ import os
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from utils.arguments import UserError, shorten
@@ -66,6 +67,19 @@ def read_content(path: str) -> tuple[str, str, str | None, bytes]:
     if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise UserError(f"{path} is empty: expected rows with a text and its labels")
     return path, file.suffix.lower(), member, content
+
+
+def read_lines(path: str) -> Iterator[str]:
+    """Yield the lines of a file in UTF-8, also packed with gzip, with their ends; it is never in memory as a whole.
+
+    Raises:
+        UnicodeError: the content is something else. (`decode` tells what.)
+    """
+    with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+        for line in file:
+            if "\0" in line:
+                raise UnicodeError("NUL")
+            yield line
 
 
 def _take_from_archive(file: Path, content: bytes, member: str | None) -> tuple[str, bytes]:

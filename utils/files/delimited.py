@@ -5,7 +5,8 @@ import io
 import logging
 import re
 import sys
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 import pyarrow as pa
 from datasets import Dataset
@@ -13,7 +14,7 @@ from datasets import Dataset
 from utils.arguments import DataArguments, UserError
 from utils.files.content import unknown_format
 from utils.files.exports import read_export_columns
-from utils.files.rows import PLACE, to_dataset
+from utils.files.rows import PLACE, ROWS_AT_ONCE, to_dataset
 from utils.files.tables import name_columns, rows_to_skip, use_decimal_points, without_rows
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,46 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
     plain, places = read_export_columns(path, table, places) if places else (table, places)
     kind = pa.string() if plain is table else None  # to find out what a column holds takes longer
     return to_dataset(pa.table({name: pa.array(column, kind) for name, column in {**plain, PLACE: places}.items()}))
+
+
+def tables_of_delimited(path: str, lines: Iterable[str], ending: str, options: DataArguments) -> Iterator[pa.Table | None]:
+    """Yield a table of so many rows as are read at once, and then of the next. None, the last, is more than a plain table.
+
+    A plain one has the usual delimiter, a name for each column in its first row, a cell for each in the others, and nothing that
+    `read_delimited` would change. Raises a `csv.Error` for quotation marks that do not match.
+    """
+    lines, sample, length = iter(lines), [], 0
+    while length <= SAMPLE_LENGTH and (line := next(lines, None)) is not None:
+        sample.append(line)
+        length += len(line)
+    delimiter = find_delimiter(path, "".join(sample), ending)
+    rows = _numbered(csv.reader(chain(sample, lines), delimiter=delimiter, strict=True))
+    _, header = next(rows, (1, []))
+    plain, names = delimiter == USUAL[ending] and len(header) > 1 and all(header), []
+    while plain and (part := list(islice(rows, ROWS_AT_ONCE))):
+        plain = all(len(row) == len(header) and row != header for _, row in part)
+        if plain and delimiter == "\t":  # see `read_delimited`
+            plain = not any("\t" in cell and "\n" in cell for _, row in part for cell in row)
+        cells = [[name, *column] for name, column in zip(header, zip(*(row for _, row in part), strict=plain), strict=plain)]
+        plain = plain and (bool(names) or not rows_to_skip(path, cells, options))
+        names = names or (plain and name_columns(path, 1, cells, options)[0])
+        if plain:
+            table = {name: column[1:] for name, column in zip(names, cells, strict=True)}
+            places = [f"{path}, line {line}" for line, _ in part]
+            plain = read_export_columns(path, table, places)[0] is table
+        if plain:
+            yield pa.table({name: pa.array(column, pa.string()) for name, column in {**table, PLACE: places}.items()})
+    if not plain:
+        yield None
+
+
+def _numbered(reader: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty, each with the line that it starts on."""
+    start = 1
+    for row in reader:
+        if row:
+            yield start, row
+        start = reader.line_num + 1
 
 
 def find_delimiter(path: str, text: str, ending: str) -> str:

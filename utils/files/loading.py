@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
@@ -17,9 +16,8 @@ from utils.files.reading import EXAMPLE_FILE, is_folder_of_labels, is_saved_data
 from utils.files.records import SPLIT_NAMES
 from utils.files.rows import (
     align_columns,
-    arrow_cells,
+    column_hash,
     columns,
-    content_hash,
     first_of,
     name_key,
     one_line,
@@ -188,5 +186,5 @@ def _checked(name: str, split: Dataset, origin: str, unit: str, first: int = 1) 
 
 def describe_data(split: Dataset) -> str:
     """Return the number of rows and a hash of their content, so that a resumed run can tell whether its data changed."""
-    hashes = [content_hash(pa.table({name: arrow_cells(split, name)})) for name in sorted(columns(split))]
+    hashes = [column_hash(split, name) for name in sorted(columns(split))]
     return f"{len(split):,} rows {hashlib.sha256(''.join(hashes).encode()).hexdigest()[:8]}"

@@ -1,9 +1,12 @@
 """Read data files. Text stays exactly as written, and every row remembers where it came from."""
 
+import csv
 import glob
 import logging
 import os
 import re
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,14 +14,25 @@ import pyarrow.parquet as pq
 from datasets import Dataset, concatenate_datasets, load_from_disk
 
 from utils.arguments import DataArguments, UserError, shorten
-from utils.files.content import FORMATS, decode, read_content, unknown_format
-from utils.files.delimited import read_delimited
-from utils.files.records import SPLIT_NAMES, read_json, read_json_lines
-from utils.files.rows import align_columns, columns, one_line, rows_to_dataset, to_dataset, with_places
+from utils.files.content import FORMATS, decode, read_content, read_lines, unknown_format
+from utils.files.delimited import read_delimited, tables_of_delimited
+from utils.files.records import SPLIT_NAMES, read_json, read_json_lines, tables_of_json_lines
+from utils.files.rows import (
+    PLACE,
+    ROWS_AT_ONCE,
+    align_columns,
+    columns,
+    keep_on_disk,
+    one_line,
+    rows_to_dataset,
+    to_dataset,
+    with_places,
+)
 from utils.files.tables import read_workbook
 
 logger = logging.getLogger(__name__)
 
+LARGE = 20_000_000  # bytes of files whose rows stay on disk
 EXAMPLE_FILE = "example_rows.jsonl"  # where a smoke test without data keeps the script's example rows
 
 
@@ -53,7 +67,8 @@ def read_files(pattern: str, options: DataArguments | None = None) -> Dataset:
 def read_splits(pattern: str, options: DataArguments | None = None) -> Dataset | dict[str, Dataset]:
     """Read as `read_files` does, but return the splits by name of a file, or a saved dataset, that holds several."""
     paths = matching(pattern)
-    datasets = [_read(path, options or DataArguments()) for path in paths]
+    large = sum(os.path.getsize(path) for path in paths if os.path.isfile(path)) >= LARGE
+    datasets = [_read(path, options or DataArguments(), large) for path in paths]
     if len(datasets) == 1:
         return datasets[0]
     for path, dataset in zip(paths, datasets, strict=True):
@@ -73,8 +88,11 @@ def read_splits(pattern: str, options: DataArguments | None = None) -> Dataset |
         raise UserError(f"the files of {pattern} do not fit together: {one_line(error)}") from error
 
 
-def _read(path: str, options: DataArguments) -> Dataset | dict[str, Dataset]:
-    dataset = _read_folder(path, options) if os.path.isdir(path) else _read_file(path, options)
+def _read(path: str, options: DataArguments, large: bool) -> Dataset | dict[str, Dataset]:
+    if os.path.isdir(path):
+        dataset = _read_folder(path, options)
+    else:
+        dataset = (_read_large(path, options) if large else None) or _read_file(path, options)
     for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
         if len(split) == 0:
             raise UserError(f"{path} has a header but no rows")
@@ -104,21 +122,60 @@ def _read_file(path: str, options: DataArguments) -> Dataset | dict[str, Dataset
     return read_delimited(path, text, ending, options)
 
 
+def _read_large(path: str, options: DataArguments) -> Dataset | None:
+    """Return the rows of a plain table, read a part at a time, as a dataset that stays on disk.
+
+    None if the file is something else, or damaged; `_read_file` says of what is.
+    """
+    ending = Path(path.removesuffix(".gz")).suffix.lower()
+    if options.encoding or options.no_header or not os.path.isfile(path):
+        return None
+    found, reason = None, "it is more than a plain table"
+    try:
+        if ending in (".jsonl", ".ndjson"):
+            found = keep_on_disk(tables_of_json_lines(path, read_lines(path)))
+        elif ending in (".csv", ".tsv"):
+            found = keep_on_disk(tables_of_delimited(path, read_lines(path), ending, options))
+        elif path.lower().endswith(".parquet"):
+            found = keep_on_disk(_tables_of_parquet(path))
+    except (UnicodeError, csv.Error, EOFError, zlib.error, pa.ArrowException):
+        pass
+    except OSError as error:
+        reason = error.strerror or error
+    if found is None:
+        logger.info("%s is read into memory as a whole: %s", path, reason)
+    return found
+
+
+def _tables_of_parquet(path: str) -> Iterator[pa.Table]:
+    """Yield a table of so many rows as are read at once, and then of the next."""
+    count = 0
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE):
+        places = [f"{path}, row {number}" for number in range(count + 1, count + len(batch) + 1)]
+        yield _with_texts(path, pa.Table.from_batches([batch])).append_column(PLACE, pa.array(places))
+        count += len(batch)
+
+
 def _read_parquet(path: str, content: bytes) -> Dataset:
     try:
         table = pq.read_table(pa.BufferReader(content))
     except pa.ArrowInvalid as error:
         raise UserError(f"{path} is not a Parquet file: {one_line(error)}") from error
+    try:
+        return with_places(to_dataset(_with_texts(path, table)), f"{path}, row")
+    except ValueError as error:
+        raise UserError(f"{path}: a column has a type that cannot be read: {one_line(error)}") from error
+
+
+def _with_texts(path: str, table: pa.Table) -> pa.Table:
+    """Return a table whose columns of bytes are texts, which many tools write so. A `UserError` if they are none."""
     for position, field in enumerate(table.schema):
         if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type) or pa.types.is_string_view(field.type):
             try:
-                table = table.set_column(position, field.name, table[field.name].cast(pa.string()))  # many tools write text so
+                table = table.set_column(position, field.name, table[field.name].cast(pa.string()))
             except pa.ArrowInvalid as error:
                 raise UserError(f"{path}, column {field.name!r}: the bytes are not UTF-8 text: {error}") from error
-    try:
-        return with_places(to_dataset(table), f"{path}, row")
-    except ValueError as error:
-        raise UserError(f"{path}: a column has a type that cannot be read: {one_line(error)}") from error
+    return table
 
 
 def is_saved_dataset(folder: str) -> bool:

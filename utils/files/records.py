@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -61,21 +61,26 @@ def read_json_lines(path: str, text: str, options: DataArguments) -> Dataset:
     A part at a time becomes a table, as Python's objects take several times its memory. What is more than plain rows is read
     whole: an export, lists, columns of several types.
     """
-    tables = []
-    for rows, places in _parse_lines(path, text, ROWS_AT_ONCE):
-        tables.append(None if is_export(rows) else rows_to_table(rows, places))
-        if tables[-1] is None:
-            break
-    else:
+    tables = list(tables_of_json_lines(path, _lines(text)))
+    if tables[-1] is not None:
         with contextlib.suppress(pa.ArrowInvalid, pa.ArrowTypeError):  # the parts differ in type
             return to_dataset(pa.concat_tables(tables, promote_options="permissive"))
-    return _rows_to_dataset(path, *next(_parse_lines(path, text, len(text))), options)
+    return _rows_to_dataset(path, *next(_parse_lines(path, _lines(text), len(text))), options)
 
 
-def _parse_lines(path: str, text: str, at_once: int) -> Iterator[tuple[list, list[str]]]:
+def tables_of_json_lines(path: str, lines: Iterable[str]) -> Iterator[pa.Table | None]:
+    """Yield a table of so many lines as are read at once, and then of the next. None, the last, is more than plain rows."""
+    for rows, places in _parse_lines(path, lines, ROWS_AT_ONCE):
+        table = None if is_export(rows) else rows_to_table(rows, places)
+        yield table
+        if table is None:
+            return
+
+
+def _parse_lines(path: str, lines: Iterable[str], at_once: int) -> Iterator[tuple[list, list[str]]]:
     """Yield the rows and the places of `at_once` lines after the other."""
     rows, places = [], []
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             places.append(f"{path}, line {number}")
             try:

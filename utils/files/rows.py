@@ -5,15 +5,18 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
-from datasets.fingerprint import Hasher
+from datasets.fingerprint import Hasher, generate_random_fingerprint
+from datasets.table import MemoryMappedTable
 
 from utils.arguments import UserError
 
@@ -42,8 +45,11 @@ def file_of(dataset: Dataset) -> str:
 
 def files_of(dataset: Dataset) -> list[str]:
     """Return all the files that a dataset's rows came from."""
-    places = arrow_cells(dataset, PLACE)
-    return pc.unique(pc.list_element(pc.split_pattern(places, ", ", max_splits=1, reverse=True), 0)).to_pylist()
+    files: dict[str, None] = {}
+    for places in cell_parts(dataset, PLACE):
+        parted = pc.split_pattern(places, ", ", max_splits=1, reverse=True)
+        files |= dict.fromkeys(pc.unique(pc.list_element(parted, 0)).to_pylist())
+    return list(files)
 
 
 def content_hash(table: pa.Table) -> str:
@@ -54,9 +60,59 @@ def content_hash(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
+def column_hash(dataset: Dataset, name: str) -> str:
+    """Return a hash of the cells of a column, however they lie in memory."""
+    parts = (pa.table({name: cells.combine_chunks()}) for cells in cell_parts(dataset, name))
+    return hashlib.sha256("".join(map(content_hash, parts)).encode()).hexdigest()
+
+
 def to_dataset(table: pa.Table) -> Dataset:
     """Return a table as a dataset. For its fingerprint `datasets` would copy the whole table."""
     return Dataset(table, fingerprint=content_hash(table)[:16])
+
+
+def cache_folder(name: str) -> Path | None:
+    """Return the folder `name` in the cache of datasets; None where nothing can be written."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE, name)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def keep_on_disk(tables: Iterable[pa.Table | None]) -> Dataset | None:
+    """Return the rows of tables as a dataset that stays on disk, in the cache of datasets, and takes next to no memory.
+
+    None if one of the tables is None, one has columns that the first has not, or a type is unknown. Raises an `OSError` if they
+    cannot be written.
+    """
+    folder, digest, schema = cache_folder("rows"), hashlib.sha256(), None
+    if folder is None:
+        raise OSError("the cache of datasets cannot be written to")
+    part = folder / f"{generate_random_fingerprint()}.unfinished"
+    try:
+        with contextlib.ExitStack() as opened:
+            for table in tables:
+                if table is not None and schema is None:
+                    schema = table.schema
+                    writer = opened.enter_context(pa.ipc.new_stream(str(part), schema))
+                    digest.update(schema.serialize())
+                elif table is not None:
+                    table = pa.concat_tables([schema.empty_table(), table], promote_options="permissive")
+                if table is None or table.schema != schema:
+                    return None
+                for batch in table.to_batches():
+                    digest.update(batch.serialize())
+                    writer.write_batch(batch)
+        if schema is None:
+            return None
+        part.replace(folder / f"{digest.hexdigest()}.arrow")
+    finally:
+        part.unlink(missing_ok=True)
+    rows = MemoryMappedTable.from_file(str(folder / f"{digest.hexdigest()}.arrow"))
+    try:
+        return Dataset(rows, fingerprint=digest.hexdigest()[:16])
+    except ValueError:  # a type that datasets does not know
+        return None
 
 
 def arrow_cells(dataset: Dataset, name: str) -> pa.ChunkedArray:
@@ -65,7 +121,25 @@ def arrow_cells(dataset: Dataset, name: str) -> pa.ChunkedArray:
     `datasets` 5.2 would make a table of each row that was selected, which takes seconds and much memory for a million.
     """
     cells, selected = dataset.data.column(name), dataset._indices
-    return cells if selected is None else cells.take(selected.column(0))
+    return cells if selected is None else _take(cells, selected.column(0).to_numpy().astype(np.int64))
+
+
+def _take(cells: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+    """Return the cells of some rows. Arrow's own `take` would first copy the whole column."""
+    if (np.diff(rows) < 0).any():
+        order = np.argsort(rows, kind="stable")
+        return _take(cells, rows[order]).take(np.argsort(order))
+    ends = np.cumsum([0, *map(len, cells.chunks)])
+    bounds = np.searchsorted(rows, ends)
+    parts = zip(cells.chunks, ends[:-1], bounds[:-1], bounds[1:], strict=True)
+    taken = [chunk.take(pa.array(rows[first:last] - start)) for chunk, start, first, last in parts if last > first]
+    return pa.chunked_array(taken, cells.type)
+
+
+def cell_parts(dataset: Dataset, name: str) -> Iterator[pa.ChunkedArray]:
+    """Yield the cells of a column, so many rows at a time that they take little memory."""
+    for start in range(0, len(dataset), ROWS_AT_ONCE):
+        yield arrow_cells(dataset.select(range(start, min(start + ROWS_AT_ONCE, len(dataset)))), name)
 
 
 def distinct_cells(dataset: Dataset, name: str) -> tuple[dict[int, Any], np.ndarray]:
@@ -74,12 +148,11 @@ def distinct_cells(dataset: Dataset, name: str) -> tuple[dict[int, Any], np.ndar
     Millions of rows have few different labels. As lists of Python they would take more memory than all the rest of a run.
     """
     numbers: dict[Any, int] = {}
-    first, of_row, column = {}, np.empty(len(dataset), np.int64), arrow_cells(dataset, name)
-    for start in range(0, len(dataset), ROWS_AT_ONCE):
-        for row, value in enumerate(column.slice(start, ROWS_AT_ONCE).to_pylist(), start):
-            of_row[row] = numbers.setdefault(repr(value) if isinstance(value, (list, dict)) else value, len(first))
-            if of_row[row] == len(first):
-                first[row] = value
+    first, of_row = {}, np.empty(len(dataset), np.int64)
+    for row, value in enumerate(value for cells in cell_parts(dataset, name) for value in cells.to_pylist()):
+        of_row[row] = numbers.setdefault(repr(value) if isinstance(value, (list, dict)) else value, len(first))
+        if of_row[row] == len(first):
+            first[row] = value
     return first, of_row
 
 
@@ -277,12 +350,13 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 def add_array(dataset: Dataset, name: str, values: np.ndarray) -> Dataset:
     """Return `dataset` with a new column: `values` [rows], or [rows, width] as one list per row.
 
-    `add_column` alone would hash the values one by one, which is slow.
+    `add_column` alone would hash the values one by one, which is slow, and a hash of the array would copy it.
     """
     column = pa.array(values.ravel())
     if values.ndim == 2:
         column = pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32) * values.shape[1], column)
-    return dataset.add_column(name, column, new_fingerprint=Hasher.hash((dataset._fingerprint, name, values)))
+    own = content_hash(pa.table({name: column}))
+    return dataset.add_column(name, column, new_fingerprint=Hasher.hash((dataset._fingerprint, own)))
 
 
 def read_array(dataset: Dataset, name: str) -> np.ndarray:

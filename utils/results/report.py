@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from utils.command_line import in_full
-from utils.files.rows import PLACE, arrow_cells, files_of, one_line, whole_file
+from utils.files.rows import PLACE, arrow_cells, files_of, one_line, read_array, whole_file
 from utils.publishing.hub import push
 from utils.publishing.model_card import ENCODER, FILL_MASK, PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.publishing.onnx import export_onnx, remove_graphs
@@ -262,7 +262,7 @@ class Results:
     def _write_facts(self) -> None:
         """Write what report.html needs to know beside the other files."""
         task, args = self.task, self.task.args.training
-        lengths = {name: np.unique(split["length"][:], return_counts=True) for name, split in task.splits.items()}
+        lengths = {name: np.unique(read_array(split, "length"), return_counts=True) for name, split in task.splits.items()}
         facts = {
             "script": task.script.name,
             "run": args.description,  # of the training, and what it has predicted: a run of folds looks whether it fits
@@ -285,7 +285,7 @@ class Results:
 
     def _cut_share(self, split: str) -> dict[str, float]:
         """Return the share of rows of which the model does not read everything."""
-        return {f"{PREFIXES[split]}_truncated_share": float(np.mean(self.task.splits[split]["cut"][:]))}
+        return {f"{PREFIXES[split]}_truncated_share": float(arrow_cells(self.task.splits[split], "cut").to_numpy().mean())}
 
     def _overall(self, split: str) -> list[list[str]]:
         """Return the table of the scores of a split as a whole, the header first, also of those that the script has added."""

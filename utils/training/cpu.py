@@ -28,7 +28,7 @@ MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # madvise(2)
 
 @cache
 def keep_memory() -> None:
-    """Keep freed memory in the process, and use large pages. Call this before any tensors are made.
+    """Keep freed memory in the process, and use large pages. Call this when the data is settled, before any tensors are made.
 
     Each step needs the memory that the last one freed. glibc returns large blocks to the kernel, and every page costs a page
     fault when it is needed again: a quarter of a short step's time. So everything comes from glibc's heap, which never shrinks.
@@ -37,6 +37,7 @@ def keep_memory() -> None:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"):
         return
+    libc.malloc_trim(0)  # what the data took is not kept
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, -1)
     libc.malloc.restype = ctypes.c_void_p

@@ -17,6 +17,7 @@ from utils.batches.order import longest_first
 from utils.command_line import parse_weights
 from utils.data.classes import ClassFormat
 from utils.files.cells import UNKNOWN
+from utils.training.cpu import keep_memory
 from utils.training.lora import widen_all_but_frozen
 from utils.training.models import below_head, check_weights, hub_options, is_decoder, load_whole
 from utils.training.task import MOST_CELLS, Task
@@ -94,6 +95,8 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
     """
     args, extend = task.args.model, task.training and task.args.training.extend_labels
     adapted = task.training and args.use_peft
+    if task.args.training.tune_cpu:
+        keep_memory()
     if task.args.training.sharded:
         load_whole(task.args.training, task.training)
     try:

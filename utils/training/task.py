@@ -28,7 +28,6 @@ from utils.splits.folds import take_groups
 from utils.splits.pseudo_labels import add_pseudo_labelled
 from utils.splits.taking_part import first_rows, splits_to_use
 from utils.texts import rows_of
-from utils.training.cpu import keep_memory
 from utils.training.models import (
     check_calibration,
     check_export,
@@ -80,8 +79,6 @@ def read_arguments(
         args.data.fold = args.data.fold or 1  # one shows that all would run
     if args.data.fold:
         settle_fold(args)
-    if args.training.tune_cpu:
-        keep_memory()
     if args.data.smoke_test:
         prepare_smoke_test(args, example_rows, row_columns)
     if values is None:
@@ -312,7 +309,7 @@ class Task:
             way = {"tokenizer": self.tokenizer, "max_length": self.max_length, "way": self.long_texts}
             settled = partial(encode_long, encode=self.settled(encode, NO_LIMIT), **way)
         for name, split in self.splits.items():
-            self.read[name] = split
+            self.read[name] = split.remove_columns("labels") if name == "train" else split  # the tokens' table has them, on disk
             with self.args.training.main_process_first():
                 self.splits[name] = encode_split(name, split, settled, self.args.data, self.row_columns)
             if told := describe_long(self.splits[name], self.max_length, self.long_texts):
