@@ -137,7 +137,8 @@ class ChoiceFormat:
         """
         candidates, keys = self.candidates(dataset)
         result = np.full(len(dataset), int(UNKNOWN), np.int64)
-        for row, value in enumerate(written_labels(dataset, self.answer) if self.descriptions else dataset[self.answer][:]):
+        answers = dataset[self.answer][:]
+        for row, value in enumerate(written_labels(dataset.features[self.answer], answers) if self.descriptions else answers):
             position = read_answer(value, candidates[row], keys[row], self.answer_kind)
             if position is None:
                 continue

@@ -7,16 +7,17 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
-from utils.data.classes import ROUNDING, ClassFormat, saved_format, written_labels
+from utils.data.classes import ROUNDING, ClassFormat, only_name, saved_format
 from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import find_label_column
 from utils.data.labels import ask_about_placeholder
 from utils.files.cells import CODE, class_name, is_empty, is_missing, natural_order, parse_cell, read_number, read_row
-from utils.files.rows import cell_error, column_error, columns
+from utils.files.rows import cell_error, column_error, columns, distinct_cells
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ def name_classes(split: Dataset, names: list[str]) -> Dataset:
 
 
 def _all_ids(dataset: Dataset, column: str) -> bool:
-    values = [value for value in dataset[column][:] if not is_missing(value)] if column in columns(dataset) else []
+    different = distinct_cells(dataset, column)[0].values() if column in columns(dataset) else ()
+    values = [value for value in different if not is_missing(value)]
     return all(not isinstance(value, list) and class_name(value).isdecimal() for value in values)
 
 
@@ -96,10 +98,12 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     """
     feature = dataset.features[column]
     marked = args.unknown_label
-    written = dataset[column][:] if isinstance(feature, ClassLabel) else written_labels(dataset, column)
-    if any(isinstance(value, list) or str(value).startswith("[") for value in written):
-        written = dataset[column][:]  # not one name in each list
-    cells = {row: value for row, value in enumerate(written) if not is_empty(value) and class_name(value) != marked}
+    different, cell_of_row = distinct_cells(dataset, column)
+    rows_with = dict(zip(different, np.bincount(cell_of_row).tolist(), strict=True))
+    written = different if isinstance(feature, ClassLabel) else {row: only_name(value) for row, value in different.items()}
+    if any(isinstance(value, list) or str(value).startswith("[") for value in written.values()):
+        written = different  # not one name in each list
+    cells = {row: value for row, value in written.items() if not is_empty(value) and class_name(value) != marked}
     if isinstance(feature, ClassLabel):
         cells = {row: value for row, value in cells.items() if value != -1}
     if not cells:
@@ -109,7 +113,10 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
             expected = "expected a name, an id, a number or a row of probabilities"
             raise cell_error(dataset, row, column, f"found {value!r:.60}, {expected}")
     values = list(cells.values())
-    ask_about_placeholder(dataset, column, Counter(map(str, values)), marked)
+    counts: Counter[str] = Counter()
+    for row, value in cells.items():
+        counts[str(value)] += rows_with[row]
+    ask_about_placeholder(dataset, column, counts, marked)
     written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
     if written_lists or any(isinstance(value, list) for value in values):
         return _recognize_rows(dataset, column, args, values)
@@ -121,7 +128,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         if texts:
             raise cell_error(dataset, texts[0], column, f"found {cells[texts[0]]!r}, expected a number (regression)")
         return ClassFormat("regression", "number", column, [column], unknown_label=marked)
-    if texts and fractions and 2 * len(fractions) >= len(numbers) and args.problem_type is None:
+    if texts and 2 * sum(map(rows_with.get, fractions)) >= counts.total() and args.problem_type is None:
         problem = (
             f"found {cells[texts[0]]!r} among numbers such as {cells[fractions[0]]}; correct the cell, leave it empty if the "
             f"number is unknown, or insist on classes with --problem_type multi"
@@ -144,7 +151,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     else:
         _ask_about_minus_one(dataset, column, cells, marked)
         names, ids = natural_order({class_name(value) for value in values}), not texts
-    _check_names(dataset, column, args, names, len(values), numeric=not texts)
+    _check_names(dataset, column, args, names, counts.total(), numeric=not texts)
     form = _checked_form(dataset, column, args, len(names), "class ids [rows]")
     return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids, unknown_label=marked)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from utils.arguments import shorten
 from utils.data.columns import require_columns
 from utils.data.labels import saved_label_names, saved_setting, unknown_label
 from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list, read_number, read_row
-from utils.files.rows import cell_error, columns
+from utils.files.rows import cell_error, columns, distinct_cells
 
 ROUNDING = 0.02  # how far the sum of a row of probabilities may be from 1
 
@@ -97,20 +98,21 @@ class ClassFormat:
             UserError: a cell does not have this format, or a label is not among `names`.
         """
         require_columns(dataset, [self.column], "--label_column_name")
-        cells = enumerate(written_labels(dataset, self.column))
+        different, cell_of_row = distinct_cells(dataset, self.column)
+        cells = zip(different, written_labels(dataset.features[self.column], different.values()), strict=True)
         if self.regression:
-            return np.array([self._number(value, dataset, row) for row, value in cells], np.float32)
+            return np.array([self._number(value, dataset, row) for row, value in cells], np.float32)[cell_of_row]
         shares = np.array([self._shares(value, dataset, row) for row, value in cells], np.float32)
         if self.form == "one_hot":
-            return shares
+            return shares[cell_of_row]
         if self.form == "one_logit":
-            return shares[:, 1:]
-        return np.where(np.isnan(shares[:, 0]), UNKNOWN, shares.argmax(axis=1)).astype(np.int64)
+            return shares[cell_of_row, 1:]
+        return np.where(np.isnan(shares[:, 0]), UNKNOWN, shares.argmax(axis=1)).astype(np.int64)[cell_of_row]
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the label column, with a label in at least one cell."""
         missing = (lambda value: read_number(value) in (None, -1)) if self.regression else self.is_unknown  # -1 as in GLUE
-        return self.column in columns(dataset) and not all(missing(value) for value in dataset[self.column][:])
+        return self.column in columns(dataset) and not all(map(missing, distinct_cells(dataset, self.column)[0].values()))
 
     def _number(self, value: Any, dataset: Dataset, row: int) -> float:
         if self.is_unknown(value):
@@ -188,15 +190,14 @@ class ClassFormat:
         return f"label: column {self.column!r}, {kind}: {target}; {len(self.names)} labels: {shorten(self.names)}"
 
 
-def written_labels(dataset: Dataset, column: str) -> list:
-    """Return the cells of a label column, of a list with one name the name.
+def written_labels(feature: Any, cells: Iterable) -> list:
+    """Return cells of a label column as they are meant: of a list with one name the name.
 
-    A `ClassLabel` gives names, because ids may be in another order in another file.
+    A `ClassLabel`, the column's `feature`, gives names, because ids may be in another order in another file.
     """
-    feature = dataset.features[column]
     if not isinstance(feature, ClassLabel):
-        return [only_name(value) for value in dataset[column][:]]
-    return [value if is_missing(value) else feature.int2str(value) for value in dataset[column][:]]
+        return list(map(only_name, cells))
+    return [value if is_missing(value) else feature.int2str(value) for value in cells]
 
 
 def only_name(value: Any) -> Any:
