@@ -83,22 +83,33 @@ def tables_of_delimited(path: str, lines: Iterable[str], ending: str, options: D
     delimiter = find_delimiter(path, "".join(sample), ending)
     rows = _numbered(csv.reader(chain(sample, lines), delimiter=delimiter, strict=True))
     _, header = next(rows, (1, []))
-    plain, names = delimiter == USUAL[ending] and len(header) > 1 and all(header), []
-    while plain and (part := list(islice(rows, ROWS_AT_ONCE))):
-        plain = all(len(row) == len(header) and row != header for _, row in part)
-        if plain and delimiter == "\t":  # see `read_delimited`
-            plain = not any("\t" in cell and "\n" in cell for _, row in part for cell in row)
-        cells = [[name, *column] for name, column in zip(header, zip(*(row for _, row in part), strict=plain), strict=plain)]
-        plain = plain and (bool(names) or not rows_to_skip(path, cells, options))
-        names = names or (plain and name_columns(path, 1, cells, options)[0])
-        if plain:
-            table = {name: column[1:] for name, column in zip(names, cells, strict=True)}
-            places = [f"{path}, line {line}" for line, _ in part]
-            plain = read_export_columns(path, table, places)[0] is table
-        if plain:
-            yield pa.table({name: pa.array(column, pa.string()) for name, column in {**table, PLACE: places}.items()})
-    if not plain:
+    if delimiter != USUAL[ending] or len(header) < 2 or not all(header):
         yield None
+        return
+    names = None
+    while part := list(islice(rows, ROWS_AT_ONCE)):
+        columns = _plain_columns(header, [row for _, row in part], delimiter)
+        if columns and names is None:
+            named = [[name, *cells] for name, cells in zip(header, columns, strict=True)]
+            names = None if rows_to_skip(path, named, options) else name_columns(path, 1, named, options)[0]
+        if columns is None or names is None:
+            yield None
+            return
+        places = [f"{path}, line {line}" for line, _ in part]
+        table = dict(zip(names, columns, strict=True))
+        if read_export_columns(path, table, places)[0] is not table:
+            yield None
+            return
+        yield pa.table({name: pa.array(cells, pa.string()) for name, cells in {**table, PLACE: places}.items()})
+
+
+def _plain_columns(header: list[str], rows: list[list[str]], delimiter: str) -> list[list[str]] | None:
+    """Return the columns of rows with as many cells as the `header`; None if a row has others, or repeats it."""
+    if any(len(row) != len(header) or row == header for row in rows):
+        return None
+    if delimiter == "\t" and any("\t" in cell and "\n" in cell for row in rows for cell in row):  # see `read_delimited`
+        return None
+    return list(map(list, zip(*rows, strict=True)))
 
 
 def _numbered(reader: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:
