@@ -309,7 +309,9 @@ class Task:
             way = {"tokenizer": self.tokenizer, "max_length": self.max_length, "way": self.long_texts}
             settled = partial(encode_long, encode=self.settled(encode, NO_LIMIT), **way)
         for name, split in self.splits.items():
-            self.read[name] = split.remove_columns("labels") if name == "train" else split  # the tokens' table has them, on disk
+            self.read[name] = split
+            if name == "train" and "labels" in split.column_names:  # of many rows they take memory; beside the tokens they do not
+                self.read[name] = split.remove_columns("labels")
             with self.args.training.main_process_first():
                 self.splits[name] = encode_split(name, split, settled, self.args.data, self.row_columns)
             if told := describe_long(self.splits[name], self.max_length, self.long_texts):
