@@ -292,6 +292,19 @@ def test_validation_split_keeps_strata(tmp_path):
     rare = sum(150 <= int(text) < 198 for text in held_out["text"])
     assert len(held_out) == 50 and rare == 12
     assert split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)[1]["text"][:] == held_out["text"][:]
+    strata[199] = 1  # one stratum has one row: it stays, and the others are in proportion
+    kept, held_out = split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)
+    rare = sum(150 <= int(text) for text in held_out["text"])
+    assert "198" in kept["text"][:] and len(held_out) == 50 and rare == 12
+
+
+def test_a_validation_split_at_random_is_said(tmp_path, caplog):
+    train = read_files(write_jsonl(tmp_path / "a.jsonl", [{"text": str(i)} for i in range(40)]))
+    caplog.set_level("INFO")
+    for fraction, told in ((0.1, True), (0.5, False)):
+        caplog.clear()
+        split_validation(train, TextArguments(validation_fraction=fraction), np.arange(40) // 2, seed=1)
+        assert ("at random, as they are too few to keep the shares" in caplog.text) is told
 
 
 def test_sampler_draws_every_row_once_and_follows_seed_and_epoch():

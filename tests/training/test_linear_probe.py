@@ -122,6 +122,7 @@ def test_with_few_rows_a_new_head_is_fitted_alone_unless_the_recipe_is_given(tin
 
 def test_a_head_that_is_not_new_is_trained_as_before(tiny_model, tmp_path, caplog):
     train(run_multilabel, tiny_model, tmp_path, make_rows(60), "--max_steps=1")
+    assert "- linear_probe: the new head was fitted alone first" in (tmp_path / "o" / "README.md").read_text()
     caplog.set_level("INFO")
     caplog.clear()
     path = f"--train_file={tmp_path / 'train.jsonl'}"

@@ -98,6 +98,8 @@ def write_model_card(trainer: Trainer, task: str, base_model: str, data: str, se
     """
     on_the_hub = None if Path(base_model).is_dir() else base_model  # the card links it
     summary = TrainingSummary.from_trainer(trainer, tasks=task, finetuned_from=on_the_hub, dataset=data)
+    if trainer.args.linear_probe:
+        summary.hyperparameters["linear_probe"] = "the new head was fitted alone first"
     metric = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ").title()
     lines, summary.eval_results = summary.eval_lines or [], None
     shown = [

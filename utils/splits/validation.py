@@ -17,6 +17,7 @@ def split_validation(
 ) -> tuple[Dataset, Dataset]:
     """Split validation rows off the training data, each of the `strata` [rows] in proportion. Return what is left, and these.
 
+    Where they are fewer than the strata, a line says so, and they are drawn at random.
     With --group_column_name they are a fold of rows that share no group, and no text, with the others; see `split_fold`.
     """
     if args.group_column_name:
@@ -26,10 +27,11 @@ def split_validation(
         raise UserError("the training data has one usable row: too few to split validation data off; see --validation_file")
     kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be split: put all such rows into one
-    size = max(round(len(train) * args.validation_fraction), 1)
-    possible = min(size, len(train) - size) >= len(kinds) and (codes == -1).sum() != 1
-    kept, held_out = train_test_split(
-        np.arange(len(train)), test_size=size, random_state=seed, stratify=codes if possible else None
-    )
-    logger.info("validation: %d rows split off the training data (--validation_fraction %g)", size, args.validation_fraction)
-    return train.select(np.sort(kept)), train.select(np.sort(held_out))
+    size, rows = max(round(len(train) * args.validation_fraction), 1), np.arange(len(train))
+    if (codes == -1).sum() == 1 < len(kinds):  # it stays in the training data
+        rows, kinds = rows[codes != -1], kinds[1:]
+    possible = min(size, len(rows) - size) >= len(kinds)
+    _, held_out = train_test_split(rows, test_size=size, random_state=seed, stratify=codes[rows] if possible else None)
+    told = f"validation: {size} rows split off the training data (--validation_fraction {args.validation_fraction:g})"
+    logger.info("%s%s", told, "" if possible else ", at random, as they are too few to keep the shares of the labels")
+    return train.select(np.setdiff1d(np.arange(len(train)), held_out)), train.select(np.sort(held_out))
