@@ -213,8 +213,11 @@ def one_line(error: Exception) -> str:
 
 def with_places(dataset: Dataset, unit: str, first: int = 1) -> Dataset:
     """Return `dataset` with the hidden column of places. If it has none yet, number the rows: "train.parquet, row 17"."""
-    places = [f"{unit} {number}" for number in range(first, first + len(dataset))]
-    return dataset if PLACE in dataset.column_names else dataset.add_column(PLACE, places)
+    if PLACE in dataset.column_names:
+        return dataset
+    numbers = pa.array(np.arange(first, first + len(dataset))).cast(pa.string())
+    places = pc.binary_join_element_wise(unit, numbers, " ")
+    return dataset.add_column(PLACE, places, new_fingerprint=Hasher.hash((dataset._fingerprint, unit, first)))
 
 
 def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
