@@ -14,7 +14,7 @@ from datasets import Dataset
 from utils.arguments import DataArguments, UserError
 from utils.files.content import unknown_format
 from utils.files.exports import read_export_columns
-from utils.files.rows import PLACE, ROWS_AT_ONCE, to_dataset
+from utils.files.rows import PLACE, ROWS_AT_ONCE, NotPlain, to_dataset
 from utils.files.tables import name_columns, rows_to_skip, use_decimal_points, without_rows
 
 logger = logging.getLogger(__name__)
@@ -70,11 +70,13 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
     return to_dataset(pa.table({name: pa.array(column, kind) for name, column in {**plain, PLACE: places}.items()}))
 
 
-def tables_of_delimited(path: str, lines: Iterable[str], ending: str, options: DataArguments) -> Iterator[pa.Table | None]:
-    """Yield a table of so many rows as are read at once, and then of the next. None, the last, is more than a plain table.
+def tables_of_delimited(path: str, lines: Iterable[str], ending: str, options: DataArguments) -> Iterator[pa.Table]:
+    """Yield a table of so many rows as are read at once, and then of the next.
 
-    A plain one has the usual delimiter, a name for each column in its first row, a cell for each in the others, and nothing that
-    `read_delimited` would change. Raises a `csv.Error` for quotation marks that do not match.
+    Raises:
+        NotPlain: the delimiter is not the usual one, the first row does not name each column, another row has more or fewer
+            cells, or `read_delimited` would leave rows out or read labels from an export.
+        csv.Error: quotation marks do not match.
     """
     lines, sample, length = iter(lines), [], 0
     while length <= SAMPLE_LENGTH and (line := next(lines, None)) is not None:
@@ -82,34 +84,26 @@ def tables_of_delimited(path: str, lines: Iterable[str], ending: str, options: D
         length += len(line)
     delimiter = find_delimiter(path, "".join(sample), ending)
     rows = _numbered(csv.reader(chain(sample, lines), delimiter=delimiter, strict=True))
-    _, header = next(rows, (1, []))
+    start, header = next(rows, (1, []))
     if delimiter != USUAL[ending] or len(header) < 2 or not all(header):
-        yield None
-        return
+        raise NotPlain(f"columns are not separated by {DELIMITERS[USUAL[ending]]}, or the first row does not name them all")
     names = None
     while part := list(islice(rows, ROWS_AT_ONCE)):
-        columns = _plain_columns(header, [row for _, row in part], delimiter)
-        if columns and names is None:
-            named = [[name, *cells] for name, cells in zip(header, columns, strict=True)]
-            names = None if rows_to_skip(path, named, options) else name_columns(path, 1, named, options)[0]
-        if columns is None or names is None:
-            yield None
-            return
+        for line, row in part:
+            if len(row) != len(header) or row == header:
+                raise NotPlain(f"line {line} repeats the header, or has more or fewer fields")
+            if delimiter == "\t" and any("\t" in cell and "\n" in cell for cell in row):  # see `read_delimited`
+                raise NotPlain(f"in line {line} a quotation mark is part of the text")
+        columns = [[name, *cells] for name, cells in zip(header, zip(*(row for _, row in part), strict=True), strict=True)]
+        if names is None:
+            if rows_to_skip(path, columns, options):
+                raise NotPlain("some of the first rows are left out")
+            names, _ = name_columns(path, start, columns, options)
+        table = {name: cells[1:] for name, cells in zip(names, columns, strict=True)}
         places = [f"{path}, line {line}" for line, _ in part]
-        table = dict(zip(names, columns, strict=True))
         if read_export_columns(path, table, places)[0] is not table:
-            yield None
-            return
+            raise NotPlain("it is an export")
         yield pa.table({name: pa.array(cells, pa.string()) for name, cells in {**table, PLACE: places}.items()})
-
-
-def _plain_columns(header: list[str], rows: list[list[str]], delimiter: str) -> list[list[str]] | None:
-    """Return the columns of rows with as many cells as the `header`; None if a row has others, or repeats it."""
-    if any(len(row) != len(header) or row == header for row in rows):
-        return None
-    if delimiter == "\t" and any("\t" in cell and "\n" in cell for row in rows for cell in row):  # see `read_delimited`
-        return None
-    return list(map(list, zip(*rows, strict=True)))
 
 
 def _numbered(reader: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -233,13 +227,14 @@ def _drop_bad_rows(path: str, lines: list[int], widths: list[int], cells: list[s
     if not bad:
         return width
     first = f"{path}, line {lines[bad[0]]}: found {widths[bad[0]]} fields, expected {width} as {expected}"
-    counted, many = f"{len(bad):,} of {len(lines):,} rows are like that", len(bad) > BAD_ROWS * len(lines)
+    rows, are, them = len(lines) - (not options.no_header), *(("is", "it") if len(bad) == 1 else ("are", "them"))
+    counted, many = f"{len(bad):,} of {rows:,} rows {are} like that", len(bad) > BAD_ROWS * len(lines)
     if many:
-        told = "too many for --skip_bad_rows; put" if options.skip_bad_rows else "correct them, or put"
+        told = "too many for --skip_bad_rows; put" if options.skip_bad_rows else f"correct {them}, or put"
         raise UserError(f"{first}; {counted}: {told} quotation marks around texts that hold the delimiter")
     if not options.skip_bad_rows:
-        raise UserError(f"{first}; {counted}: correct them, or leave them out with --skip_bad_rows")
-    logger.info("%s; %s, and are left out (--skip_bad_rows)", first, counted)
+        raise UserError(f"{first}; {counted}: correct {them}, or leave {them} out with --skip_bad_rows")
+    logger.info("%s; %s, and %s left out (--skip_bad_rows)", first, counted, are)
     kept, position = [], 0
     for found in widths:
         if found == width:

@@ -20,6 +20,7 @@ from utils.files.records import SPLIT_NAMES, read_json, read_json_lines, tables_
 from utils.files.rows import (
     PLACE,
     ROWS_AT_ONCE,
+    NotPlain,
     align_columns,
     columns,
     keep_on_disk,
@@ -128,23 +129,24 @@ def _read_large(path: str, options: DataArguments) -> Dataset | None:
     None if the file is something else, or damaged; `_read_file` says of what is.
     """
     ending = Path(path.removesuffix(".gz")).suffix.lower()
-    if options.encoding or options.no_header or not os.path.isfile(path):
-        return None
-    found, reason = None, "it is more than a plain table"
     try:
+        if options.encoding or options.no_header:
+            raise NotPlain("--encoding and --no_header need that")
         if ending in (".jsonl", ".ndjson"):
-            found = keep_on_disk(tables_of_json_lines(path, read_lines(path)))
-        elif ending in (".csv", ".tsv"):
-            found = keep_on_disk(tables_of_delimited(path, read_lines(path), ending, options))
-        elif path.lower().endswith(".parquet"):
-            found = keep_on_disk(_tables_of_parquet(path))
-    except (UnicodeError, csv.Error, EOFError, zlib.error, pa.ArrowException):
-        pass
+            return keep_on_disk(tables_of_json_lines(path, read_lines(path)))
+        if ending in (".csv", ".tsv"):
+            return keep_on_disk(tables_of_delimited(path, read_lines(path), ending, options))
+        if path.lower().endswith(".parquet"):
+            return keep_on_disk(_tables_of_parquet(path))
+        reason = f"{ending or 'a file without an ending'} is not read a part at a time"
+    except (NotPlain, csv.Error, EOFError, zlib.error) as error:
+        reason = str(error)
+    except UnicodeError:
+        reason = "it is not UTF-8"
     except OSError as error:
-        reason = error.strerror or error
-    if found is None:
-        logger.info("%s is read into memory as a whole: %s", path, reason)
-    return found
+        reason = error.strerror or str(error)
+    logger.info("%s is read into memory as a whole: %s", path, reason)
+    return None
 
 
 def _tables_of_parquet(path: str) -> Iterator[pa.Table]:

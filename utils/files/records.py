@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.files.exports import is_export, read_export
-from utils.files.rows import ROWS_AT_ONCE, rows_to_dataset, rows_to_table, to_dataset
+from utils.files.rows import ROWS_AT_ONCE, NotPlain, rows_to_dataset, rows_to_table, to_dataset
 
 TOO_DEEP = "lists or objects are nested too deeply"
 # What the splits of a dataset may be called.
@@ -61,20 +61,19 @@ def read_json_lines(path: str, text: str, options: DataArguments) -> Dataset:
     A part at a time becomes a table, as Python's objects take several times its memory. What is more than plain rows is read
     whole: an export, lists, columns of several types.
     """
-    tables = list(tables_of_json_lines(path, _lines(text)))
-    if tables[-1] is not None:
-        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowTypeError):  # the parts differ in type
-            return to_dataset(pa.concat_tables(tables, promote_options="permissive"))
+    with contextlib.suppress(NotPlain, pa.ArrowInvalid, pa.ArrowTypeError):  # the latter if parts differ in type
+        return to_dataset(pa.concat_tables(tables_of_json_lines(path, _lines(text)), promote_options="permissive"))
     return _rows_to_dataset(path, *next(_parse_lines(path, _lines(text), len(text))), options)
 
 
-def tables_of_json_lines(path: str, lines: Iterable[str]) -> Iterator[pa.Table | None]:
-    """Yield a table of so many lines as are read at once, and then of the next. None, the last, is more than plain rows."""
+def tables_of_json_lines(path: str, lines: Iterable[str]) -> Iterator[pa.Table]:
+    """Yield a table of so many lines as are read at once, and then of the next. Raises `NotPlain` if it takes more than that."""
     for rows, places in _parse_lines(path, lines, ROWS_AT_ONCE):
         table = None if is_export(rows) else rows_to_table(rows, places)
-        yield table
         if table is None:
-            return
+            where = places[0].rsplit(", ", 1)[1]
+            raise NotPlain(f"from {where} on there is an export, a list, or a column of several types")
+        yield table
 
 
 def _parse_lines(path: str, lines: Iterable[str], at_once: int) -> Iterator[tuple[list, list[str]]]:
@@ -86,7 +85,8 @@ def _parse_lines(path: str, lines: Iterable[str], at_once: int) -> Iterator[tupl
             try:
                 rows.append(json.loads(line, object_pairs_hook=_as_object))
             except (ValueError, RecursionError) as error:
-                problem = TOO_DEEP if isinstance(error, RecursionError) else getattr(error, "msg", error)
+                problem = TOO_DEEP if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
+                problem = problem.removesuffix(" starting at")  # Python goes on with a position
                 raise UserError(f"{places[-1]}: not valid JSON: {problem}") from error
         if len(rows) == at_once:
             yield rows, places

@@ -71,6 +71,10 @@ def to_dataset(table: pa.Table) -> Dataset:
     return Dataset(table, fingerprint=content_hash(table)[:16])
 
 
+class NotPlain(Exception):
+    """Says why a file cannot be read a part at a time."""
+
+
 def cache_folder(name: str) -> Path | None:
     """Return the folder `name` in the cache of datasets; None where nothing can be written."""
     folder = Path(datasets.config.HF_DATASETS_CACHE, name)
@@ -79,40 +83,43 @@ def cache_folder(name: str) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def keep_on_disk(tables: Iterable[pa.Table | None]) -> Dataset | None:
+def keep_on_disk(tables: Iterable[pa.Table]) -> Dataset:
     """Return the rows of tables as a dataset that stays on disk, in the cache of datasets, and takes next to no memory.
 
-    None if one of the tables is None, one has columns that the first has not, or a type is unknown. Raises an `OSError` if they
-    cannot be written.
+    Raises:
+        NotPlain: a table has columns that the first has not, or the type of one is unknown.
+        OSError: they cannot be written.
     """
-    folder, digest, schema = cache_folder("rows"), hashlib.sha256(), None
+    folder, digest, schema, rows = cache_folder("rows"), hashlib.sha256(), None, 0
     if folder is None:
         raise OSError("the cache of datasets cannot be written to")
     part = folder / f"{generate_random_fingerprint()}.unfinished"
     try:
         with contextlib.ExitStack() as opened:
             for table in tables:
-                if table is not None and schema is None:
+                if schema is None:
                     schema = table.schema
                     writer = opened.enter_context(pa.ipc.new_stream(str(part), schema))
                     digest.update(schema.serialize())
-                elif table is not None:
+                else:
                     table = pa.concat_tables([schema.empty_table(), table], promote_options="permissive")
-                if table is None or table.schema != schema:
-                    return None
+                if table.schema != schema:
+                    raise NotPlain(f"after the first {rows:,} rows there are other columns, or other types")
                 for batch in table.to_batches():
                     digest.update(batch.serialize())
                     writer.write_batch(batch)
+                rows += len(table)
         if schema is None:
-            return None
-        part.replace(folder / f"{digest.hexdigest()}.arrow")
+            raise NotPlain("there are no rows")
+        kept = part.replace(folder / f"{digest.hexdigest()}.arrow")
+    except pa.ArrowException as error:
+        raise NotPlain(one_line(error)) from error
     finally:
         part.unlink(missing_ok=True)
-    rows = MemoryMappedTable.from_file(str(folder / f"{digest.hexdigest()}.arrow"))
     try:
-        return Dataset(rows, fingerprint=digest.hexdigest()[:16])
-    except ValueError:  # a type that datasets does not know
-        return None
+        return Dataset(MemoryMappedTable.from_file(str(kept)), fingerprint=digest.hexdigest()[:16])
+    except ValueError as error:  # a type that datasets does not know
+        raise NotPlain(one_line(error)) from error
 
 
 def arrow_cells(dataset: Dataset, name: str) -> pa.ChunkedArray:
