@@ -142,7 +142,7 @@ def _read_large(path: str, options: DataArguments) -> Dataset | None:
     except (NotPlain, csv.Error, EOFError, zlib.error) as error:
         reason = str(error)
     except UnicodeError:
-        reason = "it is not UTF-8"
+        reason = "it is not UTF-8 text"
     except OSError as error:
         reason = error.strerror or str(error)
     logger.info("%s is read into memory as a whole: %s", path, reason)
