@@ -296,6 +296,7 @@ def test_validation_split_keeps_strata(tmp_path):
     kept, held_out = split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)
     rare = sum(150 <= int(text) for text in held_out["text"])
     assert "198" in kept["text"][:] and len(held_out) == 50 and rare == 12
+    assert len(split_validation(train.select([0, 1, 2]), TextArguments(validation_fraction=0.7), np.array([0, 0, 1]), 1)[1]) == 2
 
 
 def test_a_validation_split_at_random_is_said(tmp_path, caplog):

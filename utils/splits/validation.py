@@ -28,7 +28,7 @@ def split_validation(
     kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be split: put all such rows into one
     size, rows = max(round(len(train) * args.validation_fraction), 1), np.arange(len(train))
-    if (codes == -1).sum() == 1 < len(kinds):  # it stays in the training data
+    if (codes == -1).sum() == 1 and size < len(train) - 1:  # it stays in the training data
         rows, kinds = rows[codes != -1], kinds[1:]
     possible = min(size, len(rows) - size) >= len(kinds)
     _, held_out = train_test_split(rows, test_size=size, random_state=seed, stratify=codes[rows] if possible else None)
