@@ -84,6 +84,7 @@ def test_where_it_cannot_be_done_a_line_says_so(tiny_model, tmp_path, caplog, mo
     run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", f"--train_file={tmp_path / 'train.jsonl'}",
                          f"--output_dir={tmp_path / 'again'}", *more])  # fmt: skip
     assert "because the model's head is not new" in caplog.text
+    assert "fitted alone" not in (tmp_path / "again" / "README.md").read_text()
 
 
 def rates(folder) -> set[float]:

@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForMultipleChoice, AutoTokenizer, Trainer, pipeline
+from transformers import AutoModelForMultipleChoice, AutoTokenizer, pipeline
 from transformers.modelcard import TrainingSummary
 
 from utils.files.rows import one_line
+from utils.training.trainer import FineTuningTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def describe_use(
     return f"{what} does not give this model's probabilities: {reason}. Predict with the script that trained it:\n\n{with_script}"
 
 
-def write_model_card(trainer: Trainer, task: str, base_model: str, data: str, sections: dict[str, str]) -> None:
+def write_model_card(trainer: FineTuningTrainer, task: str, base_model: str, data: str, sections: dict[str, str]) -> None:
     """Write README.md: the card of transformers, then `sections`, texts by heading. `data` names what it was trained on.
 
     The scores are those of `sections`. transformers would add those of the last evaluation during training, whose weights and
@@ -98,7 +99,7 @@ def write_model_card(trainer: Trainer, task: str, base_model: str, data: str, se
     """
     on_the_hub = None if Path(base_model).is_dir() else base_model  # the card links it
     summary = TrainingSummary.from_trainer(trainer, tasks=task, finetuned_from=on_the_hub, dataset=data)
-    if trainer.args.linear_probe:
+    if trainer.fits_head:
         summary.hyperparameters["linear_probe"] = "the new head was fitted alone first"
     metric = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ").title()
     lines, summary.eval_results = summary.eval_lines or [], None

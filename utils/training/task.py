@@ -47,12 +47,8 @@ logger = logging.getLogger(__name__)
 # Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
 # many in all, and not more cells of rows and labels than it would be fitted to.
 FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 200, 10, 1_000_000
-OWN_RECIPE = {
-    "linear_probe",
-    "learning_rate",
-    "head_learning_rate_multiplier",
-    "use_peft",
-}  # whoever gives one of these has chosen
+# Whoever gives one of these has chosen a recipe.
+OWN_RECIPE = {"linear_probe", "learning_rate", "head_learning_rate_multiplier", "use_peft"}
 
 
 def read_arguments(
