@@ -1,5 +1,6 @@
 """Hyperparameter search: every trial is a run of the script, a search can be continued and shared, nothing impossible begins."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -19,7 +20,7 @@ import run_multilabel
 import run_multiple_choice
 from utils.arguments import UserError
 from utils.search.space import Parameter, check_combinations, choice_combinations, read_space
-from utils.search.study import SharedStudy
+from utils.search.study import SharedStudy, sign_of_life
 
 FORMS = ["two_logits", "one_logit", "one_hot"]
 
@@ -261,6 +262,21 @@ def test_processes_share_a_study(binary_data, tmp_path):
     assert len({json.dumps(trial["params"]) for trial in trials}) == 8
     assert sum("training with the values of trial" in text for text in told) == 1
     assert sum(text.count("] trial ") for text in told) == 8
+
+
+def test_a_trial_that_ends_while_trials_are_counted_is_counted_once():
+    class Ending(SharedStudy):
+        """Each reading is followed by the end of the running trial, as another process may end it."""
+
+        def trials(self):
+            seen = self.study.get_trials()
+            if seen[0].state.name == "RUNNING":
+                self.study.tell(0, 1.0)
+            return seen
+
+    study = optuna.create_study()
+    study.ask().set_user_attr("process", sign_of_life()["process"])
+    assert [trial.number for trial in Ending(study, contextlib.nullcontext()).begun()] == [0]
 
 
 @pytest.mark.slow

@@ -173,7 +173,7 @@ def run_trials(shared: SharedStudy, space: list[Parameter], objective: str, args
     while True:
         with shared.lock:  # until the trial has begun, so that no other process begins the same one
             shared.mark_interrupted()
-            if len(shared.finished()) + len(shared.running()) >= trials:
+            if len(shared.begun()) >= trials:
                 return
             number = sum(trial.state != TrialState.WAITING for trial in shared.trials())
             study.sampler = optuna.samplers.TPESampler(seed=args.training.seed + number)  # other values in each process

@@ -40,11 +40,15 @@ class SharedStudy:
 
     def finished(self) -> list["FrozenTrial"]:
         """Return the trials that count: completed, pruned or failed, but not interrupted."""
-        return [trial for trial in self.trials() if trial.state.is_finished() and not was_interrupted(trial)]
+        return [trial for trial in self.trials() if _counts(trial)]
 
     def running(self) -> list["FrozenTrial"]:
         """Return the trials that a live process is training."""
-        return [trial for trial in self.trials() if trial.state.name == "RUNNING" and is_alive(trial.user_attrs)]
+        return [trial for trial in self.trials() if _is_trained(trial)]
+
+    def begun(self) -> list["FrozenTrial"]:
+        """Return the finished and the running trials, from one reading: between two of them, a running one may end."""
+        return [trial for trial in self.trials() if _counts(trial) or _is_trained(trial)]
 
     def mark_interrupted(self) -> None:
         """Fail the trials of killed processes."""
@@ -108,7 +112,7 @@ def open_study(
         if every and len(every) <= search_args.search_trials:
             first = sorted(every, key=lambda values: values | inside != values)  # the settled values first
         else:
-            first = [] if shared.finished() or shared.running() else [inside]
+            first = [] if shared.begun() else [inside]
         there = [trial for trial in shared.trials() if not was_interrupted(trial)]
         tried = [trial.params or trial.system_attrs.get("fixed_params") for trial in there]
         for values in first:
@@ -198,3 +202,11 @@ def is_alive(signs: dict[str, Any]) -> bool:
 def was_interrupted(trial: "FrozenTrial") -> bool:
     """Return whether a trial ended without an error of its own."""
     return trial.state.name == "FAIL" and "error" not in trial.user_attrs
+
+
+def _counts(trial: "FrozenTrial") -> bool:
+    return trial.state.is_finished() and not was_interrupted(trial)
+
+
+def _is_trained(trial: "FrozenTrial") -> bool:
+    return trial.state.name == "RUNNING" and is_alive(trial.user_attrs)
