@@ -185,7 +185,6 @@ def test_packed_texts_fill_their_rows_and_hugging_faces_options_are_known(texts,
     [
         (["--test_file={texts}"], "nothing to train on: give --train_file, which may list the test file, too"),
         (["--train_file={texts}", "--model_type=bert"], "--model_type is not an option: leave it out, no model is trained"),
-        (["--train_file={texts}", "--streaming"], "--streaming is not an option: leave it out, the rows of large files stay"),
         (["--train_file={texts}", "--pack_texts", "--line_by_line"], "--pack_texts and --line_by_line are both given"),
         (["--train_file={texts}", "--mlm_probability=15"], "expected a share above 0 and below 1"),
         (["--train_file={texts}", "--do_predict"], "there is nothing to predict"),

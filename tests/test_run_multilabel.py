@@ -319,15 +319,12 @@ def test_local_dataset_folder_by_name(tmp_path, tiny_model):
     (tmp_path / "hub").mkdir()
     for split, rows in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
         write_jsonl(tmp_path / "hub" / f"{split}.jsonl", rows)
-    metrics = run_multilabel.main(
-        [
-            f"--model_name_or_path={tiny_model}",
-            f"--dataset_name={tmp_path / 'hub'}",
-            f"--output_dir={tmp_path / 'o'}",
-            "--max_steps=2",
-        ]
-    )
-    assert metrics["predict_samples_per_second"] > 0 and len(read_csv(tmp_path / "o" / "predictions.csv")) == 80
+    options = [f"--model_name_or_path={tiny_model}", f"--dataset_name={tmp_path / 'hub'}", "--max_steps=2"]
+    options += ["--max_train_samples=40", "--max_predict_samples=30"]
+    metrics = run_multilabel.main([*options, f"--output_dir={tmp_path / 'o'}"])
+    assert metrics["predict_samples_per_second"] > 0 and len(read_csv(tmp_path / "o" / "predictions.csv")) == 30
+    run_multilabel.main([*options, f"--output_dir={tmp_path / 'streamed'}", "--streaming"])
+    assert (tmp_path / "streamed" / "predictions.csv").read_bytes() == (tmp_path / "o" / "predictions.csv").read_bytes()
 
 
 def test_only_what_is_asked_for_happens(trained, tmp_path):

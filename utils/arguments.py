@@ -98,6 +98,11 @@ class DataArguments:
 
     dataset_name: str | None = HfArg(default=None, help="Dataset: a name on the Hub, or a local folder.")
     dataset_config_name: str | None = HfArg(default=None, help="Configuration (subset) of that dataset.")
+    streaming: bool = HfArg(
+        default=False,
+        help="Fetch no more rows of that dataset than --max_train_samples and the like ask for. Rows stay on disk, read a part "
+        "at a time. Those of large files always do; with this option, those of small files too.",
+    )
     train_file: str | None = HfArg(default=None, help="Training data: a file, a comma-separated list, or a glob.")
     validation_file: str | None = HfArg(default=None, help="Validation data, likewise. Unset: split off the training data.")
     test_file: str | None = HfArg(default=None, help="Rows to predict, likewise. Labels are optional.")
@@ -195,6 +200,13 @@ class DataArguments:
             raise UserError(f"--column_names {self.column_names}: expected a different name for each column")
         if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
             raise UserError("both --dataset_name and --*_file are given: keep one source of data")
+        if self.dataset_name and self.streaming and self.shuffle_train_dataset:
+            raise UserError("--shuffle_train_dataset needs all rows, and --streaming takes the first: leave one of them out")
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """The number of rows that a split may have. None: any."""
+        return {"train": self.max_train_samples, "validation": self.max_eval_samples, "test": self.max_predict_samples}
 
 
 @dataclass

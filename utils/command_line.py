@@ -59,7 +59,6 @@ RENAMED_OPTIONS = {
     "torch_dtype": "leave it out, weights are trained in float32; --bf16 and --fp16 make it faster",
     "model_type": "leave it out, no model is trained from nothing here: name one with --model_name_or_path",
     "config_overrides": "leave it out, no model is trained from nothing here: name one with --model_name_or_path",
-    "streaming": "leave it out, the rows of large files stay on disk; tools/predict_large.py predicts files of any size",
     "low_cpu_mem_usage": "leave it out, weights are loaded so by default",
     "whole_word_mask": "write --mask_whole_words (the default here)",
 }

@@ -5,11 +5,13 @@ import json
 import logging
 import zipfile
 
+import datasets
 import pytest
 from conftest import write_csv, write_jsonl
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from utils.arguments import DataArguments, TextArguments, UserError
+from utils.files import loading
 from utils.files.loading import load_splits
 from utils.files.reading import read_files
 from utils.files.rows import PLACE, columns
@@ -471,6 +473,35 @@ def test_saved_datasets(tmp_path):
         splits = load_splits(DataArguments(**options))
         assert list(splits) == ["train", "validation", "test"]
         assert splits_to_use(splits, [], DataArguments(**options)) == splits
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_streaming_loads_no_more_rows_than_asked_for(tmp_path, monkeypatch, saved):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(loading, "ROWS_AT_ONCE", 2)
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    rows = Dataset.from_list([{"text": f"t{number}", "label": number % 2} for number in range(7)], features)
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    if saved:
+        DatasetDict(train=rows, test=rows).save_to_disk(folder)
+    else:
+        rows.to_parquet(folder / "train-0.parquet")
+        rows.to_parquet(folder / "test.parquet")
+    whole = load_splits(DataArguments(dataset_name=str(folder)))
+    if not saved:
+        (folder / "train-1.parquet").write_bytes(b"nothing that can be read")
+    args = DataArguments(dataset_name=str(folder), streaming=True, max_train_samples=5)
+    streamed = load_splits(args)
+    assert streamed["train"].to_dict() == whole["train"].select(range(5)).to_dict()
+    assert streamed["test"].to_dict() == whole["test"].to_dict()
+    for split in streamed.values():
+        assert split.features == whole["train"].features and split.cache_files
+    if not saved:
+        with pytest.raises(UserError, match=r"^cannot load .*hub\[train\] of --dataset_name: "):
+            load_splits(DataArguments(dataset_name=str(folder), streaming=True))
+    with pytest.raises(UserError, match="^--shuffle_train_dataset needs all rows, and --streaming takes the first"):
+        DataArguments(dataset_name=str(folder), streaming=True, shuffle_train_dataset=True)
 
 
 @pytest.mark.parametrize(

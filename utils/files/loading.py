@@ -4,22 +4,27 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+import pyarrow as pa
+from datasets import Dataset, IterableDataset, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from utils.arguments import DataArguments, UserError
 from utils.files.reading import EXAMPLE_FILE, is_folder_of_labels, is_saved_dataset, read_files, read_splits
 from utils.files.records import SPLIT_NAMES
 from utils.files.rows import (
+    ROWS_AT_ONCE,
+    NotPlain,
     align_columns,
     column_hash,
     columns,
     first_of,
+    keep_on_disk,
     name_key,
+    numbered,
     one_line,
     rows_to_dataset,
     with_places,
@@ -31,6 +36,8 @@ logger = logging.getLogger(__name__)
 # What columns are called, as `name_key` spells it, that say the split of a row by name, and by yes or no.
 SPLIT_COLUMNS = {"split", "datasplit", "set", "subset", "partition"}
 SPLIT_FLAGS = {"istrain", "istraining", "istest", "isval", "isvalid", "isvalidation", "isdev"}
+
+CANNOT_LOAD = (DatasetGenerationError, OSError, RuntimeError, ValueError)  # what `datasets` raises
 
 
 def load_splits(args: DataArguments, read: Callable[[str], Dataset] | None = None) -> dict[str, Dataset]:
@@ -144,7 +151,10 @@ def _load_named(args: DataArguments) -> dict[str, Dataset]:
     name = args.dataset_name
     _check_dataset_name(name)
     try:
-        loaded = load_from_disk(name) if is_saved_dataset(name) else load_dataset(name, args.dataset_config_name)
+        if is_saved_dataset(name):
+            loaded = load_from_disk(name)
+        else:
+            loaded = load_dataset(name, args.dataset_config_name, streaming=args.streaming)
     except DatasetNotFoundError as error:
         raise UserError(
             f"--dataset_name {name}: neither a folder here (looked in {Path.cwd()}) nor a dataset on the Hub that can be read"
@@ -154,14 +164,33 @@ def _load_named(args: DataArguments) -> dict[str, Dataset]:
             f"--dataset_name {name}: no folder here has this name (looked in {Path.cwd()}), and the Hub cannot be reached: "
             f"{one_line(error)}"
         ) from error
-    except (DatasetGenerationError, OSError, RuntimeError, ValueError) as error:
+    except CANNOT_LOAD as error:
         raise UserError(f"cannot load --dataset_name {name}: {one_line(error)}") from error
-    loaded = loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
+    loaded = loaded if isinstance(loaded, dict) else {"train": loaded}
     splits = {}
     for split, source in _sources(loaded, name, args).items():
-        origin = f"{name}[{source}]"
-        splits[split] = _checked(split, loaded[source], origin, f"{origin}, index", first=0)
+        origin, rows = f"{name}[{source}]", loaded[source]
+        rows = _fetch(rows, origin, args.limits[split]) if args.streaming else rows
+        splits[split] = _checked(split, rows, origin, f"{origin}, index", first=0)
     return splits
+
+
+def _fetch(rows: Dataset | IterableDataset, origin: str, limit: int | None) -> Dataset:
+    """Return the first `limit` rows, or all, as a dataset that stays on disk. No others are loaded."""
+    parts = _first_rows(rows.with_format("arrow").iter(min(limit or ROWS_AT_ONCE, ROWS_AT_ONCE)), limit)
+    try:
+        return keep_on_disk(numbered(parts, f"{origin}, index", first=0))
+    except (NotPlain, *CANNOT_LOAD) as error:
+        raise UserError(f"cannot load {origin} of --dataset_name: {one_line(error)}") from error
+
+
+def _first_rows(tables: Iterator[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+    """Yield tables until they have `limit` rows. (`take` of datasets 5.2 reads one part more than it needs, or one file.)"""
+    for table in tables:
+        yield table.slice(0, limit)
+        limit = limit and max(limit - len(table), 0)
+        if limit == 0:
+            return
 
 
 def _check_dataset_name(name: str) -> None:

@@ -18,12 +18,12 @@ from utils.files.content import FORMATS, decode, read_content, read_lines, unkno
 from utils.files.delimited import read_delimited, tables_of_delimited
 from utils.files.records import SPLIT_NAMES, read_json, read_json_lines, tables_of_json_lines
 from utils.files.rows import (
-    PLACE,
     ROWS_AT_ONCE,
     NotPlain,
     align_columns,
     columns,
     keep_on_disk,
+    numbered,
     one_line,
     rows_to_dataset,
     to_dataset,
@@ -68,8 +68,9 @@ def read_files(pattern: str, options: DataArguments | None = None) -> Dataset:
 def read_splits(pattern: str, options: DataArguments | None = None) -> Dataset | dict[str, Dataset]:
     """Read as `read_files` does, but return the splits by name of a file, or a saved dataset, that holds several."""
     paths = matching(pattern)
-    large = sum(os.path.getsize(path) for path in paths if os.path.isfile(path)) >= LARGE
-    datasets = [_read(path, options or DataArguments(), large) for path in paths]
+    options = options or DataArguments()
+    large = options.streaming or sum(os.path.getsize(path) for path in paths if os.path.isfile(path)) >= LARGE
+    datasets = [_read(path, options, large) for path in paths]
     if len(datasets) == 1:
         return datasets[0]
     for path, dataset in zip(paths, datasets, strict=True):
@@ -137,7 +138,7 @@ def _read_large(path: str, options: DataArguments) -> Dataset | None:
         if ending in (".csv", ".tsv"):
             return keep_on_disk(tables_of_delimited(path, read_lines(path), ending, options))
         if path.lower().endswith(".parquet"):
-            return keep_on_disk(_tables_of_parquet(path))
+            return keep_on_disk(numbered(_tables_of_parquet(path), f"{path}, row"))
         reason = f"{ending or 'a file without an ending'} is not read a part at a time"
     except (NotPlain, csv.Error, EOFError, zlib.error) as error:
         reason = str(error)
@@ -151,11 +152,8 @@ def _read_large(path: str, options: DataArguments) -> Dataset | None:
 
 def _tables_of_parquet(path: str) -> Iterator[pa.Table]:
     """Yield a table of so many rows as are read at once, and then of the next."""
-    count = 0
     for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE):
-        places = [f"{path}, row {number}" for number in range(count + 1, count + len(batch) + 1)]
-        yield _with_texts(path, pa.Table.from_batches([batch])).append_column(PLACE, pa.array(places))
-        count += len(batch)
+        yield _with_texts(path, pa.Table.from_batches([batch]))
 
 
 def _read_parquet(path: str, content: bytes) -> Dataset:

@@ -227,6 +227,14 @@ def with_places(dataset: Dataset, unit: str, first: int = 1) -> Dataset:
     return dataset.add_column(PLACE, places, new_fingerprint=Hasher.hash((dataset._fingerprint, unit, first)))
 
 
+def numbered(tables: Iterable[pa.Table], unit: str, first: int = 1) -> Iterator[pa.Table]:
+    """Yield tables of successive rows with the column of places that `with_places` makes."""
+    for table in tables:
+        places = [f"{unit} {number}" for number in range(first, first + len(table))]
+        yield table.append_column(PLACE, pa.array(places))
+        first += len(table)
+
+
 def flatten(splits: dict[str, Dataset]) -> dict[str, Dataset]:
     """Return the splits with nested columns taken apart: `question: {stem}` becomes the column `question_stem`.
 

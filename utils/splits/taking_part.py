@@ -59,8 +59,7 @@ def first_rows(splits: dict[str, Dataset], args: DataArguments, seed: int) -> di
     """Return the splits cut to --max_train_samples, --max_eval_samples and --max_predict_samples."""
     if args.shuffle_train_dataset and "train" in splits:
         splits = {**splits, "train": splits["train"].shuffle(seed=seed)}
-    limits = {"train": args.max_train_samples, "validation": args.max_eval_samples, "test": args.max_predict_samples}
-    return {name: split.select(range(min(len(split), limits[name] or len(split)))) for name, split in splits.items()}
+    return {name: split.select(range(min(len(split), args.limits[name] or len(split)))) for name, split in splits.items()}
 
 
 def known_rows(name: str, split: Dataset, unknown: np.ndarray) -> Dataset:
