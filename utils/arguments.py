@@ -21,7 +21,7 @@ HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_fil
 HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
 HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_")
 HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_", "keep_checkpoints", "no_text", "no_report", "no_baseline")
-HARMLESS += ("safe_csv", "metrics_on_train", "calibrate", "export", "augmented_files")
+HARMLESS += ("safe_csv", "metrics_on_train", "calibrate", "export", "augmented_files", "streaming")
 
 
 class UserError(ValueError):
@@ -100,8 +100,8 @@ class DataArguments:
     dataset_config_name: str | None = HfArg(default=None, help="Configuration (subset) of that dataset.")
     streaming: bool = HfArg(
         default=False,
-        help="Fetch no more rows of that dataset than --max_train_samples and the like ask for. Rows stay on disk, read a part "
-        "at a time. Those of large files always do; with this option, those of small files too.",
+        help="Fetch no more rows of --dataset_name than --max_train_samples and the like ask for. They are the first of each "
+        "split, and stay on disk, as those of files from 20 MB on do; with this option, those of small files too.",
     )
     train_file: str | None = HfArg(default=None, help="Training data: a file, a comma-separated list, or a glob.")
     validation_file: str | None = HfArg(default=None, help="Validation data, likewise. Unset: split off the training data.")
@@ -156,7 +156,7 @@ class DataArguments:
     max_predict_samples: int | None = HfArg(default=None, help="Predict the first N rows only.")
     overwrite_cache: bool = HfArg(
         default=False,
-        help="Tokenize again, and ignore the cache. It holds splits with 5,000 rows or more; files are never cached.",
+        help="Tokenize again, and ignore the cache. It holds splits with 5,000 rows or more; files are always read again.",
     )
     preprocessing_num_workers: int | None = HfArg(default=None, help="Number of processes that tokenize. Unset: one.")
     check_data: bool = HfArg(default=False, help="Report on the data, and stop before any model is loaded.")

@@ -476,7 +476,7 @@ def test_saved_datasets(tmp_path):
 
 
 @pytest.mark.parametrize("saved", [False, True])
-def test_streaming_loads_no_more_rows_than_asked_for(tmp_path, monkeypatch, saved):
+def test_streaming_loads_no_more_rows_than_asked_for(tmp_path, monkeypatch, told, saved):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(loading, "ROWS_AT_ONCE", 2)
     features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
@@ -489,17 +489,22 @@ def test_streaming_loads_no_more_rows_than_asked_for(tmp_path, monkeypatch, save
         rows.to_parquet(folder / "train-0.parquet")
         rows.to_parquet(folder / "test.parquet")
     whole = load_splits(DataArguments(dataset_name=str(folder)))
+    told.clear()
     if not saved:
         (folder / "train-1.parquet").write_bytes(b"nothing that can be read")
-    args = DataArguments(dataset_name=str(folder), streaming=True, max_train_samples=5)
-    streamed = load_splits(args)
+    args = DataArguments(dataset_name=str(folder), streaming=True, max_train_samples=3, validation_fraction=0.2)
+    streamed = load_splits(args)  # of 5 rows, one validates and 3 train
+    assert "train: the first 5 rows from" in told.text and "test: 7 rows from" in told.text
     assert streamed["train"].to_dict() == whole["train"].select(range(5)).to_dict()
     assert streamed["test"].to_dict() == whole["test"].to_dict()
     for split in streamed.values():
         assert split.features == whole["train"].features and split.cache_files
     if not saved:
-        with pytest.raises(UserError, match=r"^cannot load .*hub\[train\] of --dataset_name: "):
-            load_splits(DataArguments(dataset_name=str(folder), streaming=True))
+        for streaming, part in ((True, ", split train"), (False, "")):
+            with pytest.raises(
+                UserError, match=f"^cannot load --dataset_name .*hub{part}: .*magic bytes.*; --train_file .*hub/…"
+            ):
+                load_splits(DataArguments(dataset_name=str(folder), streaming=streaming))
     with pytest.raises(UserError, match="^--shuffle_train_dataset needs all rows, and --streaming takes the first"):
         DataArguments(dataset_name=str(folder), streaming=True, shuffle_train_dataset=True)
 

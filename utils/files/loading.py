@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -165,23 +166,36 @@ def _load_named(args: DataArguments) -> dict[str, Dataset]:
             f"{one_line(error)}"
         ) from error
     except CANNOT_LOAD as error:
-        raise UserError(f"cannot load --dataset_name {name}: {one_line(error)}") from error
+        raise _not_loaded(name, error) from error
     loaded = loaded if isinstance(loaded, dict) else {"train": loaded}
-    splits = {}
-    for split, source in _sources(loaded, name, args).items():
+    sources, limits, splits = _sources(loaded, name, args), dict(args.limits), {}
+    if limits["train"] and "validation" not in sources:  # some of the rows will validate
+        trained = 1 - 1 / args.num_folds if args.num_folds else 1 - args.validation_fraction
+        limits["train"] = math.ceil(limits["train"] / trained) + 1
+    for split, source in sources.items():
         origin, rows = f"{name}[{source}]", loaded[source]
-        rows = _fetch(rows, origin, args.limits[split]) if args.streaming else rows
-        splits[split] = _checked(split, rows, origin, f"{origin}, index", first=0)
+        if args.streaming:
+            try:
+                rows = _fetch(rows, f"{origin}, index", limits[split])
+            except (NotPlain, *CANNOT_LOAD) as error:
+                raise _not_loaded(name, error, source) from error
+        only = "the first " if args.streaming and len(rows) == limits[split] else ""
+        splits[split] = _checked(split, rows, origin, f"{origin}, index", first=0, only=only)
     return splits
 
 
-def _fetch(rows: Dataset | IterableDataset, origin: str, limit: int | None) -> Dataset:
+def _not_loaded(name: str, error: Exception, split: str | None = None) -> UserError:
+    """Return the error for a dataset that cannot be loaded, with the cause, which `datasets` leaves to the traceback."""
+    cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
+    part = f", split {split}" if split else ""
+    hint = f"; --train_file {Path(name, '…')} reads its files itself, and says where one is wrong" if Path(name).is_dir() else ""
+    return UserError(f"cannot load --dataset_name {name}{part}: {one_line(cause)[:300]}{hint}")
+
+
+def _fetch(rows: Dataset | IterableDataset, unit: str, limit: int | None) -> Dataset:
     """Return the first `limit` rows, or all, as a dataset that stays on disk. No others are loaded."""
     parts = _first_rows(rows.with_format("arrow").iter(min(limit or ROWS_AT_ONCE, ROWS_AT_ONCE)), limit)
-    try:
-        return keep_on_disk(numbered(parts, f"{origin}, index", first=0))
-    except (NotPlain, *CANNOT_LOAD) as error:
-        raise UserError(f"cannot load {origin} of --dataset_name: {one_line(error)}") from error
+    return keep_on_disk(numbered(parts, unit, first=0))
 
 
 def _first_rows(tables: Iterator[pa.Table], limit: int | None) -> Iterator[pa.Table]:
@@ -205,11 +219,11 @@ def _check_dataset_name(name: str) -> None:
         raise UserError(f"--dataset_name {name}: there is no such folder (looked in {Path.cwd()})")
 
 
-def _checked(name: str, split: Dataset, origin: str, unit: str, first: int = 1) -> Dataset:
-    """Return a split with places, and log what it holds. A split without rows is a `UserError`."""
+def _checked(name: str, split: Dataset, origin: str, unit: str, first: int = 1, only: str = "") -> Dataset:
+    """Return a split with places, and log what it holds, `only` before the number of rows. No rows are a `UserError`."""
     if not len(split):
         raise UserError(f"{origin} has no rows")
-    logger.info("%s: %s rows from %s; columns: %s", name, f"{len(split):,}", origin, ", ".join(columns(split)))
+    logger.info("%s: %s rows from %s; columns: %s", name, f"{only}{len(split):,}", origin, ", ".join(columns(split)))
     return with_places(split, unit, first)
 
 

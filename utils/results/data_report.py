@@ -129,4 +129,9 @@ def print_entry(name: str, entry: dict[str, Any]) -> None:
             logger.info("  %s  %7s  %5.1f %%%s", label.ljust(width), f"{count:,}", 100 * count / entry["rows"], weight)
     for key, what in (("candidates", "candidates"), ("labels_per_row", "labels")):
         for count, rows in entry.get(key, {}).items():
-            logger.info("  %-34s %7s  %5.1f %%", f"rows of {count} {what}", f"{rows:,}", 100 * rows / entry["rows"])
+            logger.info(
+                "  %-34s %7s  %5.1f %%",
+                f"rows of {count} {what if str(count) != '1' else what[:-1]}",
+                f"{rows:,}",
+                100 * rows / entry["rows"],
+            )

@@ -63,7 +63,7 @@ def without_test(splits: dict[str, Dataset], args: TextArguments) -> dict[str, D
     Test texts are left alone unless --train_file lists their file.
     """
     if "test" in splits and not args.smoke_test:
-        logger.info("test: not used; to train on its texts list the file in --train_file, too")
+        logger.info("test: not used%s", "; to train on its texts list the file in --train_file, too" if args.test_file else "")
     splits = flatten({name: split for name, split in splits.items() if name != "test"})
     if not splits:
         raise UserError("nothing to train on: give --train_file, which may list the test file, too")
