@@ -101,7 +101,7 @@ class DataArguments:
     streaming: bool = HfArg(
         default=False,
         help="Fetch no more rows of --dataset_name than --max_train_samples and the like ask for. They are the first of each "
-        "split, and stay on disk, as those of files from 20 MB on do; with this option, those of small files too.",
+        "split. Rows stay on disk, as those of files from 20 MB on always do; with this option those of smaller files do, too.",
     )
     train_file: str | None = HfArg(default=None, help="Training data: a file, a comma-separated list, or a glob.")
     validation_file: str | None = HfArg(default=None, help="Validation data, likewise. Unset: split off the training data.")

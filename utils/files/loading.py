@@ -169,9 +169,9 @@ def _load_named(args: DataArguments) -> dict[str, Dataset]:
         raise _not_loaded(name, error) from error
     loaded = loaded if isinstance(loaded, dict) else {"train": loaded}
     sources, limits, splits = _sources(loaded, name, args), dict(args.limits), {}
-    if limits["train"] and "validation" not in sources:  # some of the rows will validate
-        trained = 1 - 1 / args.num_folds if args.num_folds else 1 - args.validation_fraction
-        limits["train"] = math.ceil(limits["train"] / trained) + 1
+    held_out = 1 / args.num_folds if args.num_folds else 0 if "validation" in sources else args.validation_fraction
+    if limits["train"] and held_out:
+        limits["train"] = math.ceil(limits["train"] / (1 - held_out)) + 1
     for split, source in sources.items():
         origin, rows = f"{name}[{source}]", loaded[source]
         if args.streaming:

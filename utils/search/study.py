@@ -44,11 +44,11 @@ class SharedStudy:
 
     def running(self) -> list["FrozenTrial"]:
         """Return the trials that a live process is training."""
-        return [trial for trial in self.trials() if _is_trained(trial)]
+        return [trial for trial in self.trials() if _is_running(trial)]
 
     def begun(self) -> list["FrozenTrial"]:
         """Return the finished and the running trials, from one reading: between two of them, a running one may end."""
-        return [trial for trial in self.trials() if _counts(trial) or _is_trained(trial)]
+        return [trial for trial in self.trials() if _counts(trial) or _is_running(trial)]
 
     def mark_interrupted(self) -> None:
         """Fail the trials of killed processes."""
@@ -208,5 +208,5 @@ def _counts(trial: "FrozenTrial") -> bool:
     return trial.state.is_finished() and not was_interrupted(trial)
 
 
-def _is_trained(trial: "FrozenTrial") -> bool:
+def _is_running(trial: "FrozenTrial") -> bool:
     return trial.state.name == "RUNNING" and is_alive(trial.user_attrs)
