@@ -21,7 +21,7 @@ HARMLESS = ("output_dir", "overwrite_", "resume_", "train_file", "validation_fil
 HARMLESS += ("id_column_name", "sample_submission", "preprocessing_", "per_device_eval_batch_size", "check_data", "smoke_test")
 HARMLESS += ("dataloader_num", "dataloader_p", "log", "report_to", "run_name", "disable_tqdm", "save_", "search_")
 HARMLESS += ("cache_dir", "push_to_hub", "hub_", "ddp_", "keep_checkpoints", "no_text", "no_report", "no_baseline")
-HARMLESS += ("safe_csv", "metrics_on_train", "calibrate", "export", "augmented_files", "streaming")
+HARMLESS += ("safe_csv", "all_probabilities", "metrics_on_train", "calibrate", "export", "augmented_files", "streaming")
 
 
 class UserError(ValueError):
@@ -320,6 +320,11 @@ class FineTuningArguments(TrainingArguments):
         default=False,
         help="Write `'` before cells that a spreadsheet would run. These begin like a formula, with = + - @, a tab or a carriage "
         "return, and are no numbers. In predictions.csv, validation_predictions.csv and submission.csv.",
+    )
+    all_probabilities: bool = HfArg(
+        default=False,
+        help="Write a column for each label even if there are more than 1,000. Otherwise predictions.csv then has the ten most "
+        "probable labels of each row, and predictions.npy the probabilities of all.",
     )
     metrics_on_train: bool = HfArg(
         default=False,

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from utils.arguments import UserError
-from utils.results.predictions import unguard
+from utils.results.predictions import array_of, unguard
 from utils.scoring.evaluation import Evaluation, Kind
 
 # Those of them that a script computes are shown in this order, and then its own.
@@ -162,19 +162,22 @@ def read_predictions(path: Path, facts: dict[str, Any]) -> Predictions:
     Raises:
         UserError: the file is not as a run writes it.
     """
-    kind, names = facts["kind"], facts["labels"]
+    kind, names, array = facts["kind"], facts["labels"], array_of(path)
     with path.open(newline="", encoding="utf-8") as file:
         written = unguard if facts.get("safe_csv") else str
         header, *cells = ([written(cell) for cell in row] for row in csv.reader(file))
-    width = len(names) + 1
+    width = 2 if array.is_file() else len(names) + 1
 
     def column(*wanted: str) -> list[str] | None:
         place = next((header.index(name, width) for name in wanted if name in header[width:]), None)
         return None if place is None else [row[place] for row in cells]
 
     try:
-        shown = slice(1, width) if kind != "numbers" else slice(header.index("prediction"), header.index("prediction") + 1)
-        values = np.array([[float(cell or "nan") for cell in row[shown]] for row in cells], float)
+        if array.is_file():
+            values = np.load(array).astype(float)
+        else:
+            shown = slice(1, width) if kind != "numbers" else slice(header.index("prediction"), header.index("prediction") + 1)
+            values = np.array([[float(cell or "nan") for cell in row[shown]] for row in cells], float)
         labels, texts = column("test_label", "label"), column("test_text", "text")
         chosen = list(zip(column("prediction") or [], column("prediction_text") or [], strict=False))
         probabilities = values.reshape(len(cells), max(len(names), 1))

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 # What a spreadsheet runs, https://owasp.org/www-community/attacks/CSV_Injection, and what `guard` has made of it.
 FORMULA = re.compile(r"(?![+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\Z)'*[=+\-@\t\r]", re.IGNORECASE)
 GUARDED = re.compile(r"''*[=+\-@\t\r]")
+MOST_COLUMNS, MOST_PROBABLE = 1_000, 10  # of probabilities in predictions.csv, and what it has of a row with more
 
 
 def guard(cell: Any) -> Any:
@@ -49,21 +50,43 @@ def write_predictions(
     decided: dict[str, list],
     of_row: dict[str, list],
     safe: bool = False,
+    all_probabilities: bool = False,
 ) -> None:
     """Write one line a row, in the order given: its id, a probability for each name (none where it is NaN), the rest by column.
+
+    Of more than `MOST_COLUMNS` names a row has the `MOST_PROBABLE` instead, in one column, unless `all_probabilities` are asked
+    for. All of them are then in the file of NumPy beside it, [rows, names] in float32.
 
     A column of `of_row`, what the test data itself says of a row, begins with `test_` where another has its name. `safe` cells
     go through `guard`.
     """
+    array = array_of(path)
+    if len(names) > MOST_COLUMNS and not all_probabilities:
+        np.save(array, probabilities.astype(np.float32))
+        shown, names = _most_probable(names, probabilities), ["most_probable"]
+    else:
+        array.unlink(missing_ok=True)  # of an earlier run
+        shown = (["" if math.isnan(value) else _six_digits(value) for value in row.tolist()] for row in probabilities)
     taken = {id_name, *decided}
     header = [id_name, *(f"label {name}" if name in taken else name for name in names), *decided]
     for name in of_row:
         header.append(name if name not in header else f"test_{name}")
     columns = [map(_six_digits, values) for values in (*decided.values(), *of_row.values())]
-    shown = ([*("" if math.isnan(value) else _six_digits(value) for value in row)] for row in probabilities.tolist())
     rows = ([row_id, *row, *rest] for row_id, row, *rest in zip(ids, shown, *columns, strict=True))
     write_csv(path, header, rows, safe)
     logger.info("wrote %s (%s rows)", path, f"{len(ids):,}")
+
+
+def array_of(path: Path) -> Path:
+    """Return where the probabilities of a file of predictions are that has not all of them."""
+    return path.with_suffix(".npy")
+
+
+def _most_probable(names: list[str], probabilities: np.ndarray) -> Iterator[list[str]]:
+    for row in probabilities:
+        highest = np.argpartition(-row, MOST_PROBABLE)[:MOST_PROBABLE]
+        highest = highest[np.lexsort((highest, -row[highest]))]
+        yield [";".join(f"{names[place]} {row[place]:.6g}" for place in highest.tolist())]
 
 
 def write_csv(path: Path, header: list[str], rows: Iterable[list], safe: bool = False) -> None:

@@ -17,7 +17,7 @@ from utils.publishing.hub import push
 from utils.publishing.model_card import ENCODER, FILL_MASK, PAIR, TEXT, THRESHOLDS, describe_use, markdown_table, write_model_card
 from utils.publishing.onnx import export_onnx, remove_graphs
 from utils.results.finished import FACTS, ISSUES, OVERALL, PREDICTIONS, PREFIXES, REPORT, UNREAD, Score, headline, read_run
-from utils.results.predictions import print_predictions, save_thresholds, write_predictions
+from utils.results.predictions import array_of, print_predictions, save_thresholds, write_predictions
 from utils.scoring.calibration import calibrate
 from utils.scoring.evaluation import Kind
 from utils.scoring.selection import DIRECTIONS, NO_AIM
@@ -128,7 +128,8 @@ class Results:
         of_row = {"label": labels, "text": [] if task.args.training.no_text else task.beginnings(split)}
         of_row = {name: values for name, values in of_row.items() if values}
         path = self.output_dir / PREDICTIONS[split][0]
-        write_predictions(path, *task.row_ids(split), names, probabilities[:, : len(names)], decided, of_row, safe)
+        shown, every = probabilities[:, : len(names)], task.args.training.all_probabilities
+        write_predictions(path, *task.row_ids(split), names, shown, decided, of_row, safe, every)
         if split == "test" and task.submission:
             task.submission.write(self.output_dir / "submission.csv", probabilities, safe)
 
@@ -222,7 +223,9 @@ class Results:
             if split in self.task.splits or not holds_model:
                 path.unlink(missing_ok=True)
                 if split in PREDICTIONS:
-                    self.output_dir.joinpath(PREDICTIONS[split][0]).unlink(missing_ok=True)
+                    written = self.output_dir / PREDICTIONS[split][0]
+                    written.unlink(missing_ok=True)
+                    array_of(written).unlink(missing_ok=True)
             elif path.is_file() and predicts_into_own_folder(self.task):
                 kept |= json.loads(path.read_text(encoding="utf-8"))
         replaced = ("all_results.json",) if predicts_into_own_folder(self.task) else ("all_results.json", FACTS, ISSUES, REPORT)

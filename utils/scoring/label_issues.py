@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.scoring.evaluation import Evaluation
 
+BLOCK = 2**20  # cells at a time
 
 class LabelIssue(NamedTuple):
     """A label that looks wrong.
@@ -37,46 +38,50 @@ def find_label_issues(evaluation: Evaluation) -> list[LabelIssue]:
     if evaluation.kind == "numbers":
         return []
     names, truth, probabilities = evaluation.names, evaluation.truth, evaluation.probabilities
-    if evaluation.kind == "labels":
-        questions = [(name, known, ["no", "yes"]) for name, known in zip(names, ~np.isnan(truth).T, strict=True)]
+    if evaluation.kind != "labels":
+        predicted = np.nan_to_num(probabilities, nan=-1.0)
+        _, rows, given, suggested, trusts = _suspects(predicted[None], truth[None], alike=evaluation.kind == "choices")
+        answers, labels = names, [None] * len(rows)
     else:
-        questions = [(None, np.ones(len(truth), bool), names)]
-    ranked = []
-    for column, (label, known, answers) in enumerate(questions):
-        rows = np.flatnonzero(known)
-        if label is None:
-            given, predicted = truth, np.nan_to_num(probabilities, nan=-1.0)
-        else:
-            given, yes = truth[rows, column].astype(int), probabilities[rows, column]
-            predicted = np.stack([1 - yes, yes], axis=1)
-        positions, suggested, trusts = _suspects(predicted, given, alike=evaluation.kind == "choices")
-        ranked += [
-            (trust, LabelIssue(int(rows[i]), label, answers[given[i]], answers[other], float(predicted[i, given[i]])))
-            for i, other, trust in zip(positions, suggested, trusts, strict=True)
-        ]
-    return [issue for _, issue in sorted(ranked, key=lambda pair: pair[0])]
+        found, width = [np.empty((5, 0))], max(1, BLOCK // max(len(truth), 1))
+        for start in range(0, len(names), width):
+            yes, given = probabilities[:, start : start + width].T, truth[:, start : start + width].T
+            given = np.where(np.isnan(given), -1, given).astype(int)
+            found.append(np.stack(_suspects(np.stack([1 - yes, yes], axis=2), given, alike=False)))
+            found[-1][0] += start
+        columns, rows, given, suggested, trusts = np.hstack(found)
+        columns, rows, given, suggested = (each.astype(int) for each in (columns, rows, given, suggested))
+        answers, labels = ["no", "yes"], [names[column] for column in columns.tolist()]
+        predicted = np.where(given, probabilities[rows, columns], 1 - probabilities[rows, columns])
+    of_given = predicted if evaluation.kind == "labels" else predicted[rows, given]
+    ranked = zip(rows.tolist(), labels, given.tolist(), suggested.tolist(), of_given.tolist(), strict=True)
+    issues = [LabelIssue(row, label, answers[own], answers[other], value) for row, label, own, other, value in ranked]
+    return [issues[place] for place in np.argsort(trusts, kind="stable").tolist()]
 
 
-def _suspects(predicted: np.ndarray, given: np.ndarray, alike: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which rows are suspected, the class that is suggested for each, and how far the given one is to be trusted.
+def _suspects(predicted: np.ndarray, given: np.ndarray, alike: bool) -> tuple[np.ndarray, ...]:
+    """Return of each suspected cell its question, its row, the given class, the suggested one, and how far to trust the first.
 
     Args:
-        predicted: probabilities [rows, classes], -1 for what a row does not have.
-        given: ids [rows].
+        predicted: probabilities [questions, rows, classes], -1 for what a row does not have.
+        given: ids [questions, rows], -1 where unknown.
         alike: all classes have the same threshold.
     """
+    is_given = given[:, :, None] == np.arange(predicted.shape[2])
+    counts, known = is_given.sum(axis=1), given >= 0
+    rows = np.maximum(known.sum(axis=1), 1)[:, None]
     if not alike:  # as if no class had been weighted: each is predicted as often as it is given
-        shares = np.bincount(given, minlength=predicted.shape[1]) / max(len(given), 1)
-        predicted = predicted * shares / np.maximum(predicted.sum(axis=0) / max(len(given), 1), 1e-12)
-        predicted = predicted / np.maximum(predicted.sum(axis=1, keepdims=True), 1e-12)
-    of_given = np.take_along_axis(predicted, given[:, None], axis=1)[:, 0]
-    group = np.zeros_like(given) if alike else given
-    groups = np.zeros(predicted.shape[1], int) if alike else np.arange(predicted.shape[1])
-    sums, counts = (np.bincount(group, weights, minlength=predicted.shape[1]) for weights in (of_given, None))
-    means = np.maximum(sums / np.maximum(counts, 1), 1e-12)
-    thresholds = np.where(counts > 0, means, np.inf)[groups]  # a class that no row is given is never suggested
-    confident = np.where(predicted >= thresholds, predicted, -1.0)
-    suggested, most = confident.argmax(axis=1), confident.max(axis=1)
-    suspected = np.flatnonzero((suggested != given) & (most >= 0))
-    trust = of_given[suspected] / most[suspected] / means[group[suspected]]
-    return suspected, suggested[suspected], trust
+        weights = counts / rows / np.maximum((predicted * known[:, :, None]).sum(axis=1) / rows, 1e-12)
+        predicted = predicted * weights[:, None]
+        predicted /= np.maximum(predicted.sum(axis=2, keepdims=True), 1e-12)
+    of_given = np.take_along_axis(predicted, np.maximum(given, 0)[:, :, None], axis=2)[:, :, 0]
+    if alike:
+        means = np.repeat(np.maximum((of_given * known).sum(axis=1) / rows[:, 0], 1e-12)[:, None], predicted.shape[2], axis=1)
+        thresholds = np.where(known.any(axis=1)[:, None], means, np.inf)
+    else:
+        means = np.maximum((predicted * is_given).sum(axis=1) / np.maximum(counts, 1), 1e-12)
+        thresholds = np.where(counts > 0, means, np.inf)  # a class that no row is given is never suggested
+    confident = np.where(predicted >= thresholds[:, None], predicted, -1.0)
+    suggested, most = confident.argmax(axis=2), confident.max(axis=2)
+    question, row = found = np.nonzero(known & (suggested != given) & (most >= 0))
+    return question, row, given[found], suggested[found], of_given[found] / most[found] / means[question, given[found]]
