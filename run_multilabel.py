@@ -173,7 +173,7 @@ def encode(rows: dict[str, list], tokenizer, columns: list[str], max_length: int
 
 def decide(probabilities: np.ndarray, thresholds: np.ndarray, names: list[str]) -> list[str]:
     """Return each row's labels, those whose probability reaches their threshold, joined by semicolons."""
-    return [";".join(name for name, yes in zip(names, row, strict=True) if yes) for row in probabilities >= thresholds]
+    return [";".join(names[label] for label in np.flatnonzero(row)) for row in probabilities >= thresholds]
 
 
 def scores(

@@ -101,8 +101,8 @@ class LabelFormat:
         unknown = target == UNKNOWN
         if unknown.all():
             return "?"
-        shown = zip(self.names, target, unknown, strict=True)
-        return ";".join(f"?{name}" if is_unknown else name for name, value, is_unknown in shown if is_unknown or value >= 0.5)
+        shown = np.flatnonzero(unknown | (target >= 0.5)).tolist()
+        return ";".join(f"?{self.names[place]}" if unknown[place] else self.names[place] for place in shown)
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the label columns, with a label in at least one cell."""

@@ -9,6 +9,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
 from utils.scoring.evaluation import Evaluation
 
+MOST_CURVES = 200
+
 
 class Curve(NamedTuple):
     """A curve of a label, `x` and `y` [points], with the score that it is known by, and the threshold in use."""
@@ -122,17 +124,21 @@ def label_curves(evaluation: Evaluation, order: list[int]) -> dict[str, list[Cur
     """Return the curves "roc", "precision_recall" and "thresholds" of labels or classes in the `order` of their positions.
 
     Their scores are the area, the average precision and the F1 at the threshold in use. A label that all or no rows have has
-    no curves; of two classes the second has them. F1 against threshold is there where thresholds are.
+    no curves; of two classes the second has them. F1 against threshold is there where thresholds are. Of more than `MOST_CURVES`
+    the first ten are kept, and others at equal distances.
     """
     found: dict[str, list[Curve]] = {"roc": [], "precision_recall": [], "thresholds": []}
     labels, thresholds = evaluation.kind == "labels", evaluation.thresholds
     grid = np.linspace(0, min(1, 1.02 * np.nanmax(evaluation.probabilities)), 201)
-    for i in [1] if not labels and len(order) == 2 else order:
+    yes = (evaluation.truth == 1).sum(axis=0) if labels else np.bincount(evaluation.truth, minlength=len(evaluation.names))
+    no = (evaluation.truth == 0).sum(axis=0) if labels else len(evaluation) - yes
+    order = [i for i in ([1] if not labels and len(order) == 2 else order) if yes[i] and no[i]]
+    if len(order) > MOST_CURVES:
+        order = order[:10] + [order[i] for i in np.linspace(10, len(order) - 1, MOST_CURVES - 10).astype(int)]
+    for i in order:
         truth = evaluation.truth[:, i] if labels else (evaluation.truth == i).astype(float)
         known = ~np.isnan(truth)
         truth, scores, name = truth[known] == 1, evaluation.probabilities[known, i], evaluation.names[i]
-        if not 0 < truth.sum() < len(truth):
-            continue
         threshold = thresholds[i if labels else 0] if len(thresholds) else np.nan
         alarms, hits, _ = roc_curve(truth, scores)
         precision, recall, _ = precision_recall_curve(truth, scores)

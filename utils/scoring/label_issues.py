@@ -11,6 +11,7 @@ from utils.scoring.evaluation import Evaluation
 
 BLOCK = 2**20  # cells at a time
 
+
 class LabelIssue(NamedTuple):
     """A label that looks wrong.
 

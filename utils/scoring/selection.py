@@ -143,22 +143,22 @@ def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: floa
     Without positives it is `common`, or 0.5 if there is none.
     """
     positives, rows, found = int(truth.sum()), len(truth), []
+    if not positives:
+        return 0.5 if common is None else common
     order = np.lexsort((truth, probabilities))  # so that the samples do not depend on the order of the rows
     ranked, of_positives = probabilities[order], np.flatnonzero(truth[order])  # the best threshold is at one of them
     lowest = np.searchsorted(ranked, ranked[of_positives])  # the first row as probable
     own_first = np.searchsorted(lowest, lowest)
     resamples = _few_resamples if rows <= MANY_ROWS else _resamples
-    for counts, decided, before in resamples(rows) if positives else ():
+    for counts, decided, before in resamples(rows):
         drawn = counts[:, of_positives]
         hits = drawn[:, ::-1].cumsum(axis=1)[:, ::-1]
         every = hits[:, :1]
         f1 = np.where(drawn > 0, 2 * hits[:, own_first] / np.maximum(decided[:, lowest] + every, 1), -1.0)
-        for sample in np.flatnonzero(drawn.any(axis=1)):
-            best = lowest[np.argmax(f1[sample])]
-            below = before[sample, best]
-            found.append((ranked[best] + ranked[best if below < 0 else below]) / 2)  # halfway to the next lower one that is drawn
-    if not found:
-        return 0.5 if common is None else common
+        samples = np.flatnonzero(drawn.any(axis=1))
+        best = lowest[f1[samples].argmax(axis=1)]
+        below = before[samples, best]
+        found += ((ranked[best] + ranked[np.where(below < 0, best, below)]) / 2).tolist()  # halfway to the next lower one drawn
     own = logit(np.clip(found, 1e-6, 1 - 1e-6)).mean()
     if common is None:
         return float(expit(own))
