@@ -67,12 +67,12 @@ class MultilabelMetrics(ArrayMetric):
         if not known.any():
             return {"labels_left_out": float(len(label_names))}
         truth, decided = known & (targets >= 0.5), known & (probabilities >= thresholds)
-        decisions, scores = decision_scores(truth, decided), {}
-        for column, name in enumerate(label_names):
-            scores[name] = {key: values[column] for key, values in decisions.items()}
-            scores[name] |= ranking_scores(truth[known[:, column], column], probabilities[known[:, column], column])
-        ranked = [score for score in scores.values() if "roc_auc" in score]
-        result = {f"{name}_macro": mean([score[name] for score in ranked]) for name in ("f1", "roc_auc", "average_precision")}
+        decisions = decision_scores(truth, decided)
+        defined = np.flatnonzero(truth.any(axis=0) & (known & ~truth).any(axis=0)).tolist()
+        rankings = {label: ranking_scores(*(each[known[:, label], label] for each in (truth, probabilities))) for label in defined}
+        result = {"f1_macro": mean(decisions["f1"][defined].tolist())}
+        for name in ("roc_auc", "average_precision"):
+            result[f"{name}_macro"] = mean([scores[name] for scores in rankings.values()])
         result["f1_micro"] = decision_scores(truth[known], decided[known])["f1"]
         support = decisions["support"]
         result["f1_weighted"] = np.average(decisions["f1"], weights=support) if support.any() else None
@@ -86,11 +86,14 @@ class MultilabelMetrics(ArrayMetric):
         result["jaccard_samples"] = np.where(either > 0, both / np.maximum(either, 1), 1.0)[rows].mean()
         at_half = known & (probabilities >= 0.5)
         result["f1_micro_at_0.5"] = decision_scores(truth[known], at_half[known])["f1"]
-        defined = [column for column, score in enumerate(scores.values()) if "roc_auc" in score]
         result["f1_macro_at_0.5"] = mean(decision_scores(truth, at_half)["f1"][defined].tolist())
-        result["labels_left_out"] = len(scores) - len(ranked)
-        if per_label:  # a label called "average" must not replace the average precision
-            result = {f"{name}_{key}": value for name, score in scores.items() for key, value in score.items()} | result
+        result["labels_left_out"] = len(label_names) - len(defined)
+        if per_label:
+            own = {}
+            for label, name in enumerate(label_names):
+                scores = {key: values[label] for key, values in decisions.items()} | rankings.get(label, {})
+                own |= {f"{name}_{key}": value for key, value in scores.items()}
+            result = own | result  # a label called "average" must not replace the average precision
         return {name: float(value) for name, value in result.items() if value is not None}
 
 

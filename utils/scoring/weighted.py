@@ -14,6 +14,7 @@ Scores = dict[str, np.ndarray]  # each metric [samples], NaN where it is undefin
 Scorer = Callable[[np.ndarray], Scores]  # of the weights [rows, samples]
 
 TRIANGLE = np.tri(32, dtype=np.float32)
+MANY = 20_000  # rows, which scipy sorts faster than numpy does
 CHUNK = 1024  # steps of a ranking at a time, which the caches of a processor hold
 
 
@@ -178,7 +179,7 @@ class _Ranking:
         tied = beaten.copy()
         tied[beaten] = steps[below[beaten]] == scores[beaten]
         sums = [_groups(step[cells], rows[cells], size, count) for cells in (positive, beaten, tied)]
-        chunks = [[each[start : start + CHUNK] for each in sums] for start in range(0, size, CHUNK)]
+        chunks = [[each[start : start + CHUNK] for each in sums] for start in range(0, size, CHUNK)] if size > CHUNK else [sums]
         self.chunks = [(hits, beaten, np.flatnonzero(np.diff(tied.indptr)), tied) for hits, beaten, tied in chunks]
 
     def scores(self, weights: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +213,12 @@ def _padded(size: int) -> int:
 
 def _groups(group: np.ndarray, rows: np.ndarray, size: int, count: int) -> sparse.csr_array:
     """Return the matrix [size, count] that adds up the weights of `rows` by their `group`."""
-    return sparse.csr_array((np.ones(len(rows), np.float32), (group, rows)), shape=(size, count))
+    ones = np.ones(len(rows), np.float32)
+    if len(rows) > MANY:
+        return sparse.csr_array((ones, (group, rows)), shape=(size, count))
+    ends = np.zeros(size + 1, np.int32)  # scipy takes three times as long to sort the few rows of a rare label
+    np.cumsum(np.bincount(group, minlength=size), out=ends[1:])
+    return sparse.csr_array((ones, rows[np.argsort(group, kind="stable")], ends), shape=(size, count))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, undefined: float = np.nan) -> np.ndarray:
