@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import CHROMIUM, ROOT, check_pages
+from scipy import sparse
 
 from utils.arguments import UserError
 from utils.data.labels import UNKNOWN, LabelFormat
@@ -17,7 +18,8 @@ from utils.results.figures import figures, visible
 from utils.results.finished import PREDICTIONS, PREFIXES, read_run
 from utils.results.page import write_page
 from utils.results.predictions import write_predictions
-from utils.scoring.decisions import confusions, fold, most_confused, worst_rows
+from utils.scoring import decisions
+from utils.scoring.decisions import confusions, fold, label_curves, most_confused, worst_rows
 from utils.scoring.evaluation import Evaluation
 from utils.scoring.metrics import ClassificationMetrics, MultilabelMetrics, MultipleChoiceMetrics, RegressionMetrics
 
@@ -202,15 +204,26 @@ def test_confusions_of_labels_count_each_missed_with_each_given_in_error():
     truth = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, np.nan]])
     decided = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1], [1, 0, 1]])
     found = confusions(Evaluation("labels", list("abc"), decided * 1.0, truth, np.full(3, 0.5)))
-    assert found.tolist() == [[2, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]]
+    assert found.toarray().tolist() == [[2, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]]
 
 
 def test_of_many_classes_the_confused_ones_are_kept_and_the_others_folded():
     counts = np.diag([5, 6, 7, 8])
     counts[3, 1], counts[0, 2] = 4, 1
+    counts = sparse.csr_array(counts)
     assert most_confused(counts, 4) == [(3, 1, 4), (0, 2, 1)]
     shown, folded, totals = fold(counts, counts.sum(axis=1), 4, 2)
     assert shown == [1, 3] and folded.tolist() == [[6, 0, 0], [4, 8, 0], [0, 0, 0]] and totals.tolist() == [6, 12, 13]
+
+
+def test_of_many_labels_some_have_curves_and_the_weakest_are_among_them(monkeypatch):
+    monkeypatch.setattr(decisions, "MOST_CURVES", 12)
+    draw, names = np.random.default_rng(0), [f"l{i}" for i in range(40)]
+    truth = (draw.random((200, 40)) < 0.3).astype(float)
+    truth[:, 3] = 0  # has no curves
+    found = label_curves(Evaluation("labels", names, draw.random((200, 40)), truth, np.full(40, 0.5)), list(range(39, -1, -1)))
+    shown = [curve.name for curve in found["roc"]]
+    assert shown == [f"l{i}" for i in [*range(39, 29, -1), 29, 0]] and len(found["thresholds"]) == 12
 
 
 def test_the_worst_rows_are_certain_and_not_all_alike():

@@ -16,6 +16,7 @@ from utils.arguments import UserError
 from utils.data.choices import ChoiceFormat
 from utils.data.classes import ClassFormat
 from utils.data.labels import UNKNOWN, LabelFormat
+from utils.results import predictions
 from utils.results.finished import read_run
 from utils.results.predictions import guard, unguard, write_predictions
 
@@ -134,6 +135,34 @@ def test_six_digits_and_line_breaks_within_quotes(tmp_path):
         ["2", "", "1", "x", "c\nd"],
         ["3", "0.333333", "0.666667", "2", "e"],
     ]
+
+
+def test_of_many_labels_the_most_probable_are_written_and_all_are_kept(tmp_path, model, trained, monkeypatch, report):
+    monkeypatch.setattr(predictions, "MOST_COLUMNS", 2)
+    monkeypatch.setattr(predictions, "MOST_PROBABLE", 2)
+    folder, test = tmp_path / "p", trained[1][2]
+    predict(model, folder, test, "--all_probabilities")
+    wide, scores = read_run(folder), read(folder, "predict")
+    names = wide.names
+    assert len(names) > 2 and not (folder / "predictions.npy").exists()
+    predict(model, folder, test)
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "most_probable", "prediction", "label", "text"]
+    every = np.load(folder / "predictions.npy")
+    assert every.dtype == np.float32 and every.shape == (60, len(names))
+    for row, probabilities in zip(rows, every, strict=True):
+        found = [cell.rsplit(" ", 1) for cell in row["most_probable"].split(";")]
+        assert [name for name, _ in found] == [names[label] for label in np.argsort(-probabilities, kind="stable")[:2]]
+        assert [float(value) for _, value in found] == pytest.approx(sorted(probabilities)[:-3:-1], rel=1e-5)
+    compact = read_run(folder)
+    assert compact.evaluations["test"].probabilities == pytest.approx(wide.evaluations["test"].probabilities, rel=1e-5)
+    assert (compact.evaluations["test"].truth == wide.evaluations["test"].truth).all() and (folder / "report.html").is_file()
+    assert {name: value for name, value in read(folder, "predict").items() if "per_second" not in name} == pytest.approx(
+        {name: value for name, value in scores.items() if "per_second" not in name}, rel=1e-4, abs=1e-6
+    )
+    predict(model, folder, test, "--all_probabilities")
+    assert not (folder / "predictions.npy").exists()
 
 
 @pytest.mark.parametrize(

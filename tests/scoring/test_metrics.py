@@ -6,8 +6,9 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score, ro
 
 from utils.arguments import UserError
 from utils.files.cells import UNKNOWN
+from utils.scoring import selection
 from utils.scoring.metrics import MultilabelMetrics, sigmoid
-from utils.scoring.selection import TUNED, choose_thresholds, parse_threshold
+from utils.scoring.selection import TUNED, best_f1_threshold, choose_thresholds, parse_threshold
 
 NAMES = ["a", "b", "c"]
 
@@ -80,6 +81,19 @@ def test_tuned_thresholds_hold_on_other_rows():
     for label in range(3):
         best = max(f1_score(truth[:, label], probabilities[:, label] >= t) for t in np.linspace(0.01, 0.99, 99))
         assert f1_score(truth[:, label], probabilities[:, label] >= per_label[label]) > best - 0.03
+
+
+def test_many_rows_have_the_threshold_of_few(monkeypatch):
+    draw = np.random.default_rng(3)
+    truth = draw.random(20_000) < 0.1
+    probabilities = sigmoid(draw.normal(truth * 2.0, 1.0) - 3.2).round(3)  # with ties
+    each, order = best_f1_threshold(truth, probabilities), draw.permutation(20_000)
+    monkeypatch.setattr(selection, "MANY_ROWS", 1000)
+    grouped = best_f1_threshold(truth, probabilities)
+    assert grouped == best_f1_threshold(truth[order], probabilities[order]) == pytest.approx(each, abs=0.02)
+    best = max(f1_score(truth, probabilities >= t) for t in np.linspace(0.01, 0.99, 99))
+    assert f1_score(truth, probabilities >= grouped) > best - 0.002
+    assert best_f1_threshold(np.full(2000, True), np.full(2000, 0.3)) == pytest.approx(0.3)
 
 
 def test_rare_labels_are_drawn_towards_the_common_threshold_and_unknown_cells_ignored():

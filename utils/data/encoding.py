@@ -73,7 +73,7 @@ def add_targets(
             unknown = found.unknown_rows(targets)
             split = add_array(split, "labels", targets)
             split = split if name == "test" else known_rows(name, split, unknown)
-            targets = targets[~unknown]
+            targets = targets[~unknown] if unknown.any() else targets  # a copy is large where labels are many
         result[name] = split
         if name == "train" and args.num_folds and args.fold:
             labels = as_labels(targets if found.evaluated_as == "labels" else found.strata(targets))

@@ -77,7 +77,7 @@ class LabelFormat:
                 if name not in positions:
                     raise cell_error(dataset, row, column, unknown_label(name, self.names))
                 targets[cell, positions[name]] = 1
-        return targets[cell_of_row]
+        return targets if len(targets) == len(cell_of_row) else targets[cell_of_row]
 
     def _cells(self, dataset: Dataset, name: str) -> np.ndarray:
         """Return the targets [rows] in a 0/1 column."""

@@ -46,12 +46,16 @@ def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
     """
     began, kind, names, train = time.perf_counter(), run.kind, run.names, task.read["train"]
     rows = np.linspace(0, len(train) - 1, min(len(train), MOST_ROWS)).astype(int)
-    known, truth = known_truth(kind, task.targets("train")[rows])
+    targets = task.targets("train")
+    targets = targets if len(rows) == len(targets) else targets[rows]
+    unread = {split: majority(kind, names, targets, each.probabilities) for split, each in run.evaluations.items()}
     metrics, thresholds, predict = {}, np.full(len(names), 0.5), None
     if len(names) <= MOST_LABELS:
+        known, truth = known_truth(kind, targets)
         predict = fit_tfidf(kind, names, texts_of(train.select(rows[known]), task), truth)
+    del targets  # of many labels they are large
     for split, evaluation in run.evaluations.items():
-        baselines = {"majority": majority(kind, names, truth, evaluation.probabilities)}
+        baselines = {"majority": unread[split]}
         if predict:
             baselines["baseline"] = predict(texts_of(task.read[split].select(evaluation.rows), task))
         if predict and split == "validation" and kind == "labels":

@@ -154,8 +154,8 @@ def _confusions(evaluation: Evaluation) -> Figure:
         title = f"{title}: the {MANY} most confused"
         shown, counts, totals = fold(counts, totals, len(names), MANY)
         names = [*(names[i] for i in shown), "all others"]
-    elif labels:
-        names = [*names, "(none)"]
+    else:
+        counts, names = counts.toarray(), [*names, *["(none)"] * labels]
     n, few = len(names), len(names) < 5
     shares = np.sqrt(np.clip(counts / np.maximum(totals, 1)[:, None], 0, 1))[:, :, None]
     ink = np.where(np.eye(n, dtype=bool)[:, :, None], *([int(c[k : k + 2], 16) / 255 for k in (1, 3, 5)] for c in (RIGHT, WRONG)))

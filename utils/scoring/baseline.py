@@ -13,7 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from utils.scoring.evaluation import Kind
+from utils.files.cells import UNKNOWN
+from utils.scoring.evaluation import Kind, known_truth
 
 # So that it takes seconds: training rows, characters of a text, features, and rows of the fits for all labels together.
 MOST_ROWS, MOST_CHARACTERS, MOST_FEATURES, MOST_FITTED = 20_000, 1_000, 30_000, 600_000
@@ -65,18 +66,20 @@ def fit_tfidf(kind: Kind, names: list[str], texts: list, truth: np.ndarray, seed
     return predict
 
 
-def majority(kind: Kind, names: list[str], truth: np.ndarray, like: np.ndarray) -> np.ndarray:
+def majority(kind: Kind, names: list[str], targets: np.ndarray, like: np.ndarray) -> np.ndarray:
     """Return predictions without reading, of the shape of `like`, the `Evaluation.probabilities` of the same rows.
 
-    They are the shares of the labels or classes in the `truth` of the training rows, the mean of its numbers, or of each
-    candidate 1 / candidates.
+    They are the shares of the labels or classes in the script's `targets` of the training rows, the mean of its numbers, or of
+    each candidate 1 / candidates.
     """
     if kind == "choices":
         return np.where(np.isnan(like), np.nan, 1 / (~np.isnan(like)).sum(axis=1, keepdims=True))
+    if kind == "labels":
+        return np.tile((targets >= 0.5).sum(axis=0) / np.maximum((targets != UNKNOWN).sum(axis=0), 1), (len(like), 1))
+    _, truth = known_truth(kind, targets)
     if kind == "numbers":
         return np.full_like(like, truth.mean())
-    targets = truth if kind == "labels" else _one_hot(truth, len(names))
-    return np.tile(np.nansum(targets, axis=0) / np.maximum((~np.isnan(targets)).sum(axis=0), 1), (len(like), 1))
+    return np.tile(np.bincount(truth, minlength=len(names)) / len(truth), (len(like), 1))
 
 
 def _one_hot(ids: np.ndarray, classes: int) -> np.ndarray:

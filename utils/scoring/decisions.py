@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse, stats
-from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from utils.scoring.evaluation import Evaluation
 
@@ -35,47 +35,49 @@ def counted(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return evaluation.probabilities[np.arange(len(right)), decided] / np.nansum(evaluation.probabilities, axis=1), right, right
 
 
-def confusions(evaluation: Evaluation) -> np.ndarray:
-    """Return how many rows of what is true [names] were taken for what [names].
+def confusions(evaluation: Evaluation) -> sparse.csr_array:
+    """Return how many rows of what is true [names] were taken for what [names]. Of many names most pairs have none.
 
     Of several labels a row counts for each of its missed labels with each that was given in error; the last row and column
     [labels + 1] are those where no label was missed, or given in error.
     """
     if evaluation.kind == "classes":
-        return confusion_matrix(evaluation.truth, evaluation.decided, labels=range(len(evaluation.names)))
+        pairs, shape = (evaluation.truth, evaluation.decided), (len(evaluation.names),) * 2
+        return sparse.csr_array((np.ones(len(evaluation), int), pairs), shape=shape)  # equal pairs are added up
     true, given = evaluation.truth == 1, evaluation.decided & ~np.isnan(evaluation.truth)
     missed, in_error = (
         sparse.csr_array(np.column_stack([cells, ~cells.any(axis=1)]), dtype=np.int32) for cells in (true & ~given, given & ~true)
     )
-    counts = (missed.T @ in_error).toarray()
-    np.fill_diagonal(counts, [*(true & given).sum(axis=0), 0])
-    return counts
+    return sparse.csr_array(_others(missed.T @ in_error) + sparse.diags_array([*(true & given).sum(axis=0), 0], dtype=int))
 
 
-def most_confused(counts: np.ndarray, names: int) -> list[tuple[int, int, int]]:
+def most_confused(counts: sparse.csr_array, names: int) -> list[tuple[int, int, int]]:
     """Return what was taken for what, and in how many rows: up to ten pairs, the most frequent first."""
-    wrong = _mistakes(counts, names)
-    pairs = np.nonzero(wrong)
-    most = np.argsort(-wrong[pairs], kind="stable")[:10]
-    return list(zip(*(part[most].tolist() for part in (*pairs, wrong[pairs])), strict=True))
+    wrong = _others(counts[:names, :names])
+    most = np.lexsort((wrong.col, wrong.row, -wrong.data))[:10]
+    return list(zip(*(part[most].tolist() for part in (wrong.row, wrong.col, wrong.data)), strict=True))
 
 
-def fold(counts: np.ndarray, totals: np.ndarray, names: int, kept: int) -> tuple[list[int], np.ndarray, np.ndarray]:
+def fold(counts: sparse.csr_array, totals: np.ndarray, names: int, kept: int) -> tuple[list[int], np.ndarray, np.ndarray]:
     """Return which names are confused most with one other, and `counts` and `totals` [kept + 1] with the others as one."""
-    wrong = _mistakes(counts, names)
-    shown = np.sort(np.argsort(-np.maximum(wrong.max(axis=0), wrong.max(axis=1)), kind="stable")[:kept])
-    group = np.full(len(counts), kept)
+    wrong = _others(counts[:names, :names])
+    most = np.zeros(names, int)
+    for side in (wrong.row, wrong.col):
+        np.maximum.at(most, side, wrong.data)
+    shown = np.sort(np.argsort(-most, kind="stable")[:kept])
+    group = np.full(counts.shape[0], kept)
     group[shown] = range(kept)
     to_group = sparse.csr_array((np.ones(len(group), int), (np.arange(len(group)), group)))
-    folded = to_group.T @ counts @ to_group
+    folded = (to_group.T @ counts @ to_group).toarray()
     folded[kept, kept] = 0  # right ones and wrong ones
     return shown.tolist(), folded, totals @ to_group
 
 
-def _mistakes(counts: np.ndarray, names: int) -> np.ndarray:
-    wrong = counts[:names, :names].copy()
-    np.fill_diagonal(wrong, 0)
-    return wrong
+def _others(counts: sparse.sparray) -> sparse.coo_array:
+    """Return what is not on the diagonal."""
+    pairs = counts.tocoo()
+    other = (pairs.row != pairs.col) & (pairs.data > 0)
+    return sparse.coo_array((pairs.data[other], (pairs.row[other], pairs.col[other])), shape=counts.shape)
 
 
 def reliability(scores: np.ndarray, truth: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ A threshold is fixed, one is tuned for all labels, or one for each label.
 """
 
 import logging
-from collections.abc import Iterator
 from functools import lru_cache
 from numbers import Real
 from typing import Any
@@ -142,44 +141,59 @@ def best_f1_threshold(truth: np.ndarray, probabilities: np.ndarray, common: floa
     labels together, as if `WEIGHT_OF_COMMON` more positives had voted for that, which matters only for rare labels.
     Without positives it is `common`, or 0.5 if there is none.
     """
-    positives, rows, found = int(truth.sum()), len(truth), []
+    positives = int(truth.sum())
     if not positives:
         return 0.5 if common is None else common
-    order = np.lexsort((truth, probabilities))  # so that the samples do not depend on the order of the rows
-    ranked, of_positives = probabilities[order], np.flatnonzero(truth[order])  # the best threshold is at one of them
-    lowest = np.searchsorted(ranked, ranked[of_positives])  # the first row as probable
-    own_first = np.searchsorted(lowest, lowest)
-    resamples = _few_resamples if rows <= MANY_ROWS else _resamples
-    for counts, decided, before in resamples(rows):
-        drawn = counts[:, of_positives]
-        hits = drawn[:, ::-1].cumsum(axis=1)[:, ::-1]
-        every = hits[:, :1]
-        f1 = np.where(drawn > 0, 2 * hits[:, own_first] / np.maximum(decided[:, lowest] + every, 1), -1.0)
-        samples = np.flatnonzero(drawn.any(axis=1))
-        best = lowest[f1[samples].argmax(axis=1)]
-        below = before[samples, best]
-        found += ((ranked[best] + ranked[np.where(below < 0, best, below)]) / 2).tolist()  # halfway to the next lower one drawn
+    found = (_best_of_resamples if len(truth) <= MANY_ROWS else _best_of_grouped_resamples)(truth, probabilities)
     own = logit(np.clip(found, 1e-6, 1 - 1e-6)).mean()
     if common is None:
         return float(expit(own))
     return float(expit((own * positives + logit(common) * WEIGHT_OF_COMMON) / (positives + WEIGHT_OF_COMMON)))
 
 
-def _resamples(rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield blocks of bootstrap samples of ranked rows, the same every time, as three arrays [samples, rows].
+def _best_of_resamples(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the best threshold of each bootstrap sample, halfway to the next lower row that is drawn."""
+    order = np.lexsort((truth, probabilities))  # so that the samples do not depend on the order of the rows
+    ranked, of_positives = probabilities[order], np.flatnonzero(truth[order])  # the best threshold is at one of them
+    lowest = np.searchsorted(ranked, ranked[of_positives])  # the first row as probable
+    own_first = np.searchsorted(lowest, lowest)
+    counts, decided, before = _resamples(len(truth))
+    drawn = counts[:, of_positives]
+    hits = drawn[:, ::-1].cumsum(axis=1)[:, ::-1]
+    f1 = np.where(drawn > 0, 2 * hits[:, own_first] / np.maximum(decided[:, lowest] + hits[:, :1], 1), -1.0)
+    samples = np.flatnonzero(drawn.any(axis=1))
+    best = lowest[f1[samples].argmax(axis=1)]
+    below = before[samples, best]
+    return (ranked[best] + ranked[np.where(below < 0, best, below)]) / 2
+
+
+@lru_cache(maxsize=2)  # most labels have as many known rows
+def _resamples(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return bootstrap samples of ranked rows, the same every time, as three arrays [samples, rows].
 
     They tell how often a row is drawn, how many of the drawn rows are no lower, and which row below it is the next that is drawn,
     -1 for none.
     """
-    many = rows > MANY_ROWS  # then chance matters less, and time and memory more
-    draw, shares = np.random.default_rng(0), np.full(rows, 1 / rows)
-    for _ in range(RESAMPLES // 6 if many else 1):
-        counts = draw.multinomial(rows, shares, size=1 if many else RESAMPLES).astype(np.int32)
-        decided = counts[:, ::-1].cumsum(axis=1, dtype=np.int32)[:, ::-1]
-        drawn = np.maximum.accumulate(np.where(counts > 0, np.arange(rows, dtype=np.int32), -1), axis=1)
-        yield counts, decided, np.hstack([np.full((len(counts), 1), -1, np.int32), drawn[:, :-1]])
+    counts = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES).astype(np.int32)
+    decided = counts[:, ::-1].cumsum(axis=1, dtype=np.int32)[:, ::-1]
+    drawn = np.maximum.accumulate(np.where(counts > 0, np.arange(rows, dtype=np.int32), -1), axis=1)
+    return counts, decided, np.hstack([np.full((len(counts), 1), -1, np.int32), drawn[:, :-1]])
 
 
-@lru_cache(maxsize=2)  # most labels have as many known rows
-def _few_resamples(rows: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    return list(_resamples(rows))
+def _best_of_grouped_resamples(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the best threshold of each bootstrap sample of many rows, halfway to the next lower row.
+
+    How often a row between two positives is drawn matters only as a sum. So the positives are drawn, and these sums.
+    """
+    ranked = np.sort(probabilities)
+    steps, positives = np.unique(probabilities[truth], return_counts=True)
+    first = np.searchsorted(ranked, steps)
+    groups = np.diff([0, *first, len(ranked)])  # the rows below all positives, and from each step to the next
+    negatives = groups - [0, *positives]
+    shares = np.concatenate([positives, negatives]) / len(ranked)
+    samples = RESAMPLES if len(steps) <= MANY_ROWS else RESAMPLES // 6  # chance then matters less, and time more
+    drawn = np.random.default_rng(0).multinomial(len(ranked), shares, size=samples)
+    drawn, others = drawn[:, : len(steps)], drawn[:, len(steps) + 1 :]
+    hits, decided = (each[:, ::-1].cumsum(axis=1)[:, ::-1] for each in (drawn, drawn + others))
+    best = np.where(drawn > 0, 2 * hits / np.maximum(decided + hits[:, :1], 1), -1.0).argmax(axis=1)
+    return (steps[best] + ranked[np.maximum(first[best] - 1, 0)]) / 2

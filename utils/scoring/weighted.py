@@ -53,7 +53,8 @@ def _of_labels(evaluation: Evaluation) -> Scorer:
     for c in ranked:
         rows_of = known[:, c].nonzero()[0]
         rankings.append(_Ranking(probabilities[rows_of, c], truth[rows_of, c], rows_of, len(truth)))
-    together = _Ranking(probabilities[known], truth[known], known.nonzero()[0], len(truth))
+    rows_of = np.repeat(np.arange(len(truth), dtype=np.int32), known.sum(axis=1))
+    together = _Ranking(probabilities[known], truth[known], rows_of, len(truth))
 
     def score(weights: np.ndarray) -> Scores:
         exact, answered, hits, positives, yes, cells = of_rows.astype(weights.dtype) @ weights
@@ -172,14 +173,15 @@ class _Ranking:
 
     def __init__(self, scores: np.ndarray, positive: np.ndarray, rows: np.ndarray, count: int):
         steps = np.unique(scores[positive])
-        below = np.searchsorted(steps, scores, side="right") - 1  # the highest step that is no higher than the cell
+        below = np.searchsorted(steps, scores, side="right").astype(np.int32) - 1  # the highest step no higher than the cell
         step = len(steps) - 1 - below
         size = _padded(len(steps))
         beaten = ~positive & (below >= 0)
         tied = beaten.copy()
         tied[beaten] = steps[below[beaten]] == scores[beaten]
         sums = [_groups(step[cells], rows[cells], size, count) for cells in (positive, beaten, tied)]
-        chunks = [[each[start : start + CHUNK] for each in sums] for start in range(0, size, CHUNK)] if size > CHUNK else [sums]
+        starts = range(0, size, CHUNK)
+        chunks = [[each[start : start + CHUNK] for each in sums] for start in starts] if len(starts) > 1 else [sums] * len(starts)
         self.chunks = [(hits, beaten, np.flatnonzero(np.diff(tied.indptr)), tied) for hits, beaten, tied in chunks]
 
     def scores(self, weights: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

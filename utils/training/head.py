@@ -280,7 +280,7 @@ def prior_log_odds(targets: np.ndarray, pos_weight: torch.Tensor | None) -> torc
 def _count(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the positive and the negative rows of each label [labels]; a fraction counts towards both."""
     known = targets != UNKNOWN
-    positives = np.where(known, targets, 0.0).sum(axis=0)
+    positives = targets.sum(axis=0, where=known, dtype=np.float64)
     return positives, known.sum(axis=0) - positives
 
 

@@ -306,7 +306,7 @@ class Task:
             settled = partial(encode_long, encode=self.settled(encode, NO_LIMIT), **way)
         for name, split in self.splits.items():
             self.read[name] = split
-            if name == "train" and "labels" in split.column_names:  # of many rows they take memory; beside the tokens they do not
+            if name != "test" and "labels" in split.column_names:  # they are with the tokens; here they only take memory
                 self.read[name] = split.remove_columns("labels")
             with self.args.training.main_process_first():
                 self.splits[name] = encode_split(name, split, settled, self.args.data, self.row_columns)
