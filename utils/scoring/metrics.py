@@ -62,7 +62,7 @@ class MultilabelMetrics(ArrayMetric):
     true = ArrayMetric.predicted
 
     def _compute(self, predictions, references, label_names, thresholds, per_label=False):
-        probabilities, targets = np.array(predictions), np.array(references)
+        probabilities, targets = np.asarray(predictions), np.asarray(references)
         known = targets != UNKNOWN
         if not known.any():
             return {"labels_left_out": float(len(label_names))}
@@ -83,7 +83,7 @@ class MultilabelMetrics(ArrayMetric):
         result["accuracy"] = np.mean((truth == decided).all(axis=1)[rows])
         result["accuracy_elementwise"] = np.mean((truth == decided)[known])
         result["hamming_loss"] = 1 - result["accuracy_elementwise"]
-        result |= calibration_scores("labels", probabilities, np.where(known, truth, np.nan))
+        result |= calibration_scores("labels", probabilities, np.where(known, truth, np.float32("nan")))
         both, either = (truth & decided).sum(axis=1), (truth | decided).sum(axis=1)
         result["jaccard_samples"] = np.where(either > 0, both / np.maximum(either, 1), 1.0)[rows].mean()
         at_half = known & (probabilities >= 0.5)
@@ -242,7 +242,7 @@ def calibration_scores(kind: Kind, probabilities: np.ndarray, truth: np.ndarray)
     if kind == "labels":
         known = ~np.isnan(truth)
         confidence, correct = probabilities[known], truth[known]
-        of_truth = np.where(correct, confidence, 1 - confidence)
+        of_truth = np.abs(confidence - (correct == 0))
     else:
         shares = np.nan_to_num(probabilities)
         shares = shares / shares.sum(axis=1, keepdims=True)
@@ -256,5 +256,5 @@ def calibration_scores(kind: Kind, probabilities: np.ndarray, truth: np.ndarray)
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
     """Return the mean gap between `confidence` and `correct` [rows] over bins of equal width, weighted by their rows."""
-    gaps = np.bincount(np.minimum((confidence * bins).astype(int), bins - 1), confidence - correct)
+    gaps = np.bincount(np.minimum((confidence * bins).astype(np.int32), bins - 1), confidence - correct)
     return np.abs(gaps).sum() / len(confidence)
