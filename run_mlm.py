@@ -71,12 +71,14 @@ class MaskedLanguageTrainingArguments(FineTuningArguments):
     extend_labels: bool = field(default=False, init=False)
     linear_probe: bool = field(default=False, init=False)
     calibrate: None = field(default=None, init=False)
+    padding_free: bool = field(default=False, init=False)
     export: None = field(default=None, init=False)
     metrics_on_train: bool = field(default=False, init=False)
     no_report: bool = field(default=True, init=False)
     no_baseline: bool = field(default=True, init=False)
     no_text: bool = field(default=True, init=False)
     safe_csv: bool = field(default=False, init=False)
+    all_probabilities: bool = field(default=False, init=False)
 
     def __post_init__(self):
         if self.do_predict:

@@ -380,6 +380,11 @@ class FineTuningArguments(TrainingArguments):
         "rows for each class, see docs/recipes.md.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
+    padding_free: bool = HfArg(
+        default=False,
+        help="Compute on tokens only, not on padding. With equal results. For models whose head reads the first token, such as "
+        "BERT, RoBERTa and ModernBERT. Not yet measured on a GPU.",
+    )
     max_tokens_per_batch: int | None = HfArg(
         default=None,
         help="Most tokens at once; 0: any. Unset: 1024 on a CPU. Padding counts. A larger batch is split into parts: the same "

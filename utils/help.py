@@ -40,7 +40,7 @@ GROUPS = {
     OTHERS: (
         *("config_name", "cache_dir", "overwrite_cache", "logging_nan_inf_filter", "remove_splits", "attn_implementation"),
         *("save_steps", "preprocessing_num_workers", "lora_r", "lora_alpha", "extend_labels", "hub_strategy", "streaming"),
-        "all_probabilities",
+        *("all_probabilities", "padding_free"),
     ),
 }
 

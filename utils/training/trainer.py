@@ -19,6 +19,7 @@ from utils import THREADS_SLEEP
 from utils.arguments import UserError
 from utils.batches.cutting import cut_batch
 from utils.batches.order import complete_last_batch, longest_first, train_sampler, with_arrays
+from utils.batches.padding_free import remove_padding
 from utils.batches.throughput import Throughput
 from utils.batches.windows import collate_windows, join_windows, window_logits
 from utils.files.cells import UNKNOWN
@@ -110,6 +111,8 @@ class FineTuningTrainer(Trainer):
         if self.fits_head and "head_learning_rate_multiplier" not in task.args.given:
             args.head_learning_rate_multiplier = 1.0  # it has learned already
         self.adapters = Adapters(model, task.args.model, args) if train and task.args.model.use_peft else None
+        if args.padding_free:
+            remove_padding(model, lambda: self.model_outputs(model, self.example)["logits"])
         if args.tune_cpu:
             tune(model, lambda: self.model_outputs(model, self.example)["logits"])
         if args.freeze_embeddings:
@@ -139,7 +142,7 @@ class FineTuningTrainer(Trainer):
         notes = [
             args.precision_note,
             f"batches: {order[args.train_sampling_strategy]}",
-            f"padded to {'the maximum' if args.pad_to_max_length else width}",
+            "without padding" if args.padding_free else f"padded to {'the maximum' if args.pad_to_max_length else width}",
             f"at most {args.max_tokens_per_batch:,} tokens at once" if args.max_tokens_per_batch else "",
             f"optimizer: {str(getattr(args.optim, 'value', args.optim)).replace('adamw_torch_fused', 'fused AdamW')}",
             "tuned for the CPU" if args.tune_cpu else "",
