@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -124,3 +125,22 @@ def test_what_is_wrong_is_said_in_a_line(model, tmp_path):
             (tmp_path / name).write_text("")
         with pytest.raises(UserError, match=told):
             predict_large.main([*options[:2], f"--output_dir={tmp_path / name[:2]}", f"--test_file={tmp_path / name}"])
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0 seconds"), (119, "119 seconds"), (150, "2 minutes"), (9000, "2 hours")])
+def test_the_time_that_is_left_is_shown_in_one_unit(seconds, shown):
+    assert predict_large.shown_time(seconds) == shown
+
+
+def test_each_part_says_how_far_it_is(model, tmp_path, caplog):
+    path = write_csv(tmp_path / "test.csv", ["text"], [[f"{row['text']:200}"] for row in make_rows(20)])
+    options = [f"--model_name_or_path={model}", f"--test_file={path}", f"--output_dir={tmp_path / 'parts'}", "--rows_at_once=5"]
+    with caplog.at_level("INFO", "utils.parts"):
+        predict_large.main(["run_multilabel.py", *options])
+    told = [record.message for record in caplog.records if "of the file" in record.message]
+    assert [re.match(r"\d+ rows predicted, \d+ %", each)[0] for each in told] == [
+        "5 rows predicted, 25 %", "10 rows predicted, 50 %", "15 rows predicted, 75 %", "20 rows predicted, 100 %",
+    ]  # fmt: skip
+    assert all(re.search(r"; \d+ a second, about \d+ seconds left$", each) for each in told) and told[-1].endswith(
+        "about 0 seconds left"
+    )

@@ -246,7 +246,7 @@ def test_thresholds(tmp_path, tiny_model, threshold):
         f"--train_file={write_jsonl(tmp_path / 'a.jsonl', TRAIN)}",
         f"--validation_file={write_jsonl(tmp_path / 'b.jsonl.gz', VALIDATION)}",
     ]
-    base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=5"]
+    base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=5", "--linear_probe=False"]
     metrics = run_multilabel.main([*base, *files, f"--threshold={threshold}"])
     found = set(json.loads((tmp_path / "o" / "thresholds.json").read_text()).values())
     assert {"0.5": found == {0.5}, "single": len(found) == 1 and found != {0.5}, "per_label": len(found) == 4}[threshold]

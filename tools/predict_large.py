@@ -82,7 +82,7 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
     main, named = importlib.import_module(Path(script).stem).main, {option.lstrip("-").split("=")[0] for option in options}
     if wrong := [f"--{name}" for name in NOT_HERE if name in named] or [each for each in options[:1] if each[0] != "-"]:
         raise UserError(f"tools/predict_large.py predicts the rows of --test_file, and does nothing else: leave out {wrong[0]}")
-    parts, began, new, count = folder / "parts", time.perf_counter(), 0, 0
+    parts, began, new, count, first = folder / "parts", time.perf_counter(), 0, 0, 0.0
     about_file = [str(path), path.stat().st_size, path.stat().st_mtime_ns]
     _go_on(parts, {"script": script, "options": options, "rows": rows, "file": about_file})
     part = parts / f"part{Path(path.name.removesuffix('.gz')).suffix}"
@@ -105,7 +105,9 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
                 own_rows = sum(1 for _ in _records(file, quoted=True)) - 1
             count, new = count + own_rows, new + own_rows * (not finished)
             seconds, share = time.perf_counter() - began, raw.tell() / path.stat().st_size
-            speed = f"; {new / seconds:,.0f} a second" if new else ""
+            first = share if new == 0 else first  # what an earlier run has predicted takes no time
+            left = seconds * (1 - share) / (share - first) if share > first else 0.0
+            speed = f"; {new / seconds:,.0f} a second, about {shown_time(left)} left" if new else ""
             logger.info("%s rows predicted, %.0f %% of the file%s", f"{count:,}", 100 * share, speed)
     if not count:
         raise UserError(f"--test_file {path} has no rows")
@@ -113,6 +115,12 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
     shutil.rmtree(parts)
     logger.info("in %s", folder / "predictions.csv")
     return count
+
+
+def shown_time(seconds: float) -> str:
+    """Return a time in hours, minutes or seconds, the largest of them that is at least 2."""
+    size, unit = next(((n, unit) for n, unit in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * n), (1, "seconds"))
+    return f"{seconds / size:.0f} {unit}"
 
 
 def _go_on(parts: Path, what: dict) -> None:

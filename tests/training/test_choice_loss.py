@@ -151,6 +151,6 @@ def test_the_context_is_cut_and_never_the_candidate(tiny_model):
     examples["__place__"] = ["rows.jsonl, line 1", "rows.jsonl, line 2"]
     encoded = encode(examples, tokenizer, 24)
     assert [len(ids) for ids in encoded["input_ids"][0]] == [24, 24] and encoded["cut"] == [True, False]
-    assert add_length(examples, lambda rows: encode(rows, tokenizer, 24))["length"] == [24, 24]
+    assert add_length(examples, lambda rows: encode(rows, tokenizer, 24), [])["length"] == [24, 24]
     for ids, text in zip(encoded["input_ids"][0], examples["candidates"][0], strict=True):
         assert tokenizer.decode(ids, skip_special_tokens=False).endswith(f"[SEP] {text} [SEP]")

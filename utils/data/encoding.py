@@ -1,6 +1,7 @@
 """From rows to tokens and numbers."""
 
 import contextlib
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from datasets.fingerprint import Hasher, generate_random_fingerprint
+from datasets.formatting.formatting import LazyBatch
+from transformers import PreTrainedTokenizerFast
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import require_columns
@@ -36,6 +39,7 @@ def used_tokens(encoded: Dataset) -> np.ndarray:
 
 
 ROWS_WORTH_KEEPING = 5000
+TOKEN_TYPES = {"input_ids": pa.int32(), "attention_mask": pa.int8(), "token_type_ids": pa.int8()}
 NO_LIMIT = 10**9  # tokens
 
 
@@ -129,15 +133,37 @@ def encode_filled(rows: dict, encode: Callable[[dict], dict], token: int) -> dic
     return encoded
 
 
-def add_length(rows: dict, encode: Callable[[dict], dict]) -> dict:
-    """Return `encode` of rows, with `length`, the tokens of a row's longest text, and `cut`, whether a text was too long."""
+def add_length(rows: LazyBatch, encode: Callable[[dict], dict], keep: list[str]) -> dict | pa.Table:
+    """Return `encode` of rows, with `length`, the tokens of a row's longest text, and `cut`, whether a text was too long.
+
+    Tokens alone are returned as a table, with the columns to `keep`: `datasets` would look at each token for its type.
+    """
     encoded = encode(rows)
     if "length" in encoded:
         return encoded
     longest = [max(map(len, ids)) if isinstance(ids[0], list) else len(ids) for ids in encoded["input_ids"]]
     texts = getattr(encoded, "encodings", None) or []  # a slow tokenizer does not say what it has cut
     cut = encoded["cut"] if "cut" in encoded else [bool(text.overflowing) for text in texts] or [False] * len(longest)
-    return {**encoded, "length": longest, "cut": cut}
+    if not encoded.keys() <= TOKEN_TYPES.keys():
+        return {**encoded, "length": longest, "cut": cut}
+    nested = any(isinstance(ids[0], list) for ids in encoded["input_ids"] if ids)  # several texts a row
+    columns = {name: rows.pa_table.column(name) for name in keep}
+    for name, values in encoded.items():
+        tokens = pa.list_(TOKEN_TYPES[name])
+        columns[name] = pa.array(values, pa.list_(tokens) if nested else tokens)
+    return pa.table({**columns, "length": longest, "cut": cut})
+
+
+def hashable(encode: Any) -> Any:
+    """Return what tells one `encode` from another, with a hash for each tokenizer, whose vocabulary is slow to pickle."""
+    if isinstance(encode, partial):
+        return [*map(hashable, (encode.func, *encode.args))], {name: hashable(value) for name, value in encode.keywords.items()}
+    if not isinstance(encode, PreTrainedTokenizerFast):
+        return encode
+    encode.backend_tokenizer.no_truncation()  # what it did last
+    encode.backend_tokenizer.no_padding()
+    content = hashlib.sha256(encode.backend_tokenizer.to_str().encode()).hexdigest()
+    return content, {name: value for name, value in vars(encode).items() if name not in ("_tokenizer", "_vocab")}
 
 
 def encode_split(
@@ -151,17 +177,18 @@ def encode_split(
     Raises:
         UserError: `encode` reads a column that is not there.
     """
+    kept = [column for column in split.column_names if column in ("labels", PLACE, WEIGHT, *keep)]
     file, fingerprint = None, generate_random_fingerprint()  # hashing a tokenizer takes longer than encoding a few rows
     if len(split) >= ROWS_WORTH_KEEPING and not args.text:
-        fingerprint = Hasher.hash((split._fingerprint, encode, keep))
+        fingerprint = Hasher.hash((split._fingerprint, hashable(encode), keep))
         folder = cache_folder("encoded")  # without one nothing is kept
         file = folder and str(folder / f"{fingerprint}.arrow")
     mapped = partial(
         split.map,
-        partial(add_length, encode=encode),
+        partial(add_length, encode=encode, keep=kept),
         batched=True,
         num_proc=args.preprocessing_num_workers,
-        remove_columns=[column for column in split.column_names if column not in ("labels", PLACE, WEIGHT, *keep)],
+        remove_columns=[column for column in split.column_names if column not in kept],
         cache_file_name=file,
         keep_in_memory=file is None,
         new_fingerprint=fingerprint,
