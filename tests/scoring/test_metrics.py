@@ -94,6 +94,12 @@ def test_many_rows_have_the_threshold_of_few(monkeypatch):
     best = max(f1_score(truth, probabilities >= t) for t in np.linspace(0.01, 0.99, 99))
     assert f1_score(truth, probabilities >= grouped) > best - 0.002
     assert best_f1_threshold(np.full(2000, True), np.full(2000, 0.3)) == pytest.approx(0.3)
+    rare = np.arange(2000) >= 1998  # samples without either of the two say nothing
+    below, highest = (np.log(p / (1 - p)) for p in (0.7, 0.85))
+    samples = np.random.default_rng(0).multinomial(2000, np.array([1, 1, 1998, 0, 0]) / 2000, size=30)[:, :2]
+    best = [below if low else highest for low, high in samples if low or high]
+    threshold = best_f1_threshold(rare, np.where(rare, np.arange(2000) / 10 - 199.0, 0.6))
+    assert 0 < len(best) < 30 and threshold == pytest.approx(sigmoid(np.mean(best)), abs=1e-6)
 
 
 def test_rare_labels_are_drawn_towards_the_common_threshold_and_unknown_cells_ignored():

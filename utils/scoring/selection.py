@@ -194,6 +194,8 @@ def _best_of_grouped_resamples(truth: np.ndarray, probabilities: np.ndarray) -> 
     samples = RESAMPLES if len(steps) <= MANY_ROWS else RESAMPLES // 6  # chance then matters less, and time more
     drawn = np.random.default_rng(0).multinomial(len(ranked), shares, size=samples)
     drawn, others = drawn[:, : len(steps)], drawn[:, len(steps) + 1 :]
+    with_positives = drawn.any(axis=1)
+    drawn, others = drawn[with_positives], others[with_positives]
     hits, decided = (each[:, ::-1].cumsum(axis=1)[:, ::-1] for each in (drawn, drawn + others))
     best = np.where(drawn > 0, 2 * hits / np.maximum(decided + hits[:, :1], 1), -1.0).argmax(axis=1)
     return (steps[best] + ranked[np.maximum(first[best] - 1, 0)]) / 2
