@@ -95,7 +95,8 @@ def test_a_killed_run_goes_on_behind_the_last_part(model, tmp_path):
         predict_large.main([*options, f"--output_dir={out}", "--threshold=0.3"])
     assert (out / "parts" / "000000.csv").stat().st_mtime_ns == before
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
-    assert "60 rows predicted, 100 % of the file" in told
+    assert "60 rows predicted, 100 % of the file" in told and "0 rows are predicted already: going on behind them" in told
+    assert "Test scores" not in told and f"wrote {out / 'predictions.csv'} (60 rows)" in told
     predict_large.main([*options, f"--output_dir={tmp_path / 'whole'}"])
     assert (out / "predictions.csv").read_text() == (tmp_path / "whole" / "predictions.csv").read_text()
 
@@ -141,6 +142,5 @@ def test_each_part_says_how_far_it_is(model, tmp_path, caplog):
     assert [re.match(r"\d+ rows predicted, \d+ %", each)[0] for each in told] == [
         "5 rows predicted, 25 %", "10 rows predicted, 50 %", "15 rows predicted, 75 %", "20 rows predicted, 100 %",
     ]  # fmt: skip
-    assert all(re.search(r"; \d+ a second, about \d+ seconds left$", each) for each in told) and told[-1].endswith(
-        "about 0 seconds left"
-    )
+    assert all(re.search(r"; \d+ a second, about \d+ seconds left$", each) for each in told[:-1])
+    assert re.search(r"100 % of the file; \d+ a second$", told[-1])

@@ -30,6 +30,7 @@ from utils.files.rows import whole_file  # noqa: E402
 logger = logging.getLogger("utils.parts")
 
 QUIET = ("--log_level=error", "--disable_tqdm")  # one part tells what all of them would
+ABOUT_PARTS = ("utils.results.predictions", "utils.results.report")  # their lines: scores and files of one part only
 NOT_HERE = ("train_file", "validation_file", "dataset_name", "num_folds", "search_trials", "export", "sample_submission", "text")
 NOT_HERE += ("check_data", "smoke_test", "push_to_hub", "do_train", "do_eval", "max_predict_samples", "pseudo_labels")
 
@@ -91,6 +92,8 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
             done = parts / f"{number:06}.csv"
             finished = done.is_file()
             if not finished:
+                if count and not new:
+                    logger.info("%s rows are predicted already: going on behind them", f"{count:,}")
                 part.write_bytes(content)
                 own = [f"--test_file={part}", f"--output_dir={parts / 'run'}", "--no_report", "--overwrite_output_dir"]
                 try:
@@ -107,13 +110,14 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
             seconds, share = time.perf_counter() - began, raw.tell() / path.stat().st_size
             first = share if new == 0 else first  # what an earlier run has predicted takes no time
             left = seconds * (1 - share) / (share - first) if share > first else 0.0
-            speed = f"; {new / seconds:,.0f} a second, about {shown_time(left)} left" if new else ""
-            logger.info("%s rows predicted, %.0f %% of the file%s", f"{count:,}", 100 * share, speed)
+            speed = f"; {new / seconds:,.0f} a second" + f", about {shown_time(left)} left" * (share < 1) if new else ""
+            if new or share == 1:
+                logger.info("%s rows predicted, %.0f %% of the file%s", f"{count:,}", 100 * share, speed)
     if not count:
         raise UserError(f"--test_file {path} has no rows")
     _join(sorted(parts.glob("[0-9]*.csv")), folder / "predictions.csv")
     shutil.rmtree(parts)
-    logger.info("in %s", folder / "predictions.csv")
+    logger.info("wrote %s (%s rows)", folder / "predictions.csv", f"{count:,}")
     return count
 
 
@@ -173,7 +177,16 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--output_dir {args.output_dir} holds a run: name a folder of its own")
     if not args.test_file.is_file():
         raise UserError(f"--test_file {args.test_file}: there is no such file")
-    return predict(args.script, options, args.test_file, args.output_dir, args.rows_at_once)
+    try:
+        for name in ABOUT_PARTS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        return predict(args.script, options, args.test_file, args.output_dir, args.rows_at_once)
+    except KeyboardInterrupt:
+        logger.info("the same command goes on behind the last finished part")
+        raise
+    finally:
+        for name in ABOUT_PARTS:
+            logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 if __name__ == "__main__":

@@ -426,6 +426,8 @@ class FineTuningArguments(TrainingArguments):
             require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         require("head_learning_rate_multiplier", self.head_learning_rate_multiplier, lambda value: value > 0, "above 0")
         require("label_smoothing_factor", self.label_smoothing_factor, lambda value: 0 <= value < 1, "from 0 to below 1")
+        if self.padding_free and self.pad_to_max_length:
+            raise UserError("--padding_free and --pad_to_max_length are both given: keep one")
         if self.bf16 and self.fp16:
             raise UserError("--bf16 and --fp16 are both given: keep one")
         existing = next(

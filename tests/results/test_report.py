@@ -162,6 +162,12 @@ def test_of_many_labels_the_most_probable_are_written_and_all_are_kept(tmp_path,
     assert again.keys() == scores.keys()
     for name in (name for name in again if not any(word in name for word in timed)):
         assert again[name] == pytest.approx(scores[name], rel=1e-4, abs=1e-6)
+    (folder / "predictions.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"predictions.npy is not whole: run it again"):
+        read_run(folder)
+    (folder / "predictions.npy").unlink()
+    with pytest.raises(UserError, match=r"has the most probable labels only: predictions.npy, which has all, must lie beside it"):
+        read_run(folder)
     predict(model, folder, test, "--all_probabilities")
     assert not (folder / "predictions.npy").exists()
 

@@ -119,3 +119,8 @@ def test_windows_are_joined_too(tmp_path, tiny_model):
         for name in ("padding_free", "padding_free=False")
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_padding_to_the_maximum_and_none_contradict():
+    with pytest.raises(UserError, match=r"^--padding_free and --pad_to_max_length are both given: keep one"):
+        run_multilabel.main(["--padding_free", "--pad_to_max_length"])

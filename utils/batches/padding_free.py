@@ -45,7 +45,8 @@ def remove_padding(model: PreTrainedModel, logits: Callable[[], torch.Tensor]) -
         except (IndexError, KeyError, RuntimeError, TypeError, ValueError):
             same = False
     if not same:
-        raise UserError(f"{problem}, which would give other logits: its head may read more than the first token; leave it out")
+        reason = "its attention is its own, or its head reads more than the first token"
+        raise UserError(f"{problem}, which would give other logits: {reason}; leave it out")
 
 
 class _Join:

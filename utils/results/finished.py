@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from utils.arguments import UserError
-from utils.results.predictions import array_of, unguard
+from utils.results.predictions import MOST_PROBABLE_COLUMN, array_of, unguard
 from utils.scoring.evaluation import Evaluation, Kind
 
 # Those of them that a script computes are shown in this order, and then its own.
@@ -166,15 +166,18 @@ def read_predictions(path: Path, facts: dict[str, Any]) -> Predictions:
     with path.open(newline="", encoding="utf-8") as file:
         written = unguard if facts.get("safe_csv") else str
         header, *cells = ([written(cell) for cell in row] for row in csv.reader(file))
-    width = 2 if array.is_file() else len(names) + 1
+    compact = array.is_file()  # the file has the most probable names only
+    width = 2 if compact else len(names) + 1
 
     def column(*wanted: str) -> list[str] | None:
         place = next((header.index(name, width) for name in wanted if name in header[width:]), None)
         return None if place is None else [row[place] for row in cells]
 
     try:
-        if array.is_file():
-            values = np.load(array).astype(float)
+        if header[1:2] == [MOST_PROBABLE_COLUMN] != names[:1] and not compact:
+            raise UserError(f"{path} has the most probable labels only: {array.name}, which has all, must lie beside it")
+        if compact:
+            values = _read_array(array)
         else:
             shown = slice(1, width) if kind != "numbers" else slice(header.index("prediction"), header.index("prediction") + 1)
             values = np.array([[float(cell or "nan") for cell in row[shown]] for row in cells], float)
@@ -186,6 +189,13 @@ def read_predictions(path: Path, facts: dict[str, Any]) -> Predictions:
     except (ValueError, IndexError) as error:
         raise UserError(f"{path} is not as the run has written it ({error}): run it again") from error
     return found
+
+
+def _read_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path).astype(float)
+    except (EOFError, ValueError) as error:
+        raise UserError(f"{path} is not whole: run it again") from error
 
 
 def _reader(kind: Kind, names: list[str]) -> Callable[[str], Any]:

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 FORMULA = re.compile(r"(?![+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\Z)'*[=+\-@\t\r]", re.IGNORECASE)
 GUARDED = re.compile(r"''*[=+\-@\t\r]")
 MOST_COLUMNS, MOST_PROBABLE = 1_000, 10  # of probabilities in predictions.csv, and what it has of a row with more
+MOST_PROBABLE_COLUMN = "most_probable"
 
 
 def guard(cell: Any) -> Any:
@@ -60,10 +61,11 @@ def write_predictions(
     A column of `of_row`, what the test data itself says of a row, begins with `test_` where another has its name. `safe` cells
     go through `guard`.
     """
-    array = array_of(path)
+    array, told = array_of(path), ""
     if len(names) > MOST_COLUMNS and not all_probabilities:
         np.save(array, probabilities.astype(np.float32))
-        shown, names = _most_probable(names, probabilities), ["most_probable"]
+        told = f"; of {len(names):,} labels the {MOST_PROBABLE} most probable, all are in {array.name}"
+        shown, names = _most_probable(names, probabilities), [MOST_PROBABLE_COLUMN]
     else:
         array.unlink(missing_ok=True)  # of an earlier run
         shown = (["" if math.isnan(value) else _six_digits(value) for value in row.tolist()] for row in probabilities)
@@ -74,7 +76,7 @@ def write_predictions(
     columns = [map(_six_digits, values) for values in (*decided.values(), *of_row.values())]
     rows = ([row_id, *row, *rest] for row_id, row, *rest in zip(ids, shown, *columns, strict=True))
     write_csv(path, header, rows, safe)
-    logger.info("wrote %s (%s rows)", path, f"{len(ids):,}")
+    logger.info("wrote %s (%s rows%s)", path, f"{len(ids):,}", told)
 
 
 def array_of(path: Path) -> Path:
