@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 from utils.training.smoke_test import save_tiny_model  # noqa: E402
 
 SIZES = [(100, 6), (1_000, 6), (10_000, 6), (100_000, 6), (10_000, 100), (10_000, 1_000), (10_000, 10_000)]
+SIZES += [(10_000, 1_000, "--no_report"), (10_000, 10_000, "--no_report")]
 COLUMNS = ["rows", "labels", "seconds", "ms for each row beyond those of the first run", "peak memory, GB", "training rows/s"]
 LARGE = (10_000, 1_000_000)
 LARGE_COLUMNS = ["run", "rows", "peak memory, GB", "of that of 10,000 rows", "killed and started again: predictions.csv"]
@@ -83,16 +84,17 @@ def table(columns: list[str]) -> list[str]:
 def by_size(folder: Path) -> list[str]:
     least = None  # rows and seconds of the first run: what a run takes before it does much
     lines = table(COLUMNS)
-    for rows, labels in SIZES:
+    for rows, labels, *options in SIZES:
         write_rows(folder / "train.jsonl", rows, labels)
         seconds, peak = run(
             folder, TRAIN, f"--train_file={folder / 'train.jsonl'}", "--num_train_epochs=1", "--save_strategy=no",
-            "--overwrite_output_dir",
+            "--overwrite_output_dir", *options,
         )  # fmt: skip
         speed = json.loads((folder / "output" / "all_results.json").read_text())["train_rows_per_second"]
         least = least or (rows, seconds)
         each = f"{1000 * (seconds - least[1]) / (rows - least[0]):.2f}" if rows > least[0] else ""
-        lines.append(f"| {rows:,} | {labels:,} | {seconds:.1f} | {each} | {peak:.2f} | {speed:,.0f} |")
+        what = ", ".join([f"{labels:,}", *(f"`{option}`" for option in options)])
+        lines.append(f"| {rows:,} | {what} | {seconds:.1f} | {each} | {peak:.2f} | {speed:,.0f} |")
         print(lines[-1], flush=True)
     return lines
 
