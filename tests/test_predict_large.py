@@ -128,11 +128,6 @@ def test_what_is_wrong_is_said_in_a_line(model, tmp_path):
             predict_large.main([*options[:2], f"--output_dir={tmp_path / name[:2]}", f"--test_file={tmp_path / name}"])
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0, "0 seconds"), (119, "119 seconds"), (150, "2 minutes"), (9000, "2 hours")])
-def test_the_time_that_is_left_is_shown_in_one_unit(seconds, shown):
-    assert predict_large.shown_time(seconds) == shown
-
-
 def test_each_part_says_how_far_it_is(model, tmp_path, caplog):
     path = write_csv(tmp_path / "test.csv", ["text"], [[f"{row['text']:200}"] for row in make_rows(20)])
     options = [f"--model_name_or_path={model}", f"--test_file={path}", f"--output_dir={tmp_path / 'parts'}", "--rows_at_once=5"]
@@ -142,5 +137,5 @@ def test_each_part_says_how_far_it_is(model, tmp_path, caplog):
     assert [re.match(r"\d+ rows predicted, \d+ %", each)[0] for each in told] == [
         "5 rows predicted, 25 %", "10 rows predicted, 50 %", "15 rows predicted, 75 %", "20 rows predicted, 100 %",
     ]  # fmt: skip
-    assert all(re.search(r"; \d+ a second, about \d+ seconds left$", each) for each in told[:-1])
+    assert all(re.search(r"; \d+ a second, about \d\d:\d\d left$", each) for each in told[:-1])
     assert re.search(r"100 % of the file; \d+ a second$", told[-1])

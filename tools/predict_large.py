@@ -22,6 +22,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from tqdm import tqdm
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from utils.arguments import UserError  # noqa: E402
 from utils.command_line import one_line_errors  # noqa: E402
@@ -110,7 +112,7 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
             seconds, share = time.perf_counter() - began, raw.tell() / path.stat().st_size
             first = share if new == 0 else first  # what an earlier run has predicted takes no time
             left = seconds * (1 - share) / (share - first) if share > first else 0.0
-            speed = f"; {new / seconds:,.0f} a second" + f", about {shown_time(left)} left" * (share < 1) if new else ""
+            speed = f"; {new / seconds:,.0f} a second" + f", about {tqdm.format_interval(left)} left" * (share < 1) if new else ""
             if new or share == 1:
                 logger.info("%s rows predicted, %.0f %% of the file%s", f"{count:,}", 100 * share, speed)
     if not count:
@@ -119,12 +121,6 @@ def predict(script: str, options: list[str], path: Path, folder: Path, rows: int
     shutil.rmtree(parts)
     logger.info("wrote %s (%s rows)", folder / "predictions.csv", f"{count:,}")
     return count
-
-
-def shown_time(seconds: float) -> str:
-    """Return a time in hours, minutes or seconds, the largest of them that is at least 2."""
-    size, unit = next(((n, unit) for n, unit in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * n), (1, "seconds"))
-    return f"{seconds / size:.0f} {unit}"
 
 
 def _go_on(parts: Path, what: dict) -> None:

@@ -14,7 +14,7 @@ from utils.batches.cutting import TOKEN_INPUTS
 ATTENTION = "padding_free"
 
 
-def remove_padding(model: PreTrainedModel, logits: Callable[[], torch.Tensor]) -> None:
+def remove_padding(model: PreTrainedModel, logits: Callable[[], torch.Tensor], by_token: tuple[str, ...] = TOKEN_INPUTS) -> None:
     """Let `model` compute on the tokens of a batch only, and its head on each text's first token.
 
     The model takes padded batches as before, [texts, tokens], and returns the same logits. Its attention is flash attention for
@@ -23,6 +23,7 @@ def remove_padding(model: PreTrainedModel, logits: Callable[[], torch.Tensor]) -
 
     Args:
         logits: runs the model on a batch of several texts.
+        by_token: the inputs that hold tokens, [texts, tokens].
 
     Raises:
         UserError: the model would give other logits: its attention is its own, or the head reads more than the first token.
@@ -38,7 +39,7 @@ def remove_padding(model: PreTrainedModel, logits: Callable[[], torch.Tensor]) -
             model.set_attn_implementation(ATTENTION)
         positions = next((module for name, module in model.named_modules() if name.endswith("position_embeddings")), None)
         padding = getattr(positions, "padding_idx", None)  # RoBERTa counts from behind it
-        model.register_forward_pre_hook(_Join(0 if padding is None else padding + 1), with_kwargs=True)
+        model.register_forward_pre_hook(_Join(by_token, 0 if padding is None else padding + 1), with_kwargs=True)
         layers[-1].register_forward_hook(_first_tokens, with_kwargs=True)
         try:
             same = torch.allclose(logits(), expected, rtol=1e-3, atol=1e-3)
@@ -52,8 +53,8 @@ def remove_padding(model: PreTrainedModel, logits: Callable[[], torch.Tensor]) -
 class _Join:
     """Joins the texts of a batch. It is a class because a local function cannot be pickled."""
 
-    def __init__(self, first_position: int):
-        self.first_position = first_position
+    def __init__(self, by_token: tuple[str, ...], first_position: int):
+        self.by_token, self.first_position = by_token, first_position
 
     def __call__(self, model: nn.Module, args: tuple, inputs: dict) -> tuple[tuple, dict]:
         mask = inputs.pop("attention_mask", None)
@@ -62,7 +63,7 @@ class _Join:
         lengths = flat.sum(dim=1)
         ends = nn.functional.pad(lengths.cumsum(0), (1, 0)).int()
         shape = [1] * (mask.dim() - 1) + [-1]  # of multiple choice [texts, 1, tokens]
-        joined = {name: inputs[name][mask.bool()].reshape(shape) for name in TOKEN_INPUTS if name in inputs}
+        joined = {name: inputs[name][mask.bool()].reshape(shape) for name in self.by_token if name in inputs}
         total = joined["input_ids"].numel()
         starts = ends[:-1].repeat_interleave(lengths, output_size=total)
         positions = torch.arange(total, device=mask.device) - starts + self.first_position

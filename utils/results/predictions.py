@@ -64,7 +64,7 @@ def write_predictions(
     array, told = array_of(path), ""
     if len(names) > MOST_COLUMNS and not all_probabilities:
         np.save(array, probabilities.astype(np.float32))
-        told = f"; of {len(names):,} labels the {MOST_PROBABLE} most probable, all are in {array.name}"
+        told = f"; the {MOST_PROBABLE} most probable of {len(names):,} labels, all in {array.name}"
         shown, names = _most_probable(names, probabilities), [MOST_PROBABLE_COLUMN]
     else:
         array.unlink(missing_ok=True)  # of an earlier run
@@ -80,7 +80,7 @@ def write_predictions(
 
 
 def array_of(path: Path) -> Path:
-    """Return where the probabilities of a file of predictions are that has not all of them."""
+    """Return where all probabilities are if a file of predictions has only the highest."""
     return path.with_suffix(".npy")
 
 

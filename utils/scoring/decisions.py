@@ -48,19 +48,19 @@ def confusions(evaluation: Evaluation) -> sparse.csr_array:
     missed, in_error = (
         sparse.csr_array(np.column_stack([cells, ~cells.any(axis=1)]), dtype=np.int32) for cells in (true & ~given, given & ~true)
     )
-    return sparse.csr_array(_others(missed.T @ in_error) + sparse.diags_array([*(true & given).sum(axis=0), 0], dtype=int))
+    return sparse.csr_array(_off_diagonal(missed.T @ in_error) + sparse.diags_array([*(true & given).sum(axis=0), 0], dtype=int))
 
 
 def most_confused(counts: sparse.csr_array, names: int) -> list[tuple[int, int, int]]:
     """Return what was taken for what, and in how many rows: up to ten pairs, the most frequent first."""
-    wrong = _others(counts[:names, :names])
+    wrong = _off_diagonal(counts[:names, :names])
     most = np.lexsort((wrong.col, wrong.row, -wrong.data))[:10]
     return list(zip(*(part[most].tolist() for part in (wrong.row, wrong.col, wrong.data)), strict=True))
 
 
 def fold(counts: sparse.csr_array, totals: np.ndarray, names: int, kept: int) -> tuple[list[int], np.ndarray, np.ndarray]:
     """Return which names are confused most with one other, and `counts` and `totals` [kept + 1] with the others as one."""
-    wrong = _others(counts[:names, :names])
+    wrong = _off_diagonal(counts[:names, :names])
     most = np.zeros(names, int)
     for side in (wrong.row, wrong.col):
         np.maximum.at(most, side, wrong.data)
@@ -73,8 +73,8 @@ def fold(counts: sparse.csr_array, totals: np.ndarray, names: int, kept: int) ->
     return shown.tolist(), folded, totals @ to_group
 
 
-def _others(counts: sparse.sparray) -> sparse.coo_array:
-    """Return what is not on the diagonal."""
+def _off_diagonal(counts: sparse.sparray) -> sparse.coo_array:
+    """Return the counts of the pairs of different names."""
     pairs = counts.tocoo()
     other = (pairs.row != pairs.col) & (pairs.data > 0)
     return sparse.coo_array((pairs.data[other], (pairs.row[other], pairs.col[other])), shape=counts.shape)

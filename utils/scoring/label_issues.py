@@ -42,19 +42,17 @@ def find_label_issues(evaluation: Evaluation) -> list[LabelIssue]:
     if evaluation.kind != "labels":
         predicted = np.nan_to_num(probabilities, nan=-1.0)
         _, rows, given, suggested, trusts = _suspects(predicted[None], truth[None], alike=evaluation.kind == "choices")
-        answers, labels = names, [None] * len(rows)
+        answers, labels, of_given = names, [None] * len(rows), predicted[rows, given]
     else:
-        found, width = [np.empty((5, 0))], max(1, BLOCK // max(len(truth), 1))
+        found, width = [], max(1, BLOCK // max(len(truth), 1))
         for start in range(0, len(names), width):
             yes, given = probabilities[:, start : start + width].T, truth[:, start : start + width].T
             given = np.where(np.isnan(given), -1, given).astype(int)
-            found.append(np.stack(_suspects(np.stack([1 - yes, yes], axis=2), given, alike=False)))
-            found[-1][0] += start
-        columns, rows, given, suggested, trusts = np.hstack(found)
-        columns, rows, given, suggested = (each.astype(int) for each in (columns, rows, given, suggested))
+            columns, *others = _suspects(np.stack([1 - yes, yes], axis=2), given, alike=False)
+            found.append((columns + start, *others))
+        columns, rows, given, suggested, trusts = map(np.concatenate, zip(*found, strict=True))
         answers, labels = ["no", "yes"], [names[column] for column in columns.tolist()]
-        predicted = np.where(given, probabilities[rows, columns], 1 - probabilities[rows, columns])
-    of_given = predicted if evaluation.kind == "labels" else predicted[rows, given]
+        of_given = np.where(given, probabilities[rows, columns], 1 - probabilities[rows, columns])
     ranked = zip(rows.tolist(), labels, given.tolist(), suggested.tolist(), of_given.tolist(), strict=True)
     issues = [LabelIssue(row, label, answers[own], answers[other], value) for row, label, own, other, value in ranked]
     return [issues[place] for place in np.argsort(trusts, kind="stable").tolist()]

@@ -69,9 +69,8 @@ class MultilabelMetrics(ArrayMetric):
         truth, decided = known & (targets >= 0.5), known & (probabilities >= thresholds)
         decisions = decision_scores(truth, decided)
         defined = np.flatnonzero(truth.any(axis=0) & (known & ~truth).any(axis=0)).tolist()
-        rankings = {
-            label: ranking_scores(*(each[known[:, label], label] for each in (truth, probabilities))) for label in defined
-        }
+        cells = ((label, known[:, label]) for label in defined)
+        rankings = {label: ranking_scores(truth[rows, label], probabilities[rows, label]) for label, rows in cells}
         result = {"f1_macro": mean(decisions["f1"][defined].tolist())}
         for name in ("roc_auc", "average_precision"):
             result[f"{name}_macro"] = mean([scores[name] for scores in rankings.values()])

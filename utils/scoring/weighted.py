@@ -180,8 +180,7 @@ class _Ranking:
         tied = beaten.copy()
         tied[beaten] = steps[below[beaten]] == scores[beaten]
         sums = [_groups(step[cells], rows[cells], size, count) for cells in (positive, beaten, tied)]
-        starts = range(0, size, CHUNK)
-        chunks = [[each[start : start + CHUNK] for each in sums] for start in starts] if len(starts) > 1 else [sums] * len(starts)
+        chunks = [sums] if 0 < size <= CHUNK else [[x[i : i + CHUNK] for x in sums] for i in range(0, size, CHUNK)]
         self.chunks = [(hits, beaten, np.flatnonzero(np.diff(tied.indptr)), tied) for hits, beaten, tied in chunks]
 
     def scores(self, weights: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # What a run writes into --output_dir besides its checkpoints. args.yaml comes last and marks a finished run.
 OUTPUTS = (*WEIGHTS, "args.yaml", "config.json", "training_args.bin", TRAINER_STATE_NAME, "thresholds.json")
 OUTPUTS += ("train_results.json", "eval_results.json", "predict_results.json", "all_results.json")
-OUTPUTS += ("predictions.csv", "submission.csv")
+OUTPUTS += ("predictions.csv", "predictions.npy", "submission.csv")
 
 
 def describe_run(task: Task) -> dict[str, Any]:

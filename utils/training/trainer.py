@@ -112,7 +112,7 @@ class FineTuningTrainer(Trainer):
             args.head_learning_rate_multiplier = 1.0  # it has learned already
         self.adapters = Adapters(model, task.args.model, args) if train and task.args.model.use_peft else None
         if args.padding_free:
-            remove_padding(model, lambda: self.model_outputs(model, self.example)["logits"])
+            remove_padding(model, lambda: self.model_outputs(model, self.example)["logits"], self.by_token)
         if args.tune_cpu:
             tune(model, lambda: self.model_outputs(model, self.example)["logits"])
         if args.freeze_embeddings:
