@@ -21,7 +21,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from utils.arguments import fastest_precision  # noqa: E402
+
 MODEL = str(ROOT / "models" / "all-MiniLM-L6-v2")
 KINDS = ("classification", "multilabel", "multiple_choice")
 # Our scripts with what the HF examples do by default: all texts padded to the maximum, in random order, in float32.
@@ -29,7 +34,11 @@ HF_DEFAULTS = ["--pad_to_max_length", "--train_sampling_strategy=random", "--fp1
 HF_DEFAULTS += ["--max_tokens_per_batch=0", "--eval_strategy=no", "--save_strategy=no"]
 # What is learnt, as a plain Trainer learns it: for the comparison of losses.
 HF_LEARNING = ["--head_learning_rate_multiplier=1", "--warmup_steps=0", "--weight_decay=0"]
-BEST_FLAGS = ["--bf16", "--use_cpu", "--train_sampling_strategy=group_by_length", "--optim=adamw_torch_fused"]
+DEVICE = [] if torch.cuda.is_available() else ["--use_cpu"]
+BF16, FP16, _ = fastest_precision(bool(DEVICE))  # where both are slow, float32 is the best flag
+BEST_FLAGS = [*DEVICE, "--train_sampling_strategy=group_by_length", "--optim=adamw_torch_fused"]
+BEST_FLAGS += ["--bf16"] * BF16 + ["--fp16"] * FP16
+PRODUCT = "bfloat16" if BF16 else "float16" if FP16 else "float32"
 
 
 def read(path: str) -> list[dict]:
@@ -81,10 +90,10 @@ def run(command: list[str], log: Path, variables: dict[str, str] | None = None) 
 
 
 def matrix_rate() -> float:
-    """Return the operations a second of a bfloat16 product of the size of a layer, measured in a process of its own."""
-    code = """
+    """Return the operations a second of a product of the size of a layer, as training does it, in a process of its own."""
+    code = f"""
 import time, torch
-a, b = torch.randn(4096, 1536).bfloat16(), torch.randn(1536, 1536).bfloat16()
+a, b = torch.randn(4096, 1536, dtype=torch.{PRODUCT}), torch.randn(1536, 1536, dtype=torch.{PRODUCT})
 if torch.cuda.is_available():
     a, b = a.cuda(), b.cuda()
 wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
@@ -121,7 +130,7 @@ def ways(kind: str, folder: Path, long: bool, rows: int, hf_script: str | None) 
     if hf_script and kind == "classification":
         theirs = [*stock, hf_script, f"--model_name_or_path={MODEL}", f"--train_file={train}", f"--validation_file={validation}"]
         theirs += ["--do_train", "--do_eval", *shared, f"--max_seq_length={length}", "--save_strategy=no"]
-        found["HF script, defaults"] = [*theirs, "--use_cpu"]
+        found["HF script, defaults"] = [*theirs, *DEVICE]
         found["HF script, best flags"] = [*theirs, "--pad_to_max_length=False", *BEST_FLAGS]
     return found
 
@@ -315,7 +324,7 @@ def main() -> None:
     for place, shown in ((args.output, Path(args.output).name), (args.hf_script, "path/of/hf/run_classification.py")):
         options = options.replace(place, shown) if place else options
     text = (
-        f"`python benchmarks/speed.py{options}`, {os.cpu_count()} cores, a bfloat16 matrix product at {rate / 1e9:.0f} GFLOP/s "
+        f"`python benchmarks/speed.py{options}`, {os.cpu_count()} cores, a {PRODUCT} matrix product at {rate / 1e9:.0f} GFLOP/s "
     )
     text += f"(at the end {matrix_rate() / 1e9:.0f}).\n\n"
     text += table(
