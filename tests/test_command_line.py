@@ -94,7 +94,7 @@ NUMBER = r"[-\d.e]+"
 
 def test_a_training_tells_each_epoch_in_a_line_and_which_weights_it_kept(files, tmp_path, caplog, capsys):
     caplog.set_level("INFO", logger="utils")
-    run_multilabel.main([*files, "--num_train_epochs=3", "--logging_steps=4", "--learning_rate=1e-3"])
+    run_multilabel.main([*files, "--num_train_epochs=3", "--logging_steps=4", "--learning_rate=1e-3", "--load_best_model_at_end"])
     lines = caplog.messages
     for epoch in (1, 2, 3):
         line = next(line for line in lines if line.startswith(f"epoch {epoch}/3  "))

@@ -345,7 +345,9 @@ class FineTuningArguments(TrainingArguments):
     save_steps: float | None = HfArg(default=None, help="Steps between checkpoints. Unset: as evaluations, or 500.")
     save_total_limit: int | None = HfArg(default=2, help="Checkpoints to keep, the newest and the best among them.")
     load_best_model_at_end: bool | None = HfArg(
-        default=None, help="Keep the best weights. Unset: if evaluations have checkpoints."
+        default=None,
+        help="Keep the best weights. Unset: where evaluations have checkpoints, the last weights whose score is within chance of "
+        "the best.",
     )
     early_stopping_patience: int | None = HfArg(
         default=None, help="Stop after N evaluations without a better score. In a row; --metric_for_best_model is the score."
@@ -453,6 +455,8 @@ class FineTuningArguments(TrainingArguments):
         self.save_strategy = self.save_strategy or self.eval_strategy
         evaluation_steps = (self.eval_steps or self.logging_steps) if self.eval_strategy == "steps" else None
         self.save_steps = self.save_steps or evaluation_steps or 500
+        literally = self.load_best_model_at_end or self.save_strategy == "best" or self.early_stopping_patience
+        self.later_within_chance = not literally
         if self.load_best_model_at_end is None:
             together = self.save_strategy == self.eval_strategy and evaluation_steps in (None, self.save_steps)
             self.load_best_model_at_end = self.eval_strategy != "no" and (together or self.save_strategy == "best")

@@ -51,6 +51,20 @@ def test_the_head_is_that_of_scikit_learn(script, tiny_model, tmp_path):
     assert min(np.abs(weight - np.array(coefficients)).max() for coefficients in found) < 0.01
 
 
+def test_the_pooler_tells_rows_apart(tiny_model, tmp_path):
+    rows = of_one_label(300)
+    train(run_classification, tiny_model, tmp_path, rows, *UNMOVED)
+    tokens = AutoTokenizer.from_pretrained(tiny_model)([row["text"] for row in rows], padding=True, return_tensors="pt")
+    spreads = []
+    for folder in (tiny_model, tmp_path / "o"):
+        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        with torch.no_grad():
+            given = model.bert.pooler.dense(model.bert(**tokens).last_hidden_state[:, 0])
+        spreads.append((given.mean(dim=0), given.std(dim=0)))
+    (_, before), (mean, after) = spreads
+    assert before.max() < 0.5 and mean.abs().max() < 0.01 and (after - 1).abs().max() < 0.01
+
+
 def test_candidates_and_numbers_are_better_told_than_before(tiny_model, tmp_path):
     choices = [{"question": "which is about it", "choices": [row["text"], other["text"]], "label": 0}
                for row, other in zip(of_one_label(200), make_rows(200, 3), strict=False) if not other["labels"]]  # fmt: skip

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from utils.files.cells import UNKNOWN
 from utils.scoring.evaluation import known_truth
 from utils.scoring.metrics import calibration_scores
-from utils.training.head import output_layer
+from utils.training.head import linear_layers
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer, Prediction
 
@@ -30,7 +30,7 @@ def calibrate(
     kind = task.format.evaluated_as
     logits, targets, _ = prediction
     known, truth = known_truth(kind, targets)
-    layer = output_layer(trainer.model, lambda: trainer.model_outputs(trainer.model, trainer.example))
+    layer = linear_layers(trainer.model, lambda: trainer.model_outputs(trainer.model, trainer.example))[-1]
     if kind == "labels":
         temperatures = fit_label_temperatures(logits, targets)
         if len(layer.weight) != len(temperatures):

@@ -12,6 +12,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from utils.arguments import Arguments
 from utils.runtime import quiet
+from utils.training.guard import within_chance
 from utils.training.task import Task
 from utils.training.trainer import FineTuningTrainer
 
@@ -56,13 +57,15 @@ class TrialProgress(TrainerCallback):
     """Follows a trial: records its score, prunes it, and shows the user and other processes that it is running.
 
     Attributes:
-        value: the best score so far if a run keeps its best weights, otherwise the last one; None before the first.
+        value: the score of the weights that a run would keep so far; None before the first.
+        best: the best score so far.
         loss: the validation loss of that evaluation, which decides between equal scores.
     """
 
     def __init__(self, trial: "Trial", metric: str, keep_best: bool):
         self.trial, self.metric, self.keep_best = trial, metric, keep_best
         self.value: float | None = None
+        self.best: float | None = None
         self.loss = math.inf
         self.evaluations, self.signed = 0, time.time()
         self.bar = tqdm(disable=True)
@@ -77,14 +80,18 @@ class TrialProgress(TrainerCallback):
     def on_prediction_step(self, args, state, control, **kwargs):
         self._sign()
 
-    def on_evaluate(self, args, state, control, metrics, **kwargs):
+    def on_evaluate(self, args, state, control, metrics, eval_dataloader, **kwargs):
         import optuna
 
         self.evaluations += 1
         value = metrics.get(self.metric, math.nan)
-        better = self.value is None or (value > self.value if args.greater_is_better else value < self.value)
-        if not math.isnan(value) and (better or not self.keep_best):
-            self.value, self.loss = value, metrics["eval_loss"]
+        better = self.best is None or (value > self.best if args.greater_is_better else value < self.best)
+        if not math.isnan(value):
+            self.best = value if better else self.best
+            rows = len(eval_dataloader.dataset)
+            later = args.later_within_chance and within_chance(value, self.best, args.greater_is_better, rows)
+            if better or later or not self.keep_best:
+                self.value, self.loss = value, metrics["eval_loss"]
         if self.value is None:
             return
         self.trial.report(self.value, step=round(100 * state.epoch))  # steps of different batch sizes are not comparable

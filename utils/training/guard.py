@@ -27,6 +27,17 @@ class NothingLeft(Exception):
     """The checkpoint is that of the last step. (Trainer would train one more step, unless an epoch ends there.)"""
 
 
+def within_chance(score: float, best: float, greater_is_better: bool, rows: int) -> bool:
+    """Return whether a `score` is as good as the `best` one but for the chance which `rows` validate: one standard error of it.
+
+    The error is that of a share of the rows. Where less is better, as of a loss, it is 0, and only an equal score is as good.
+    The rule of one standard error is from Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3. What it is
+    worth here was measured in benchmarks/recipes.md.
+    """
+    error = math.sqrt(best * (1 - best) / rows) if greater_is_better and 0 <= best <= 1 else 0.0
+    return abs(score - best) <= error
+
+
 class Patience(EarlyStoppingCallback):
     """`EarlyStoppingCallback` that goes on counting where the checkpoint of a resumed training stopped."""
 
@@ -109,10 +120,15 @@ class Guard(TrainerCallback):
             return f"kept the weights of the last step, {state.global_step} of {state.max_steps}"
         metric = args.metric_for_best_model.removeprefix("eval_")
         step = state.best_global_step
-        epoch = next(entry["epoch"] for entry in state.log_history if entry["step"] == step and f"eval_{metric}" in entry)
+        kept = next(entry for entry in state.log_history if entry["step"] == step and f"eval_{metric}" in entry)
+        score, extreme = kept[f"eval_{metric}"], "highest" if args.greater_is_better else "lowest"
+        told = f"kept the weights of {position(step, kept['epoch'], args, state, ' of ')}: {metric} {shown(score)} on the "
+        if score == state.best_metric:
+            return f"{told}validation data was the {extreme}"
+        rows = f"{len(self.trainer.eval_dataset):,}"
         return (
-            f"kept the weights of {position(step, epoch, args, state, ' of ')}: {metric} {shown(state.best_metric)} on the "
-            f"validation data was the {'highest' if args.greater_is_better else 'lowest'}"
+            f"{told}validation data; an earlier {shown(state.best_metric)} is within chance, of {rows} rows "
+            f"(--load_best_model_at_end keeps the {extreme})"
         )
 
     def _receive(self, number: int, frame: Any) -> None:

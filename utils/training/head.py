@@ -24,9 +24,9 @@ from utils.training.task import MOST_CELLS, Task
 
 logger = logging.getLogger(__name__)
 
-# Of a linear probe: the most rows that it is fitted to, and how weak the penalty of its weights may be, C as in scikit-learn's
-# LogisticRegression.
-MOST_ROWS, STRENGTHS = 5000, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
+# Of a linear probe: the most rows that it is fitted to, and that the layer below it is scaled by; how weak the penalty of its
+# weights may be, C as in scikit-learn's LogisticRegression.
+MOST_ROWS, SPREAD_ROWS, STRENGTHS = 5000, 500, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 
 
 @dataclass
@@ -40,6 +40,7 @@ class Head:
         known: the parameters by name of the checkpoint's head, if labels are added to it, and the place of each of its labels
             among all.
         layer: the output layer, once a new head was started.
+        below: the layer before it, if that is new too, or a pooler.
     """
 
     new: set[str]
@@ -47,6 +48,7 @@ class Head:
     bias: torch.Tensor | None
     known: tuple[dict[str, torch.Tensor], list[int]] = ({}, [])
     layer: nn.Linear | None = None
+    below: nn.Linear | None = None
 
     def start(self, model: PreTrainedModel, forward: Callable[[], object]) -> set[str]:
         """Start the head at its bias if it is new. Return the names of the parameters that are to learn faster, none if not.
@@ -66,8 +68,8 @@ class Head:
             return {*parameters, *poolers}
         if not (self.new or self.relabelled):
             return set()
-        layer = output_layer(model, forward)
-        own = {name for name, parameter in model.named_parameters() if any(parameter is p for p in layer.parameters())}
+        *others, layer = linear_layers(model, forward)
+        own = names_of(layer, model)
         new = set(self.new)
         if self.relabelled and not own & new:  # of the same width by chance: these weights mean other labels
             layer.reset_parameters()
@@ -75,6 +77,7 @@ class Head:
         if not own & new:
             return set()
         self.layer = layer
+        self.below = others[-1] if others and names_of(others[-1], model) & {*new, *poolers} else None
         if self.bias is not None and (layer.bias is None or layer.bias.shape != self.bias.shape):
             logger.info("the head of %s has no bias for each logit, so it cannot start at the prior", type(model).__name__)
         elif self.bias is not None:
@@ -133,8 +136,8 @@ def load_model(model_class: type, task: Task) -> tuple[PreTrainedModel, Head]:
     return model, Head(missing | changed, task.saved_labels not in (None, names), task.bias)
 
 
-def output_layer(model: nn.Module, forward: Callable[[], object]) -> nn.Linear:
-    """Return the layer that makes the logits: the linear layer that `forward`, a pass through `model`, calls last."""
+def linear_layers(model: nn.Module, forward: Callable[[], object]) -> list[nn.Linear]:
+    """Return the linear layers as `forward`, a pass through `model`, calls them. The last makes the logits."""
     called: list[nn.Linear] = []
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     hooks = [layer.register_forward_hook(lambda module, *_: called.append(module)) for layer in layers]
@@ -142,7 +145,12 @@ def output_layer(model: nn.Module, forward: Callable[[], object]) -> nn.Linear:
         forward()
     for hook in hooks:
         hook.remove()
-    return called[-1]
+    return called
+
+
+def names_of(layer: nn.Linear, model: nn.Module) -> set[str]:
+    """Return the names that the parameters of a layer have in `model`."""
+    return {name for name, parameter in model.named_parameters() if any(parameter is own for own in layer.parameters())}
 
 
 def can_fit_alone(layer: nn.Linear | None, trainer: Trainer) -> bool:
@@ -160,21 +168,41 @@ def can_fit_alone(layer: nn.Linear | None, trainer: Trainer) -> bool:
     return trainer.args.linear_probe and found is None
 
 
-def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:
+def spread(layer: nn.Linear, trainer: Trainer) -> None:
+    """Scale the layer below the output layer up, where what it gives hardly differs between rows.
+
+    Each unit gets a mean of 0, and a standard deviation of 1 if it had less, over some training rows: an initialization that
+    depends on data (Krähenbühl et al. 2016, https://arxiv.org/abs/1511.06856). The pooler of a sentence encoder, which nothing
+    has trained, gives all-MiniLM-L6-v2 a deviation of 0.03. The output layer would need huge weights, and each step of the
+    encoder would change the logits too much.
+    """
+    read = torch.cat(encoded_once(layer, trainer, SPREAD_ROWS)[1])
+    with torch.no_grad():
+        given = layer(read)
+        scale = 1 / given.std(dim=0).clamp(1e-3, 1)
+        layer.weight.mul_(scale[:, None])
+        layer.bias.sub_(given.mean(dim=0)).mul_(scale)
+
+
+def fit_alone(head: Head, trainer: Trainer) -> None:
     """Fit the output layer of a new head before the training, as a linear probe: to what the encoder, as it is, tells of rows.
 
     A head that starts at random first distorts what the encoder knows (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
     The loss is the script's own, plus the squares of the weights. Their penalty is that of `STRENGTHS` whose loss on a fifth of
-    the rows is lowest; then all of them are fitted. These are some of the training rows, the same in each process.
+    the rows is lowest; then all of them are fitted. These are some of the training rows, the same in each process. Before that
+    the layer below it is `spread`.
     """
-    batches, told = encoded_once(layer, trainer)
+    layer = head.layer
+    if head.below is not None and head.below.bias is not None:
+        spread(head.below, trainer)
+    batches, told = encoded_once(layer, trainer, MOST_ROWS)
     center = torch.cat(told).mean(dim=0)
-    spread = (torch.cat(told) - center).square().mean().sqrt().clamp(min=1e-3)  # one for all, or some weights would be huge
+    scale = (torch.cat(told) - center).square().mean().sqrt().clamp(min=1e-3)  # one for all, or some weights would be huge
     weight, bias = torch.zeros_like(layer.weight).requires_grad_(), layer.bias.detach().clone().requires_grad_()
 
     def rows_of(numbers: Iterable[int]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         inputs = {name: torch.cat([batches[number][name] for number in numbers]) for name in batches[0]}
-        features = (torch.cat([told[number] for number in numbers]) - center) / spread
+        features = (torch.cat([told[number] for number in numbers]) - center) / scale
         return inputs, features
 
     def loss(inputs: dict[str, torch.Tensor], features: torch.Tensor) -> torch.Tensor:
@@ -202,16 +230,16 @@ def fit_alone(layer: nn.Linear, trainer: Trainer) -> None:
     best = min(losses, key=losses.get)
     fit(best, *rows_of(every))
     with torch.no_grad():
-        layer.weight.copy_(weight / spread)
+        layer.weight.copy_(weight / scale)
         layer.bias.copy_(bias - layer.weight @ center)
     logger.info("the new head was fitted alone before the training: loss %.3f on rows that were held out for it", losses[best])
 
 
-def encoded_once(layer: nn.Linear, trainer: Trainer) -> tuple[list[dict[str, torch.Tensor]], list[torch.Tensor]]:
-    """Return batches of some training rows, without their tokens, and what the layer reads of each [rows, …]."""
+def encoded_once(layer: nn.Linear, trainer: Trainer, most: int) -> tuple[list[dict[str, torch.Tensor]], list[torch.Tensor]]:
+    """Return batches of at most so many training rows, without their tokens, and what the layer reads of each [rows, …]."""
     told: list[torch.Tensor] = []
     rows = np.flatnonzero(trainer.train_dataset["length"][:])  # the others only fill a batch
-    most = min(MOST_ROWS, max(MOST_CELLS // layer.out_features, 100))
+    most = min(most, max(MOST_CELLS // layer.out_features, 100))
     rows = np.random.default_rng(trainer.args.seed).permutation(rows)[:most]
     dataset = trainer._remove_unused_columns(longest_first(trainer.train_dataset.select(rows))[0])
     loader = DataLoader(dataset, min(32, max(len(rows) // 10, 1)), collate_fn=trainer.data_collator)

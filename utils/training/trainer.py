@@ -28,7 +28,7 @@ from utils.runtime import show_progress
 from utils.splits.augmented import WEIGHT
 from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune
-from utils.training.guard import Guard, Patience
+from utils.training.guard import Guard, Patience, within_chance
 from utils.training.head import Head, can_fit_alone, fit_alone, speed_up
 from utils.training.lora import Adapters, remove_adapters
 from utils.training.models import check_optimizer, settle_fsdp
@@ -107,7 +107,7 @@ class FineTuningTrainer(Trainer):
         self._check_row_columns(splits)
         self.example = self._example(splits)
         self.head_parameters = head.start(model, lambda: self.model_outputs(model, self.example))
-        self.head_layer, self.fits_head = head.layer, bool(train) and can_fit_alone(head.layer, self)
+        self.head, self.fits_head = head, bool(train) and can_fit_alone(head.layer, self)
         if self.fits_head and "head_learning_rate_multiplier" not in task.args.given:
             args.head_learning_rate_multiplier = 1.0  # it has learned already
         self.adapters = Adapters(model, task.args.model, args) if train and task.args.model.use_peft else None
@@ -197,7 +197,7 @@ class FineTuningTrainer(Trainer):
 
     def train(self, *args, **kwargs):
         if self.fits_head and not self.args.resume_from_checkpoint:
-            fit_alone(self.head_layer, self)
+            fit_alone(self.head, self)
         return super().train(*args, **kwargs)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -215,6 +215,14 @@ class FineTuningTrainer(Trainer):
             speed_up(super().create_optimizer(model), model, self.head_parameters, self.args.head_learning_rate_multiplier)
         self.guard.remember(self.optimizer)
         return self.optimizer
+
+    def _determine_best_metric(self, metrics, trial):
+        is_best, args, state = super()._determine_best_metric(metrics, trial), self.args, self.state
+        if not is_best and args.later_within_chance and state.best_global_step:
+            score = metrics[f"eval_{args.metric_for_best_model.removeprefix('eval_')}"]
+            if within_chance(score, state.best_metric, args.greater_is_better, len(self.eval_dataset)):
+                state.best_global_step = state.global_step  # the learning rate has fallen since
+        return is_best
 
     def _save_checkpoint(self, model, trial):
         save_whole(self, partial(super()._save_checkpoint, model, trial), loss_sum=self.guard.loss_sum)
