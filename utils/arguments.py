@@ -330,7 +330,7 @@ class FineTuningArguments(TrainingArguments):
         default=False,
         help="Score the training rows too, to see over-fitting. With the final weights and thresholds; takes a pass over them.",
     )
-    learning_rate: float = HfArg(default=5e-5, help="Peak learning rate of the encoder.")
+    learning_rate: float = HfArg(default=5e-5, help="Peak learning rate. Unset: higher for narrow encoders.")
     num_train_epochs: float = HfArg(default=3.0, help="Number of passes over the training data.")
     warmup_steps: float = HfArg(default=0.1, help="Warm-up steps, or below 1 their share of all steps.")
     gradient_accumulation_steps: int = HfArg(default=1, help="Batches that make one training step together.")
@@ -344,11 +344,7 @@ class FineTuningArguments(TrainingArguments):
     save_strategy: str | None = HfArg(default=None, help="When to save: no, steps, epoch, best. Unset: as evaluations.")
     save_steps: float | None = HfArg(default=None, help="Steps between checkpoints. Unset: as evaluations, or 500.")
     save_total_limit: int | None = HfArg(default=2, help="Checkpoints to keep, the newest and the best among them.")
-    load_best_model_at_end: bool | None = HfArg(
-        default=None,
-        help="Keep the best weights. Unset: where evaluations have checkpoints, the last weights whose score is within chance of "
-        "the best.",
-    )
+    load_best_model_at_end: bool | None = HfArg(default=None, help="Keep the best weights, not the last within chance.")
     early_stopping_patience: int | None = HfArg(
         default=None, help="Stop after N evaluations without a better score. In a row; --metric_for_best_model is the score."
     )

@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 200, 10, 1_000_000
 # Whoever gives one of these has chosen a recipe.
 OWN_RECIPE = {"linear_probe", "learning_rate", "head_learning_rate_multiplier", "use_peft"}
+# The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
+USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
 
 
 def read_arguments(
@@ -207,7 +209,21 @@ class Task:
             kind = self.format.evaluated_as
             self.splits["train"] = add_pseudo_labelled(self.splits, data, self.id_column, kind, self.labels)
         if self.training and self.config is not None:
+            self.settle_learning_rate()
             self.settle_few_rows(len(self.splits["train"]))
+
+    def settle_learning_rate(self) -> None:
+        """Raise the learning rate for a narrow encoder, as its width is less than BERT-base's, unless it is given; say so.
+
+        Small BERT models were published with higher rates (Turc et al. 2019, https://arxiv.org/abs/1908.08962). What it is worth
+        was measured in benchmarks/recipes.md.
+        """
+        args, width = self.args.training, getattr(self.config.get_text_config(), "hidden_size", USUAL_WIDTH)
+        own = self.args.given.keys() & {"learning_rate", "use_peft"}
+        if not own and width < USUAL_WIDTH and not is_decoder(self.config):
+            args.learning_rate = min(type(args).learning_rate * USUAL_WIDTH / width, MOST_LEARNING_RATE)
+            told = "learning rate %.2g: the encoder is %d wide (--learning_rate chooses another; 5e-05 is that of BERT-base)"
+            logger.info(told, args.learning_rate, width)
 
     def settle_few_rows(self, rows: int) -> None:
         """Have a new head fitted alone first where there are few `rows` for the classes or labels, and say so.
