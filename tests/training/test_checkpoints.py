@@ -231,7 +231,7 @@ def unfinished(tmp_path, tiny_model) -> tuple[list[str], Path]:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ("--learning_rate=1e-3", "--learning_rate was 5e-05, is 0.001"),
+        ("--learning_rate=1e-3", "--learning_rate was 0.0002, is 0.001"),
         ("--per_device_train_batch_size=4", "--per_device_train_batch_size was 8, is 4"),
         ("--seed=7", "--seed was 42, is 7"),
         ("--max_steps=12", "--max_steps was 6, is 12"),
