@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Of a linear probe: the most rows that it is fitted to, and that the layer below it is scaled by; how weak the penalty of its
 # weights may be, C as in scikit-learn's LogisticRegression.
-MOST_ROWS, SPREAD_ROWS, STRENGTHS = 5000, 500, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
+MOST_ROWS, SCALE_ROWS, STRENGTHS = 5000, 500, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 
 
 @dataclass
@@ -168,7 +168,7 @@ def can_fit_alone(layer: nn.Linear | None, trainer: Trainer) -> bool:
     return trainer.args.linear_probe and found is None
 
 
-def spread(layer: nn.Linear, trainer: Trainer) -> None:
+def scale_up(layer: nn.Linear, trainer: Trainer) -> None:
     """Scale the layer below the output layer up, where what it gives hardly differs between rows.
 
     Each unit gets a mean of 0, and a standard deviation of 1 if it had less, over some training rows: an initialization that
@@ -176,7 +176,7 @@ def spread(layer: nn.Linear, trainer: Trainer) -> None:
     has trained, gives all-MiniLM-L6-v2 a deviation of 0.03. The output layer would need huge weights, and each step of the
     encoder would change the logits too much.
     """
-    read = torch.cat(encoded_once(layer, trainer, SPREAD_ROWS)[1])
+    read = torch.cat(encoded_once(layer, trainer, SCALE_ROWS)[1])
     with torch.no_grad():
         given = layer(read)
         scale = 1 / given.std(dim=0).clamp(1e-3, 1)
@@ -190,11 +190,11 @@ def fit_alone(head: Head, trainer: Trainer) -> None:
     A head that starts at random first distorts what the encoder knows (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
     The loss is the script's own, plus the squares of the weights. Their penalty is that of `STRENGTHS` whose loss on a fifth of
     the rows is lowest; then all of them are fitted. These are some of the training rows, the same in each process. Before that
-    the layer below it is `spread`.
+    the layer below it is scaled up.
     """
     layer = head.layer
     if head.below is not None and head.below.bias is not None:
-        spread(head.below, trainer)
+        scale_up(head.below, trainer)
     batches, told = encoded_once(layer, trainer, MOST_ROWS)
     center = torch.cat(told).mean(dim=0)
     scale = (torch.cat(told) - center).square().mean().sqrt().clamp(min=1e-3)  # one for all, or some weights would be huge
