@@ -66,6 +66,18 @@ def position(step: int, epoch: float, args: TrainingArguments, state: TrainerSta
     return f"epoch {round(epoch, 2):g}{of}{state.num_train_epochs if args.max_steps > 0 else f'{args.num_train_epochs:g}'}"
 
 
+def scores_so_far(args: TrainingArguments, state: TrainerState) -> list[tuple[int, float]]:
+    """Return (step, score) of each evaluation during the training, in order; the score is `metric_for_best_model`."""
+    name = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+    # weights of before the training are not kept
+    return [(entry["step"], entry[name]) for entry in state.log_history if name in entry and entry["step"]]
+
+
+def best_of(args: TrainingArguments, scores: list[tuple[int, float]]) -> float:
+    """Return the best of the scores that `scores_so_far` gives."""
+    return (max if args.greater_is_better else min)(score for _, score in scores)
+
+
 class Bars(ProgressCallback):
     """The progress bars of transformers, without its lines."""
 
@@ -101,8 +113,8 @@ class Lines(PrinterCallback):
         if chosen in metrics and chosen != "eval_loss":
             parts.append(f"{chosen.removeprefix('eval_')} {shown(metrics[chosen])}")
         if chosen in metrics and state.global_step:  # weights of before the training are not kept
-            value, best = metrics[chosen], state.best_metric
-            if best is None or (value > best if args.greater_is_better else value < best):
+            *earlier, (_, value) = scores_so_far(args, state)
+            if all(value > score if args.greater_is_better else value < score for _, score in earlier):
                 parts.append("best so far")
         self._tell_position(args, state, *parts)
 

@@ -128,7 +128,9 @@ def test_with_few_rows_a_new_head_is_fitted_alone_unless_the_recipe_is_given(tin
         train(run_multilabel, tiny_model, tmp_path, make_rows(count), "--check_data", "--validation_fraction=0", *more)
         return re.findall("few rows, (.*)", caplog.text)
 
-    assert told(60) == ["60 for 4 labels: the new head is fitted alone first (--linear_probe False trains as with many rows)"]
+    assert told(60) == [
+        "60 for 4 labels: the new head is fitted alone first, then learns as fast as the encoder (--linear_probe False: neither)"
+    ]
     for name, value in (("learning_rate", "5e-5"), ("head_learning_rate_multiplier", "2"), ("use_peft", "True")):
         told_why = f"not fitted alone first, as --{name} is given (--linear_probe asks for it)"
         assert told(60, f"--{name}={value}") == [f"60 for 4 labels: the new head is {told_why}"]

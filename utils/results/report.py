@@ -250,7 +250,12 @@ class Results:
             run, {split: arrow_cells(task.read[split], PLACE).to_pylist() for split in run.evaluations}
         )
         if suspects:
-            logger.info("%s: %d labels that look wrong, the most suspicious first", ISSUES, suspects)
+            logger.info(
+                "%s: %d %s wrong, the most suspicious first",
+                ISSUES,
+                suspects,
+                "labels that look" if suspects != 1 else "label that looks",
+            )
 
     def write_report(self) -> None:
         """Write report.html; --report_to gets its figures, too."""

@@ -15,7 +15,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutp
 
 from utils.arguments import RunError, Stopped
 from utils.files.rows import PLACE
-from utils.runtime import position, shown
+from utils.runtime import best_of, position, scores_so_far, shown
 from utils.training.checkpoints import clear_output_dir, find_damage, read_run
 
 logger = logging.getLogger(__name__)
@@ -118,18 +118,21 @@ class Guard(TrainerCallback):
         args, state = self.trainer.args, self.trainer.state
         if not (args.load_best_model_at_end and state.best_global_step):
             return f"kept the weights of the last step, {state.global_step} of {state.max_steps}"
-        metric = args.metric_for_best_model.removeprefix("eval_")
-        step = state.best_global_step
-        kept = next(entry for entry in state.log_history if entry["step"] == step and f"eval_{metric}" in entry)
-        score, extreme = kept[f"eval_{metric}"], "highest" if args.greater_is_better else "lowest"
-        told = f"kept the weights of {position(step, kept['epoch'], args, state, ' of ')}: {metric} {shown(score)} on the "
-        if score == state.best_metric:
-            return f"{told}validation data was the {extreme}"
-        rows = f"{len(self.trainer.eval_dataset):,}"
-        return (
-            f"{told}validation data; an earlier {shown(state.best_metric)} is within chance, of {rows} rows "
-            f"(--load_best_model_at_end keeps the {extreme})"
+        metric, step, scores = (
+            args.metric_for_best_model.removeprefix("eval_"),
+            state.best_global_step,
+            scores_so_far(args, state),
         )
+        epoch = next(entry["epoch"] for entry in state.log_history if entry["step"] == step and f"eval_{metric}" in entry)
+        score, equal = dict(scores)[step], [at for at, score in scores if score == dict(scores)[step]]
+        best, extreme = best_of(args, scores), "highest" if args.greater_is_better else "lowest"
+        told = f"kept the weights of {position(step, epoch, args, state, ' of ')}: {metric} {shown(score)} on the validation data"
+        if score != best:
+            rows = f"{len(self.trainer.eval_dataset):,}"
+            how = f"--load_best_model_at_end keeps the {extreme}"
+            return f"{told}; an earlier {shown(best)} is within chance, of {rows} rows ({how})"
+        which = f", the {'last' if step == equal[-1] else 'first'} of {len(equal)} equal ones" if len(equal) > 1 else ""
+        return f"{told} was the {extreme}{which}"
 
     def _receive(self, number: int, frame: Any) -> None:
         launched = "TORCHELASTIC_RUN_ID" in os.environ  # torchrun repeats the signal that the terminal sent to all

@@ -239,7 +239,7 @@ class Task:
         if possible and self.saved_labels is None and rows >= FEWEST_ROWS and rows * labels <= MOST_CELLS:
             training.linear_probe = not own
             alone = f"is not fitted alone first, as --{own[0]} is given (--linear_probe asks for it)" if own else ""
-            alone = alone or "is fitted alone first (--linear_probe False trains as with many rows)"
+            alone = alone or "is fitted alone first, then learns as fast as the encoder (--linear_probe False: neither)"
             logger.info("few rows, %s for %d %s: the new head %s", f"{rows:,}", labels, kind, alone)
 
     @property

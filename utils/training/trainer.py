@@ -24,7 +24,7 @@ from utils.batches.throughput import Throughput
 from utils.batches.windows import collate_windows, join_windows, window_logits
 from utils.files.cells import UNKNOWN
 from utils.files.rows import file_of, one_line
-from utils.runtime import show_progress
+from utils.runtime import best_of, scores_so_far, show_progress
 from utils.splits.augmented import WEIGHT
 from utils.training.checkpoints import save_whole
 from utils.training.cpu import train_seen_tokens, tune
@@ -219,9 +219,9 @@ class FineTuningTrainer(Trainer):
     def _determine_best_metric(self, metrics, trial):
         is_best, args, state = super()._determine_best_metric(metrics, trial), self.args, self.state
         if not is_best and args.later_within_chance and state.best_global_step:
-            score = metrics[f"eval_{args.metric_for_best_model.removeprefix('eval_')}"]
-            if within_chance(score, state.best_metric, args.greater_is_better, len(self.eval_dataset)):
-                state.best_global_step = state.global_step  # the learning rate has fallen since
+            scores = scores_so_far(args, state)
+            if within_chance(scores[-1][1], best_of(args, scores), args.greater_is_better, len(self.eval_dataset)):
+                state.best_global_step, state.best_metric = scores[-1]
         return is_best
 
     def _save_checkpoint(self, model, trial):
