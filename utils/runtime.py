@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import gc
 import logging
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -74,8 +75,9 @@ def scores_so_far(args: TrainingArguments, state: TrainerState) -> list[tuple[in
 
 
 def best_of(args: TrainingArguments, scores: list[tuple[int, float]]) -> float:
-    """Return the best of the scores that `scores_so_far` gives."""
-    return (max if args.greater_is_better else min)(score for _, score in scores)
+    """Return the best of the scores that `scores_so_far` gives, not a number where none is defined."""
+    defined = (score for _, score in scores if not math.isnan(score))
+    return (max if args.greater_is_better else min)(defined, default=math.nan)
 
 
 class Bars(ProgressCallback):

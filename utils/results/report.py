@@ -250,12 +250,8 @@ class Results:
             run, {split: arrow_cells(task.read[split], PLACE).to_pylist() for split in run.evaluations}
         )
         if suspects:
-            logger.info(
-                "%s: %d %s wrong, the most suspicious first",
-                ISSUES,
-                suspects,
-                "labels that look" if suspects != 1 else "label that looks",
-            )
+            labels = "label that looks" if suspects == 1 else "labels that look"
+            logger.info("%s: %d %s wrong, the most suspicious first", ISSUES, suspects, labels)
 
     def write_report(self) -> None:
         """Write report.html; --report_to gets its figures, too."""

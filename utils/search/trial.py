@@ -87,8 +87,7 @@ class TrialProgress(TrainerCallback):
         value = metrics.get(self.metric, math.nan)
         better = self.best is None or (value > self.best if args.greater_is_better else value < self.best)
         if not math.isnan(value):
-            self.best = value if better else self.best
-            rows = len(eval_dataloader.dataset)
+            self.best, rows = value if better else self.best, len(eval_dataloader.dataset)
             later = args.later_within_chance and within_chance(value, self.best, args.greater_is_better, rows)
             if better or later or not self.keep_best:
                 self.value, self.loss = value, metrics["eval_loss"]

@@ -118,13 +118,10 @@ class Guard(TrainerCallback):
         args, state = self.trainer.args, self.trainer.state
         if not (args.load_best_model_at_end and state.best_global_step):
             return f"kept the weights of the last step, {state.global_step} of {state.max_steps}"
-        metric, step, scores = (
-            args.metric_for_best_model.removeprefix("eval_"),
-            state.best_global_step,
-            scores_so_far(args, state),
-        )
+        metric, step = args.metric_for_best_model.removeprefix("eval_"), state.best_global_step
         epoch = next(entry["epoch"] for entry in state.log_history if entry["step"] == step and f"eval_{metric}" in entry)
-        score, equal = dict(scores)[step], [at for at, score in scores if score == dict(scores)[step]]
+        scores, score = scores_so_far(args, state), state.best_metric
+        equal = [at for at, other in scores if other == score]
         best, extreme = best_of(args, scores), "highest" if args.greater_is_better else "lowest"
         told = f"kept the weights of {position(step, epoch, args, state, ' of ')}: {metric} {shown(score)} on the validation data"
         if score != best:
