@@ -1,6 +1,6 @@
 """Our scripts at their defaults beside other ways to train the same model on the same rows, each a process of its own.
 
-    python benchmarks/speed.py                        # `make bench`: everything, under 15 minutes on 2 cores
+    python benchmarks/speed.py                        # `make bench`: everything, under 15 minutes on 2 cores with bf16
     python benchmarks/speed.py --hf_script path/of/hf/run_classification.py   # also that script of the HF examples, a copy
 
 Short texts (sentences of the samples in data/) and long ones (several of them joined, at length 256), one epoch, batch 32. The
