@@ -64,6 +64,7 @@ class MaskedLanguageTrainingArguments(FineTuningArguments):
 
     output_dir: str | None = HfArg(default="outputs/mlm", help="Where the files of the run go.")
     prior_bias: bool = HfArg(default=True, help="Start a new head's bias at each token's frequency. That in the training texts.")
+    learning_rate: float = HfArg(default=5e-5, help="Peak learning rate.")
     metric_for_best_model: str | None = HfArg(
         default="perplexity", aliases=["--metric_name"], help="Metric that chooses the best weights. On the validation data."
     )
