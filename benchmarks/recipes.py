@@ -1,12 +1,14 @@
-"""What other defaults would be worth: small parts of public sets, each trained by each recipe.
+"""What other defaults would be worth: small parts of public sets, each trained by each recipe; and all rows of some.
 
     python benchmarks/recipes.py public_data outputs/recipes [--sets mrpc ethos] [--recipes default 1e-4] [--seeds 3]
 
 A recipe is the options in `RECIPES`, and a run is a script with the options of its set in `SETS` and the recipe's. The test rows
 are other rows of the published training data, so that a recipe is not chosen on test data. What is finished is not run again: the
 scores of all runs, and their log loss, are kept in benchmarks/recipes.json, so the command goes on from there on any machine. A
-run is compared to 5e-5 and the best epoch with the same seed, which is run again where its predictions are missing. Writes
-recipes.md.
+run is compared to 5e-5 and the best epoch with the same seed, which is run again where its predictions are missing.
+
+A set in `PUBLISHED` has all its training rows and the published test rows, so it shows what a default reaches, and chooses none.
+Writes recipes.md.
 """
 
 import argparse
@@ -39,53 +41,89 @@ In brackets: the gain over 5e-5 and the best epoch with the same seeds, and its 
 rows (a paired bootstrap) and of the mean over the seeds. One seed where nothing else is said, and then its luck is not in the
 interval.
 """
+PUBLISHED_NOTE = """\
+All published training rows, of which a tenth validates where no validation rows are published, and the published test rows.
+After ± is half the 95 % interval. The minutes are of one thread beside another run.
+"""
 
 
 class Part(NamedTuple):
     """A part of a public set: the file of its training data, how to read it, how many rows, and what is scored.
 
-    `per_class` is the column whose classes have `rows` training rows each; unset, these are all training rows.
+    `per_class` is the column whose classes have `rows` training rows each; unset, these are all training rows. `test_path` is
+    where the test rows are published, and `validation_path` where those are.
     """
 
     path: str
     script: str
     metric: str
-    rows: int
+    rows: int | None = None
     test_rows: int = 1500
     header: tuple[str, ...] | None = None
     delimiter: str = "\t"
     per_class: str | None = None
     options: tuple[str, ...] = ()
+    test_path: str | None = None
+    validation_path: str | None = None
 
 
 CLASSES, LABELS, CHOICES = "run_classification.py", "run_multilabel.py", "run_multiple_choice.py"
 TWEETS = {"path": "hate_offensive/labeled_data.csv", "script": CLASSES, "metric": "f1_macro", "delimiter": ","}
 TWEETS |= {"options": ("--text_column_names=tweet", "--label_column_name=class")}
 INTENTS = {"path": "banking77/train.csv", "script": CLASSES, "metric": "accuracy", "delimiter": ","}
-PAIRS = ("--text_column_names=#1 String,#2 String", "--label_column_name=Quality")
+EMOTIONS = {"path": "goemotions/train.jsonl.gz", "script": LABELS, "metric": "average_precision_macro"}
+PHRASES = {"path": "sst2/train.tsv.gz", "script": CLASSES, "metric": "accuracy"}
+PAIRS = {"path": "mrpc/msr_paraphrase_train.txt", "script": CLASSES, "metric": "f1"}
+PAIRS |= {"options": ("--text_column_names=#1 String,#2 String", "--label_column_name=Quality")}
+TOXIC = {"path": "jigsaw_toxic/train_enriched.csv.gz", "script": LABELS, "metric": "average_precision_macro", "delimiter": ","}
+NEWS = {"path": "reuters21578/derived_modapte_r90_train.jsonl.gz", "script": LABELS, "metric": "average_precision_micro"}
 COLA = {"header": ("source", "acceptable", "star", "sentence"), "options": ("--text_column_names=sentence",)}
 COLA["options"] += ("--label_column_name=acceptable",)
 SETS = {
-    "goemotions": Part("goemotions/train.jsonl.gz", LABELS, "average_precision_macro", 1500, 1000),
+    "goemotions": Part(**EMOTIONS, rows=1500, test_rows=1000),
     "hate_offensive": Part(**TWEETS, rows=1500),
     "banking77": Part(**INTENTS, rows=1500),
-    "sst2": Part("sst2/train.tsv.gz", CLASSES, "accuracy", 2000),
-    "mrpc": Part("mrpc/msr_paraphrase_train.txt", CLASSES, "f1", 800, 1000, options=PAIRS),
-    "rte": Part("rte/train.jsonl", CLASSES, "accuracy", 800, 900),
-    "cola": Part("cola/train.tsv", CLASSES, "matthews_corrcoef", 1500, **COLA),
-    "ethos": Part("ethos/Ethos_Dataset_Binary.csv", CLASSES, "roc_auc", 500, 450, delimiter=";"),
-    "arc": Part("arc/ARC-Easy-train.jsonl", CHOICES, "accuracy", 400, 1000),
-    "jigsaw": Part("jigsaw_toxic/train_enriched.csv.gz", LABELS, "average_precision_macro", 600, 1000, delimiter=","),
-    "reuters21578": Part("reuters21578/derived_modapte_r90_train.jsonl.gz", LABELS, "average_precision_micro", 600, 1000),
+    "sst2": Part(**PHRASES, rows=2000),
+    "mrpc": Part(**PAIRS, rows=800, test_rows=1000),
+    "rte": Part("rte/train.jsonl", CLASSES, "accuracy", rows=800, test_rows=900),
+    "cola": Part("cola/train.tsv", CLASSES, "matthews_corrcoef", rows=1500, **COLA),
+    "ethos": Part("ethos/Ethos_Dataset_Binary.csv", CLASSES, "roc_auc", rows=500, test_rows=450, delimiter=";"),
+    "arc": Part("arc/ARC-Easy-train.jsonl", CHOICES, "accuracy", rows=400, test_rows=1000),
+    "openbookqa": Part("openbookqa/train.jsonl", CHOICES, "accuracy", rows=1000, test_rows=1000),
+    "agnews": Part("agnews_subset/train_sample.tsv", CLASSES, "accuracy", rows=2000, header=("text", "label")),
+    "jigsaw": Part(**TOXIC, rows=600, test_rows=1000),
+    "reuters21578": Part(**NEWS, rows=600, test_rows=1000),
     "banking77, 8 a class": Part(**INTENTS, rows=8, per_class="category"),
     "banking77, 16 a class": Part(**INTENTS, rows=16, per_class="category"),
     "hate_offensive, 8 a class": Part(**TWEETS, rows=8, per_class="class"),
     "hate_offensive, 16 a class": Part(**TWEETS, rows=16, per_class="class"),
     "hate_offensive, 64 a class": Part(**TWEETS, rows=64, per_class="class"),
 }
+PUBLISHED = {
+    "Banking77": Part(**INTENTS, test_path="banking77/test.csv"),
+    "MRPC": Part(**PAIRS, test_path="mrpc/msr_paraphrase_test.txt"),
+    "SST-2": Part(**PHRASES, test_path="sst2/dev.tsv"),
+    "hate / offensive / neither": Part(**TWEETS, test_rows=2479),  # published in one file
+    "GoEmotions": Part(
+        **EMOTIONS | {"metric": "f1_macro"},
+        test_path="goemotions/test.jsonl.gz",
+        validation_path="goemotions/validation.jsonl.gz",
+    ),
+    "CommonsenseQA": Part(
+        "commonsenseqa/train_rand_split.jsonl.gz",
+        CHOICES,
+        "accuracy",
+        options=("--allow_equal_candidates",),
+        test_path="commonsenseqa/dev_rand_split.jsonl",
+    ),
+}
+SETS |= PUBLISHED
 LINEAR = "linear, frozen"  # logistic regression on the means of the frozen encoder's tokens, and no run of a script
 PROBED, MANY = "--linear_probe", "--linear_probe=False"  # or the rule for few rows would decide
 PLAIN = "5e-5, best epoch"  # the default once; all others keep the last weights within chance of the best
+TRAINER = "plain Trainer"  # the defaults of `TrainingArguments`, and a head that starts at random
+AS_TRAINER = [MANY, "--no_prior_bias", "--head_learning_rate_multiplier=1", "--save_strategy=no"]
+AS_TRAINER += ["--per_device_train_batch_size=8", "--warmup_steps=0", "--weight_decay=0"]
 RECIPES = {
     PLAIN: [MANY, "--learning_rate=5e-5", "--load_best_model_at_end"],
     LINEAR: [],
@@ -95,6 +133,11 @@ RECIPES = {
     "2e-4": [MANY, "--learning_rate=2e-4"],
     "1e-4, the head fitted first": [PROBED, "--learning_rate=1e-4"],
     "2e-4, the head fitted first": [PROBED, "--learning_rate=2e-4"],
+    "6 epochs": ["--num_train_epochs=6"],
+    "12 epochs": ["--num_train_epochs=12"],
+    TRAINER: [*AS_TRAINER, "--learning_rate=5e-5"],
+    "plain Trainer, 1e-4": [*AS_TRAINER, "--learning_rate=1e-4"],
+    "plain Trainer, 2e-4": [*AS_TRAINER, "--learning_rate=2e-4"],
 }
 
 
@@ -122,10 +165,16 @@ def adapt(name: str, row: dict) -> dict:
 
 
 def write_part(name: str, part: Part, source: Path, folder: Path) -> None:
-    """Write train.jsonl and test.jsonl of a part; no row is in both."""
+    """Write train.jsonl, test.jsonl and, if it is published, validation.jsonl of a part; no row of one file is in two."""
+
+    def published(path: str) -> list[dict]:
+        return [adapt(name, row) for row in read(source / path, part)]
+
     rows = list(map(json.loads, dict.fromkeys(json.dumps(adapt(name, row)) for row in read(source / part.path, part))))
     random.Random(0).shuffle(rows)
     test, rest = rows[: part.test_rows], rows[part.test_rows :]
+    if part.test_path:
+        test, rest = published(part.test_path), rows
     if part.per_class:
         of_class: dict[str, list[dict]] = {}
         for row in rest:
@@ -134,7 +183,10 @@ def write_part(name: str, part: Part, source: Path, folder: Path) -> None:
     else:
         rest = rest[: part.rows]
     folder.mkdir(parents=True, exist_ok=True)
-    for split, own in (("train", rest), ("test", test)):
+    splits = {"train": rest, "test": test}
+    if part.validation_path:
+        splits["validation"] = published(part.validation_path)
+    for split, own in splits.items():
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own), encoding="utf-8")
 
 
@@ -177,8 +229,9 @@ def run(name: str, recipe: str, seed: int, output_dir: Path) -> None:
         (folder / "all_results.json").write_text(json.dumps(found), encoding="utf-8")
         (folder / "minutes").write_text(str((time.time() - began) / 60), encoding="utf-8")
         return
-    options = [f"--model_name_or_path={MODEL}", "--no_report", "--overwrite_output_dir", f"--seed={seed}"]
-    options += [f"--{split}_file={output_dir / 'data' / name / split}.jsonl" for split in ("train", "test")]
+    options = [f"--model_name_or_path={MODEL}", "--overwrite_output_dir", f"--seed={seed}"]
+    options += [f"--{path.stem}_file={path}" for path in sorted((output_dir / "data" / name).glob("*.jsonl"))]
+    options += [] if name in PUBLISHED else ["--no_report"]
     command = [sys.executable, ROOT / part.script, *options, *part.options, *RECIPES[recipe], f"--output_dir={folder}"]
     began = time.time()
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
@@ -190,13 +243,17 @@ def run(name: str, recipe: str, seed: int, output_dir: Path) -> None:
 
 
 def score(name: str, recipe: str, seed: int, output_dir: Path) -> dict[str, float]:
-    """Return the score, minutes and log loss of a cell; its gain over `PLAIN`, and the error of the gain."""
+    """Return the score, minutes and log loss of a cell; its gain over `PLAIN` and the error of the gain, or of the score."""
     metric, folder = SETS[name].metric, output_dir / name / recipe / str(seed)
     results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
     found = {"score": results[f"predict_{metric}"], "minutes": float((folder / "minutes").read_text(encoding="utf-8"))}
     if "predict_log_loss" in results:
         found["log_loss"] = results["predict_log_loss"]
-    if recipe not in (PLAIN, LINEAR):
+    if name in PUBLISHED:
+        found |= {"tfidf": results[f"predict_baseline_{metric}"], "rows": results["train_samples"]}
+        ((_, resampled),) = resample([read_run(folder).evaluations["test"]], SAMPLES, 0)
+        found["error"] = float(np.nanstd(resampled[metric]))
+    elif recipe not in (PLAIN, LINEAR):
         run(name, PLAIN, seed, output_dir)
         folders = (output_dir / name / PLAIN / str(seed), folder)
         plain, own = resample([read_run(each).evaluations["test"] for each in folders], SAMPLES, 0)
@@ -205,28 +262,46 @@ def score(name: str, recipe: str, seed: int, output_dir: Path) -> dict[str, floa
     return found
 
 
+def half_interval(runs: list[dict], key: str) -> float:
+    """Return half the 95 % interval of the mean over the seeds: of the test rows, and of the mean if there are several."""
+    of_seeds = np.var([run[key] for run in runs], ddof=1) / len(runs) if len(runs) > 1 else 0.0
+    return 1.96 * np.sqrt(np.mean([run["error"] for run in runs]) ** 2 + of_seeds)
+
+
 def write_table(scores: dict) -> str:
     """Write recipes.md of the scores by set and recipe, and return it."""
-    recipes = [recipe for recipe in RECIPES if any(recipe in own for own in scores.values())]
+    parts = {name: own for name, own in scores.items() if name not in PUBLISHED}
+    recipes = [recipe for recipe in RECIPES if any(recipe in own for own in parts.values())]
     lines = [
         "`python benchmarks/recipes.py public_data outputs/recipes`, or parts of it; all scores are in recipes.json.\n",
         NOTE,
         f"| set | rows | metric | {' | '.join(recipes)} |",
         "| --- " * (len(recipes) + 3) + "|",
     ]
-    for name, own in scores.items():
+    for name, own in parts.items():
         cells = []
         for recipe in recipes:
             runs = list(own.get(recipe, {}).values())
             text = f"{np.mean([run['score'] for run in runs]):.3f}" if runs else ""
             gains = [run["gain"] for run in runs if "gain" in run]
             if gains:
-                of_seeds = np.var(gains, ddof=1) / len(gains) if len(gains) > 1 else 0.0
-                margin = 1.96 * np.sqrt(np.mean([run["error"] for run in runs]) ** 2 + of_seeds)
+                margin = half_interval(runs, "gain")
                 text += f" ({np.mean(gains):+.3f}, {np.mean(gains) - margin:+.3f} to {np.mean(gains) + margin:+.3f})"
             cells.append(text + (f", {len(runs)} seeds" if len(runs) > 1 else ""))
         rows = f"{SETS[name].rows:,}{' a class' if SETS[name].per_class else ''}"
         lines.append(f"| {name} | {rows} | {SETS[name].metric} | {' | '.join(cells)} |")
+    lines += ["", PUBLISHED_NOTE, "| set | training rows | metric | TF-IDF | plain Trainer | default | minutes |"]
+    lines.append("| --- " * 7 + "|")
+    for name, own in scores.items():
+        if name in PUBLISHED:
+            runs, trained = [run for of_recipe in own.values() for run in of_recipe.values()], own.get("default", {})
+            cells = [name, f"{runs[0]['rows']:,}", SETS[name].metric, f"{np.mean([run['tfidf'] for run in runs]):.3f}"]
+            for recipe in (TRAINER, "default"):
+                seeds = list(own.get(recipe, {}).values())
+                shown = f"{np.mean([run['score'] for run in seeds]):.3f} ± {half_interval(seeds, 'score'):.3f}" if seeds else ""
+                cells.append(shown + (f", {len(seeds)} seeds" if len(seeds) > 1 else ""))
+            cells.append(f"{np.mean([run['minutes'] for run in trained.values()]):.0f}" if trained else "")
+            lines.append(f"| {' | '.join(cells)} |")
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return "\n".join(lines)
 
@@ -241,6 +316,7 @@ def main() -> None:
     args = parser.parse_args()
     scores = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.is_file() else {}
     jobs = [(name, recipe, seed) for seed in range(1, args.seeds + 1) for recipe in args.recipes for name in args.sets]
+    jobs = [job for job in jobs if job[0] not in PUBLISHED or job[1] in ("default", TRAINER)]
     jobs = [job for job in jobs if str(job[2]) not in scores.get(job[0], {}).get(job[1], {})]
     for name in {job[0] for job in jobs}:
         write_part(name, SETS[name], args.source, args.output_dir / "data" / name)

@@ -456,6 +456,9 @@ class FineTuningArguments(TrainingArguments):
         if self.load_best_model_at_end is None:
             together = self.save_strategy == self.eval_strategy and evaluation_steps in (None, self.save_steps)
             self.load_best_model_at_end = self.eval_strategy != "no" and (together or self.save_strategy == "best")
+        elif self.load_best_model_at_end and (self.eval_strategy == "no" or self.save_strategy not in (self.eval_strategy, "best")):
+            found = f"found --eval_strategy {self.eval_strategy} and --save_strategy {self.save_strategy}; leave out both"
+            raise UserError(f"--load_best_model_at_end needs evaluations, and a checkpoint at each: {found}")
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
             torch.set_num_threads(os.cpu_count())  # `accelerate launch` sets one thread by default
         self.tune_cpu = self.tune_cpu and self.use_cpu and not self.sharded
