@@ -135,6 +135,7 @@ RECIPES = {
     "2e-4, the head fitted first": [PROBED, "--learning_rate=2e-4"],
     "6 epochs": ["--num_train_epochs=6"],
     "12 epochs": ["--num_train_epochs=12"],
+    "24 epochs": ["--num_train_epochs=24"],
     TRAINER: [*AS_TRAINER, "--learning_rate=5e-5"],
     "plain Trainer, 1e-4": [*AS_TRAINER, "--learning_rate=1e-4"],
     "plain Trainer, 2e-4": [*AS_TRAINER, "--learning_rate=2e-4"],

@@ -453,10 +453,10 @@ class FineTuningArguments(TrainingArguments):
         self.save_steps = self.save_steps or evaluation_steps or 500
         literally = self.load_best_model_at_end or self.save_strategy == "best" or self.early_stopping_patience
         self.later_within_chance = not literally
+        saved = self.eval_strategy != "no" and self.save_strategy in (self.eval_strategy, "best")  # what is evaluated
         if self.load_best_model_at_end is None:
-            together = self.save_strategy == self.eval_strategy and evaluation_steps in (None, self.save_steps)
-            self.load_best_model_at_end = self.eval_strategy != "no" and (together or self.save_strategy == "best")
-        elif self.load_best_model_at_end and (self.eval_strategy == "no" or self.save_strategy not in (self.eval_strategy, "best")):
+            self.load_best_model_at_end = saved and (evaluation_steps in (None, self.save_steps) or self.save_strategy == "best")
+        elif self.load_best_model_at_end and not saved:
             found = f"found --eval_strategy {self.eval_strategy} and --save_strategy {self.save_strategy}; leave out both"
             raise UserError(f"--load_best_model_at_end needs evaluations, and a checkpoint at each: {found}")
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":

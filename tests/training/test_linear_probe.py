@@ -120,7 +120,7 @@ def test_a_fitted_head_learns_as_fast_as_the_encoder_unless_it_is_said_how_fast(
         assert {round(rate, 9) for rate in rates(tmp_path / "o")} == expected, more
 
 
-def test_with_few_rows_a_new_head_is_fitted_alone_unless_the_recipe_is_given(tiny_model, tmp_path, caplog):
+def test_with_few_rows_a_new_head_is_fitted_alone_unless_it_is_said_otherwise(tiny_model, tmp_path, caplog):
     caplog.set_level("INFO")
 
     def told(count: int, *more) -> list[str]:
@@ -128,12 +128,8 @@ def test_with_few_rows_a_new_head_is_fitted_alone_unless_the_recipe_is_given(tin
         train(run_multilabel, tiny_model, tmp_path, make_rows(count), "--check_data", "--validation_fraction=0", *more)
         return re.findall("few rows, (.*)", caplog.text)
 
-    assert told(60) == [
-        "60 for 4 labels: the new head is fitted alone first, then learns as fast as the encoder (--linear_probe False: neither)"
-    ]
-    for name, value in (("learning_rate", "5e-5"), ("head_learning_rate_multiplier", "2"), ("use_peft", "True")):
-        told_why = f"not fitted alone first, as --{name} is given (--linear_probe asks for it)"
-        assert told(60, f"--{name}={value}") == [f"60 for 4 labels: the new head is {told_why}"]
+    expected = ["60 for 4 labels: the new head is fitted alone first (--linear_probe False: it is not)"]
+    assert told(60) == told(60, "--learning_rate=5e-5") == told(60, "--head_learning_rate_multiplier=2") == expected
     assert not told(60, "--linear_probe") and not told(60, "--linear_probe=False") and not told(9) and not told(804)
 
 

@@ -47,8 +47,6 @@ logger = logging.getLogger(__name__)
 # Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
 # many in all, and not more cells of rows and labels than it would be fitted to.
 FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 200, 10, 1_000_000
-# Whoever gives one of these has chosen a recipe.
-OWN_RECIPE = {"linear_probe", "learning_rate", "head_learning_rate_multiplier", "use_peft"}
 # The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
 USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
 
@@ -228,19 +226,16 @@ class Task:
     def settle_few_rows(self, rows: int) -> None:
         """Have a new head fitted alone first where there are few `rows` for the classes or labels, and say so.
 
-        It would get too few steps from a random start. An option of `OWN_RECIPE` that is given turns this off. What it is worth
-        was measured in benchmarks/recipes.md.
+        It would get too few steps from a random start. What it is worth was measured in benchmarks/recipes.md.
         """
         kind, training, labels = self.format.evaluated_as, self.args.training, len(self.labels)
-        own = sorted(OWN_RECIPE & self.args.given.keys())
-        if kind not in ("classes", "labels") or rows >= FEW_ROWS * labels or "linear_probe" in own:
+        if kind not in ("classes", "labels") or rows >= FEW_ROWS * labels or "linear_probe" in self.args.given:
             return
         possible = self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
         if possible and self.saved_labels is None and rows >= FEWEST_ROWS and rows * labels <= MOST_CELLS:
-            training.linear_probe = not own
-            alone = f"is not fitted alone first, as --{own[0]} is given (--linear_probe asks for it)" if own else ""
-            alone = alone or "is fitted alone first, then learns as fast as the encoder (--linear_probe False: neither)"
-            logger.info("few rows, %s for %d %s: the new head %s", f"{rows:,}", labels, kind, alone)
+            training.linear_probe = True
+            told = "few rows, %s for %d %s: the new head is fitted alone first (--linear_probe False: it is not)"
+            logger.info(told, f"{rows:,}", labels, kind)
 
     @property
     def read_columns(self) -> list[str]:
