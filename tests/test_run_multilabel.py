@@ -277,7 +277,7 @@ def test_new_head_learns_faster_and_a_trained_one_does_not(trained, tiny_model, 
 
     for folder, expected in ((tiny_model, {"classifier", "pooler"}), (trained[0], set())):
         argv = [f"--model_name_or_path={folder}", f"--train_file={trained[2]['train']}", f"--output_dir={tmp_path}"]
-        argv += ["--learning_rate=1e-3", "--no_tune_cpu", "--max_train_samples=20"]
+        argv += ["--learning_rate=1e-3", "--no_tune_cpu", "--max_train_samples=20", "--linear_probe=False"]
         args = read_arguments(run_multilabel.KINDS, argv, "", run_multilabel.SAMPLE, [])
         trainer = run_multilabel.build_trainer(run_multilabel.prepare(load_splits(args.data), args))
         optimizer, names = trainer.create_optimizer(), {p: name for name, p in trainer.model.named_parameters()}

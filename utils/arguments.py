@@ -453,7 +453,7 @@ class FineTuningArguments(TrainingArguments):
         self.save_steps = self.save_steps or evaluation_steps or 500
         literally = self.load_best_model_at_end or self.save_strategy == "best" or self.early_stopping_patience
         self.later_within_chance = not literally
-        saved = self.eval_strategy != "no" and self.save_strategy in (self.eval_strategy, "best")  # what is evaluated
+        saved = self.eval_strategy != "no" and self.save_strategy in (self.eval_strategy, "best")  # at each evaluation
         if self.load_best_model_at_end is None:
             self.load_best_model_at_end = saved and (evaluation_steps in (None, self.save_steps) or self.save_strategy == "best")
         elif self.load_best_model_at_end and not saved:

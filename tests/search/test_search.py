@@ -188,7 +188,7 @@ def test_scores_that_are_not_defined_are_failures(binary_data, tmp_path, monkeyp
 def test_hopeless_trials_are_pruned(binary_data, tmp_path):
     space = {"learning_rate": {"choice": [3e-3, 4e-3, 2e-3, 2.5e-3, 3.5e-3, 1e-9, 1e-8, 1e-7]}}
     options = [*binary_data, "--num_train_epochs", "3", "--output_dir", tmp_path, "--search_trials", "12"]
-    options += ["--metric_for_best_model", "log_loss", "--search_space", json.dumps(space)]
+    options += ["--metric_for_best_model", "log_loss", "--search_space", json.dumps(space), "--linear_probe", "False"]
     run_classification.main(options)
     trials = searched(tmp_path)["trials"]
     assert len(trials) == 8  # each value once

@@ -97,7 +97,7 @@ def test_the_head_learns_no_faster_where_the_optimizer_is_asked_for_twice(base, 
 
     monkeypatch.setattr(FineTuningTrainer, "fit", asked_twice)
     with pytest.raises(UserError, match="seen"):
-        run_multilabel.main([*base, f"--output_dir={tmp_path / 'out'}"])
+        run_multilabel.main([*base, f"--output_dir={tmp_path / 'out'}", "--linear_probe=False"])
     assert rates == pytest.approx([0.05, 0.5])
 
 

@@ -31,7 +31,7 @@ def run(tmp_path, tiny_model):
         files = files[:2] if folder == "old" else files  # whose labels the old model does not have
         model = tiny_model if model is None else tmp_path / model
         arguments = [f"--model_name_or_path={model}", f"--output_dir={tmp_path / folder}", *files, "--no_report"]
-        return script.main([*arguments, "--learning_rate=5e-3", "--num_train_epochs=8", *more])
+        return script.main([*arguments, "--learning_rate=5e-3", "--num_train_epochs=8", "--linear_probe=False", *more])
 
     return run
 

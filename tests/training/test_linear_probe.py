@@ -130,7 +130,7 @@ def test_with_few_rows_a_new_head_is_fitted_alone_unless_it_is_said_otherwise(ti
 
     expected = ["60 for 4 labels: the new head is fitted alone first (--linear_probe False: it is not)"]
     assert told(60) == told(60, "--learning_rate=5e-5") == told(60, "--head_learning_rate_multiplier=2") == expected
-    assert not told(60, "--linear_probe") and not told(60, "--linear_probe=False") and not told(9) and not told(804)
+    assert not told(60, "--linear_probe") and not told(60, "--linear_probe=False") and not told(9) and not told(1604)
 
 
 def test_a_head_that_is_not_new_is_trained_as_before(tiny_model, tmp_path, caplog):

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 # Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
 # many in all, and not more cells of rows and labels than it would be fitted to.
-FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 200, 10, 1_000_000
+FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 400, 10, 1_000_000
 # The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
 USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
 
