@@ -103,7 +103,7 @@ PUBLISHED = {
     "Banking77": Part(**INTENTS, test_path="banking77/test.csv"),
     "MRPC": Part(**PAIRS, test_path="mrpc/msr_paraphrase_test.txt"),
     "SST-2": Part(**PHRASES, test_path="sst2/dev.tsv"),
-    "hate / offensive / neither": Part(**TWEETS, test_rows=2479),  # published in one file
+    "hate and offensive language": Part(**TWEETS, test_rows=2479),  # published in one file
     "GoEmotions": Part(
         **EMOTIONS | {"metric": "f1_macro"},
         test_path="goemotions/test.jsonl.gz",
@@ -133,9 +133,9 @@ RECIPES = {
     "2e-4": [MANY, "--learning_rate=2e-4"],
     "1e-4, the head fitted first": [PROBED, "--learning_rate=1e-4"],
     "2e-4, the head fitted first": [PROBED, "--learning_rate=2e-4"],
+    "3 epochs": ["--num_train_epochs=3"],
     "6 epochs": ["--num_train_epochs=6"],
     "12 epochs": ["--num_train_epochs=12"],
-    "24 epochs": ["--num_train_epochs=24"],
     TRAINER: [*AS_TRAINER, "--learning_rate=5e-5"],
     "plain Trainer, 1e-4": [*AS_TRAINER, "--learning_rate=1e-4"],
     "plain Trainer, 2e-4": [*AS_TRAINER, "--learning_rate=2e-4"],
@@ -251,7 +251,8 @@ def score(name: str, recipe: str, seed: int, output_dir: Path) -> dict[str, floa
     if "predict_log_loss" in results:
         found["log_loss"] = results["predict_log_loss"]
     if name in PUBLISHED:
-        found |= {"tfidf": results[f"predict_baseline_{metric}"], "rows": results["train_samples"]}
+        with (output_dir / "data" / name / "train.jsonl").open(encoding="utf-8") as file:
+            found |= {"tfidf": results[f"predict_baseline_{metric}"], "rows": sum(1 for _ in file)}
         ((_, resampled),) = resample([read_run(folder).evaluations["test"]], SAMPLES, 0)
         found["error"] = float(np.nanstd(resampled[metric]))
     elif recipe not in (PLAIN, LINEAR):
@@ -267,6 +268,22 @@ def half_interval(runs: list[dict], key: str) -> float:
     """Return half the 95 % interval of the mean over the seeds: of the test rows, and of the mean if there are several."""
     of_seeds = np.var([run[key] for run in runs], ddof=1) / len(runs) if len(runs) > 1 else 0.0
     return 1.96 * np.sqrt(np.mean([run["error"] for run in runs]) ** 2 + of_seeds)
+
+
+def published_lines(scores: dict) -> list[str]:
+    """Return the table of what the defaults reach on the published test rows."""
+    lines = ["| set | training rows | metric | TF-IDF | plain Trainer | default | minutes |", "| --- " * 7 + "|"]
+    for name, own in scores.items():
+        runs = [run for of_recipe in own.values() for run in of_recipe.values()]
+        cells = [name, f"{runs[0]['rows']:,}", SETS[name].metric, f"{np.mean([run['tfidf'] for run in runs]):.3f}"]
+        for recipe in (TRAINER, "default"):
+            seeds = list(own.get(recipe, {}).values())
+            shown = f"{np.mean([run['score'] for run in seeds]):.3f} ± {half_interval(seeds, 'score'):.3f}" if seeds else ""
+            cells.append(shown + (f", {len(seeds)} seeds" if len(seeds) > 1 else ""))
+        minutes = [run["minutes"] for run in own.get("default", {}).values()]
+        cells.append(f"{np.mean(minutes):.0f}" if minutes else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def write_table(scores: dict) -> str:
@@ -291,18 +308,7 @@ def write_table(scores: dict) -> str:
             cells.append(text + (f", {len(runs)} seeds" if len(runs) > 1 else ""))
         rows = f"{SETS[name].rows:,}{' a class' if SETS[name].per_class else ''}"
         lines.append(f"| {name} | {rows} | {SETS[name].metric} | {' | '.join(cells)} |")
-    lines += ["", PUBLISHED_NOTE, "| set | training rows | metric | TF-IDF | plain Trainer | default | minutes |"]
-    lines.append("| --- " * 7 + "|")
-    for name, own in scores.items():
-        if name in PUBLISHED:
-            runs, trained = [run for of_recipe in own.values() for run in of_recipe.values()], own.get("default", {})
-            cells = [name, f"{runs[0]['rows']:,}", SETS[name].metric, f"{np.mean([run['tfidf'] for run in runs]):.3f}"]
-            for recipe in (TRAINER, "default"):
-                seeds = list(own.get(recipe, {}).values())
-                shown = f"{np.mean([run['score'] for run in seeds]):.3f} ± {half_interval(seeds, 'score'):.3f}" if seeds else ""
-                cells.append(shown + (f", {len(seeds)} seeds" if len(seeds) > 1 else ""))
-            cells.append(f"{np.mean([run['minutes'] for run in trained.values()]):.0f}" if trained else "")
-            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", PUBLISHED_NOTE, *published_lines({name: scores[name] for name in PUBLISHED if name in scores})]
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return "\n".join(lines)
 

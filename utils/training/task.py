@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -47,6 +48,8 @@ logger = logging.getLogger(__name__)
 # Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
 # many in all, and not more cells of rows and labels than it would be fitted to.
 FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 400, 10, 1_000_000
+# After that fit a training has so many steps at least, if that takes no more epochs than these.
+FEWEST_STEPS, MOST_EPOCHS = 30, 12
 # The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
 USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
 
@@ -226,7 +229,8 @@ class Task:
     def settle_few_rows(self, rows: int) -> None:
         """Have a new head fitted alone first where there are few `rows` for the classes or labels, and say so.
 
-        It would get too few steps from a random start. What it is worth was measured in benchmarks/recipes.md.
+        It would get too few steps from a random start. If three epochs are hardly any steps, there are more epochs, unless it is
+        said how many. What both are worth was measured in benchmarks/recipes.md.
         """
         kind, training, labels = self.format.evaluated_as, self.args.training, len(self.labels)
         if kind not in ("classes", "labels") or rows >= FEW_ROWS * labels or "linear_probe" in self.args.given:
@@ -236,6 +240,12 @@ class Task:
             training.linear_probe = True
             told = "few rows, %s for %d %s: the new head is fitted alone first (--linear_probe False: it is not)"
             logger.info(told, f"{rows:,}", labels, kind)
+            steps = math.ceil(rows / (training.train_batch_size * training.world_size * training.gradient_accumulation_steps))
+            epochs = min(math.ceil(FEWEST_STEPS / steps), MOST_EPOCHS)
+            if epochs > training.num_train_epochs and training.max_steps <= 0 and "num_train_epochs" not in self.args.given:
+                training.num_train_epochs = float(epochs)
+                told = "%d epochs, as one has only %d step%s (--num_train_epochs chooses another number)"
+                logger.info(told, epochs, steps, "" if steps == 1 else "s")
 
     @property
     def read_columns(self) -> list[str]:
