@@ -431,8 +431,8 @@ CASES: dict[str, Case] = {
             **train(as_csv),
             "options": ("--train_file=train.csv", "--load_best_model_at_end", "--save_strategy=steps", "--eval_strategy=epoch"),
         },
-        error="--load_best_model_at_end needs evaluations, and a checkpoint at each: found --eval_strategy epoch and "
-        "--save_strategy steps; leave out both",
+        error="--load_best_model_at_end needs evaluations, and a checkpoint at each: --eval_strategy is epoch and "
+        "--save_strategy is steps; leave them out",
     ),
     "length beyond the model's": Case(
         **{**train(as_csv), "options": ("--train_file=train.csv", "--max_seq_length=9999")},

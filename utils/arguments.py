@@ -457,7 +457,7 @@ class FineTuningArguments(TrainingArguments):
         if self.load_best_model_at_end is None:
             self.load_best_model_at_end = saved and (evaluation_steps in (None, self.save_steps) or self.save_strategy == "best")
         elif self.load_best_model_at_end and not saved:
-            found = f"found --eval_strategy {self.eval_strategy} and --save_strategy {self.save_strategy}; leave out both"
+            found = f"--eval_strategy is {self.eval_strategy} and --save_strategy is {self.save_strategy}; leave them out"
             raise UserError(f"--load_best_model_at_end needs evaluations, and a checkpoint at each: {found}")
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
             torch.set_num_threads(os.cpu_count())  # `accelerate launch` sets one thread by default

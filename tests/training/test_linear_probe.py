@@ -130,24 +130,28 @@ def test_with_few_rows_a_new_head_is_fitted_alone_unless_it_is_said_otherwise(ti
 
     expected = ["60 for 4 labels: the new head is fitted alone first (--linear_probe False: it is not)"]
     assert told(60) == told(60, "--learning_rate=5e-5") == told(60, "--head_learning_rate_multiplier=2") == expected
-    assert not told(60, "--linear_probe") and not told(60, "--linear_probe=False") and not told(9) and not told(1604)
+    assert told(60, "--linear_probe") == expected and not told(60, "--linear_probe=False") and not told(9) and not told(1604)
 
 
 def test_a_fitted_head_and_its_encoder_have_some_steps_at_least(tiny_model, tmp_path, caplog):
     caplog.set_level("INFO")
     for count, more, expected in (
-        (60, (), "12 epochs, as one has only 2 steps"),
-        (20, (), "12 epochs, as one has only 1 step ("),
-        (200, (), "5 epochs, as one has only 7 steps"),
+        (60, (), "12 epochs instead of 3, as one has only 2 steps"),
+        (20, (), "12 epochs instead of 3, as one has only 1 step ("),
+        (200, (), "5 epochs instead of 3, as one has only 7 steps"),
         (60, ("--per_device_train_batch_size=4",), None),
-        (60, ("--per_device_train_batch_size=4", "--gradient_accumulation_steps=2"), "4 epochs, as one has only 8 steps"),
+        (
+            60,
+            ("--per_device_train_batch_size=4", "--gradient_accumulation_steps=2"),
+            "4 epochs instead of 3, as one has only 8 steps",
+        ),
         (60, ("--num_train_epochs=3",), None),
         (60, ("--max_steps=2",), None),
         (60, ("--linear_probe=False",), None),
     ):
         caplog.clear()
         train(run_multilabel, tiny_model, tmp_path, make_rows(count), "--check_data", "--validation_fraction=0", *more)
-        assert (expected in caplog.text) if expected else ("epochs, as" not in caplog.text), (count, more)
+        assert (expected in caplog.text) if expected else ("epochs instead" not in caplog.text), (count, more)
     metrics = train(run_multilabel, tiny_model, tmp_path, make_rows(60), "--validation_fraction=0")
     assert metrics["epoch"] == 12
 

@@ -233,7 +233,8 @@ class Task:
         said how many. What both are worth was measured in benchmarks/recipes.md.
         """
         kind, training, labels = self.format.evaluated_as, self.args.training, len(self.labels)
-        if kind not in ("classes", "labels") or rows >= FEW_ROWS * labels or "linear_probe" in self.args.given:
+        refused = "linear_probe" in self.args.given and not training.linear_probe
+        if kind not in ("classes", "labels") or rows >= FEW_ROWS * labels or refused:
             return
         possible = self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
         if possible and self.saved_labels is None and rows >= FEWEST_ROWS and rows * labels <= MOST_CELLS:
@@ -242,10 +243,11 @@ class Task:
             logger.info(told, f"{rows:,}", labels, kind)
             steps = math.ceil(rows / (training.train_batch_size * training.world_size * training.gradient_accumulation_steps))
             epochs = min(math.ceil(FEWEST_STEPS / steps), MOST_EPOCHS)
-            if epochs > training.num_train_epochs and training.max_steps <= 0 and "num_train_epochs" not in self.args.given:
+            usual = training.num_train_epochs
+            if epochs > usual and training.max_steps <= 0 and "num_train_epochs" not in self.args.given:
                 training.num_train_epochs = float(epochs)
-                told = "%d epochs, as one has only %d step%s (--num_train_epochs chooses another number)"
-                logger.info(told, epochs, steps, "" if steps == 1 else "s")
+                told = "%d epochs instead of %g, as one has only %d step%s (--num_train_epochs chooses another number)"
+                logger.info(told, epochs, usual, steps, "" if steps == 1 else "s")
 
     @property
     def read_columns(self) -> list[str]:
