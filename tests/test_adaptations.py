@@ -341,7 +341,7 @@ def test_e_hint_and_no_answer_below_a_probability(tmp_path, tiny_model):
 def test_f_mean_pooling_stays_mean_pooling(tmp_path, tiny_model):
     script, test = adapt("f", tmp_path).name, make_rows(40, 3)
     files = write_splits(tmp_path, train=make_rows(60, 1), validation=make_rows(20, 2), test=test)
-    base = [script, f"--model_name_or_path={tiny_model}", *files, *BRIEFLY]
+    base = [script, f"--model_name_or_path={tiny_model}", *files, *BRIEFLY, "--linear_probe=False"]
     smoke, tuned, plain, again = run_all(
         tmp_path,
         [script, "--smoke_test"],

@@ -123,6 +123,7 @@ def cuts(tmp_path_factory, tiny_model):
                 f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--output_dir={output}", *extra, "--fp16=False",
                 f"--per_device_train_batch_size={batch}", f"--gradient_accumulation_steps={accumulated}", "--logging_steps=1",
                 "--validation_fraction=0", "--num_train_epochs=2", "--learning_rate=1e-4", "--max_grad_norm=0",
+                "--linear_probe=False",
                 f"--max_tokens_per_batch={tokens}",
             ]  # fmt: skip
     in_two = [case["2 processes x 8"][1] for case in found]
