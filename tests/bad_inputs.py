@@ -434,6 +434,10 @@ CASES: dict[str, Case] = {
         error="--load_best_model_at_end needs evaluations, and a checkpoint at each: --eval_strategy is epoch and "
         "--save_strategy is steps; leave them out",
     ),
+    "best model without evaluations": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--load_best_model_at_end", "--eval_strategy=no")},
+        error="--load_best_model_at_end needs evaluations, and a checkpoint at each: --eval_strategy is no",
+    ),
     "length beyond the model's": Case(
         **{**train(as_csv), "options": ("--train_file=train.csv", "--max_seq_length=9999")},
         error="--max_seq_length 9999: this model reads at",

@@ -12,7 +12,7 @@ from transformers import pipeline
 import run_classification
 
 LEARN = "--learning_rate 4e-3 --head_learning_rate_multiplier 1 --num_train_epochs 10 --per_device_train_batch_size 16".split()
-LEARN += ["--linear_probe=False"]  # what a random encoder tells is worth no fit
+LEARN += ["--linear_probe=False"]  # the encoder is random, so it tells a fit nothing
 TOPICS = ["defect", "delivery", "praise"]
 
 

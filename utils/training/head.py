@@ -232,7 +232,7 @@ def fit_alone(head: Head, trainer: Trainer) -> None:
     with torch.no_grad():
         layer.weight.copy_(weight / scale)
         layer.bias.copy_(bias - layer.weight @ center)
-    told = "the new head was fitted alone: to four fifths of the rows (the loss of the others went from %.3f to %.3f), then all"
+    told = "the new head was fitted alone: to 4 of 5 rows (the loss of the others went from %.3f to %.3f), then to all"
     logger.info(told, before, losses[best])
 
 

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 # Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
 # many in all, and not more cells of rows and labels than it would be fitted to.
 FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 400, 10, 1_000_000
-# After that fit a training has so many steps at least, if that takes no more epochs than these.
+# After that fit, a training has at least so many steps, if they take no more than so many epochs.
 FEWEST_STEPS, MOST_EPOCHS = 30, 12
 # The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
 USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
@@ -229,8 +229,7 @@ class Task:
     def settle_few_rows(self, rows: int) -> None:
         """Have a new head fitted alone first where there are few `rows` for the classes or labels, and say so.
 
-        It would get too few steps from a random start. If three epochs are hardly any steps, there are more epochs, unless it is
-        said how many. What both are worth was measured in benchmarks/recipes.md.
+        It would get too few steps from a random start. What it is worth was measured in benchmarks/recipes.md.
         """
         kind, training, labels = self.format.evaluated_as, self.args.training, len(self.labels)
         refused = "linear_probe" in self.args.given and not training.linear_probe
@@ -241,13 +240,20 @@ class Task:
             training.linear_probe = True
             told = "few rows, %s for %d %s: the new head is fitted alone first (--linear_probe False: it is not)"
             logger.info(told, f"{rows:,}", labels, kind)
-            steps = math.ceil(rows / (training.train_batch_size * training.world_size * training.gradient_accumulation_steps))
-            epochs = min(math.ceil(FEWEST_STEPS / steps), MOST_EPOCHS)
-            usual = training.num_train_epochs
-            if epochs > usual and training.max_steps <= 0 and "num_train_epochs" not in self.args.given:
-                training.num_train_epochs = float(epochs)
-                told = "%d epochs instead of %g, as one has only %d step%s (--num_train_epochs chooses another number)"
-                logger.info(told, epochs, usual, steps, "" if steps == 1 else "s")
+            self.settle_few_steps(rows)
+
+    def settle_few_steps(self, rows: int) -> None:
+        """Train for more epochs where three would be hardly any steps, unless it is said how long to train, and say so.
+
+        What it is worth was measured in benchmarks/recipes.md.
+        """
+        training, usual = self.args.training, self.args.training.num_train_epochs
+        steps = math.ceil(rows / (training.train_batch_size * training.world_size * training.gradient_accumulation_steps))
+        epochs = min(math.ceil(FEWEST_STEPS / steps), MOST_EPOCHS)
+        if epochs > usual and training.max_steps <= 0 and "num_train_epochs" not in self.args.given:
+            training.num_train_epochs = float(epochs)
+            told = "%d epochs instead of %g, as one has only %d step%s (--num_train_epochs chooses another number)"
+            logger.info(told, epochs, usual, steps, "" if steps == 1 else "s")
 
     @property
     def read_columns(self) -> list[str]:
