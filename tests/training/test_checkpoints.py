@@ -411,7 +411,7 @@ def test_a_signal_within_python_saves_and_the_same_command_goes_on(setting, tmp_
         with pytest.raises(
             Stopped, match=f"stopped by {name} after step {at + 1} of 12; .* goes on from .*/checkpoint-{at + 1}$"
         ) as stop:
-            script.main([*base, f"--output_dir={tmp_path / 'o'}"])
+            script.main([*base, "--save_total_limit=1", f"--output_dir={tmp_path / 'o'}"])
         assert stop.value.status == 128 + number
         assert not (tmp_path / "o" / "args.yaml").exists() and not (tmp_path / "o" / "model.safetensors").exists()
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before

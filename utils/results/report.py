@@ -159,6 +159,7 @@ class Results:
             save_arguments(self.task)
             if self.task.training and not args.training.keep_checkpoints:
                 remove_checkpoints(args.training)
+            self.print_scores()
             if reported:
                 with a_report_costs_no_run():
                     self.write_report()
@@ -167,7 +168,6 @@ class Results:
                     "no report: %s",
                     "the script predicts other things than the labels" if scored else "no labelled rows were evaluated",
                 )
-            self.print_scores()
             if args.data.smoke_test:
                 logger.info("smoke test passed: trained, evaluated, predicted, saved and loaded again")
             else:

@@ -179,6 +179,8 @@ class Guard(TrainerCallback):
         score_decides = args.save_strategy == SaveStrategy.BEST and evaluates_next  # whether this step is saved
         if received and not score_decides:  # otherwise the training stops after the next step
             self.stopping, control.should_training_stop, control.should_save = received, True, True
+            if args.save_total_limit == 1:  # Trainer would remove all checkpoints but the best, this step's among them
+                args.save_total_limit = 2
         if at_end:  # save after the evaluation, which a resumed training would not repeat
             self.saving, control.should_save = control.should_save, False
         return control
