@@ -189,7 +189,7 @@ def test_unknown_labels_are_set_aside_in_training_and_predicted(tmp_path, tiny_m
         [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", "--max_steps=2"]
         + [f"--train_file={write_jsonl(tmp_path / 'a.jsonl', train)}", f"--test_file={write_jsonl(tmp_path / 'b.jsonl', test)}"]
     )
-    assert "train: 7 rows without a known label are set aside" in caplog.text
+    assert "train: 7 rows without a known label set aside" in caplog.text
     assert [row["label"] for row in read_csv(tmp_path / "o" / "predictions.csv")] == [row["label"] or "" for row in test]
     assert metrics["predict_no_support"] + metrics["predict_yes_support"] == 55
 

@@ -50,6 +50,11 @@ def shorten(names: list[str], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + (f" … ({len(names)} in all)" if len(names) > limit else "")
 
 
+def number_of(count: int, noun: str) -> str:
+    """Return a count in words: "1 row", "1,200 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def require(name: str, value, condition: Callable[..., bool], expected: str) -> None:
     """Raise a `UserError` if the value of an option does not fulfil `condition`."""
     if not condition(value):

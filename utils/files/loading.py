@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets import Dataset, IterableDataset, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, UserError, number_of
 from utils.files.reading import EXAMPLE_FILE, is_folder_of_labels, is_saved_dataset, read_files, read_splits
 from utils.files.records import SPLIT_NAMES
 from utils.files.rows import (
@@ -223,7 +223,7 @@ def _checked(name: str, split: Dataset, origin: str, unit: str, first: int = 1, 
     """Return a split with places, and log what it holds, `only` before the number of rows. No rows are a `UserError`."""
     if not len(split):
         raise UserError(f"{origin} has no rows")
-    logger.info("%s: %s rows from %s; columns: %s", name, f"{only}{len(split):,}", origin, ", ".join(columns(split)))
+    logger.info("%s: %s%s from %s; columns: %s", name, only, number_of(len(split), "row"), origin, ", ".join(columns(split)))
     return with_places(split, unit, first)
 
 

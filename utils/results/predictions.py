@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, UserError, number_of
 from utils.files.reading import read_files
 from utils.files.rows import columns, whole_file
 
@@ -76,7 +76,7 @@ def write_predictions(
     columns = [map(_six_digits, values) for values in (*decided.values(), *of_row.values())]
     rows = ([row_id, *row, *rest] for row_id, row, *rest in zip(ids, shown, *columns, strict=True))
     write_csv(path, header, rows, safe)
-    logger.info("wrote %s (%s rows%s)", path, f"{len(ids):,}", told)
+    logger.info("wrote %s (%s%s)", path, number_of(len(ids), "row"), told)
 
 
 def array_of(path: Path) -> Path:
@@ -186,4 +186,4 @@ class Submission:
         """Write the `probabilities` [test rows, labels] as the sample has them; `safe`: see `write_predictions`."""
         found = probabilities[self.rows][:, self.columns].tolist()
         write_csv(path, self.header, ([row_id, *row] for row_id, row in zip(self.ids, found, strict=True)), safe)
-        logger.info("wrote %s (%s rows)", path, f"{len(self.ids):,}")
+        logger.info("wrote %s (%s)", path, number_of(len(self.ids), "row"))

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.arguments import number_of
 from utils.search.study import SharedStudy, was_interrupted
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def print_best(shared: SharedStudy, objective: str, order: list[str]) -> None:
     interrupted = sum(map(was_interrupted, shared.trials()))
     logger.info(
         "\n%s: %d completed, %d pruned, %d failed%s",
-        count(len(states), "trial"), len(best), states.count("PRUNED"), states.count("FAIL"),
+        number_of(len(states), "trial"), len(best), states.count("PRUNED"), states.count("FAIL"),
         f"; and {interrupted} interrupted" if interrupted else "",
     )  # fmt: skip
     if not best:
@@ -98,10 +99,6 @@ def draw_figures(shared: SharedStudy, objective: str, output_dir: Path) -> None:
             figure = plot(shared.study, target_name=objective).figure
             figure.savefig(output_dir / f"search_{name}.png", dpi=150, bbox_inches="tight")
             matplotlib.pyplot.close(figure)
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def show(value: Any) -> str:

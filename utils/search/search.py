@@ -12,12 +12,12 @@ from accelerate.utils.memory import release_memory
 from datasets import Dataset
 from huggingface_hub import create_repo
 
-from utils.arguments import Arguments, UserError
+from utils.arguments import Arguments, UserError, number_of
 from utils.files.loading import describe_data
 from utils.files.rows import one_line
 from utils.results.report import write_options
 from utils.runtime import quiet
-from utils.search.figures import count, draw_figures, print_best, print_trial, write_search
+from utils.search.figures import draw_figures, print_best, print_trial, write_search
 from utils.search.space import LOSS_OPTIONS, Parameter, all_combinations, check_combinations, read_space
 from utils.search.study import SharedStudy, open_study, sign_of_life
 from utils.search.trial import train_trial
@@ -68,11 +68,11 @@ def search(
     objective, order = check_space(space, args, check), [parameter.name for parameter in space]
     combinations = len(all_combinations(space))
     if 0 < combinations < search_args.search_trials:
-        logger.info("the search space has %s: each is tried once", count(combinations, "combination"))
+        logger.info("the search space has %s: each is tried once", number_of(combinations, "combination"))
         search_args.search_trials = combinations
     logger.info(
         "search: %s of %s; objective: %s of the validation data, %sd",
-        count(search_args.search_trials, "trial"), ", ".join(order), objective["name"], objective["direction"],
+        number_of(search_args.search_trials, "trial"), ", ".join(order), objective["name"], objective["direction"],
     )  # fmt: skip
     if args.data.check_data:
         return None
@@ -87,20 +87,20 @@ def search(
         create_repo(name, token=training_args.hub_token, private=training_args.hub_private_repo, exist_ok=True)
     there = len(shared.finished())
     if there:
-        logger.info("the storage holds %s, %d to go", count(there, "trial"), max(search_args.search_trials - there, 0))
+        logger.info("the storage holds %s, %d to go", number_of(there, "trial"), max(search_args.search_trials - there, 0))
     try:
         train = partial(train_trial, objective=objective["name"], args=args, check=check, build=build)
         run_trials(shared, space, objective["name"], args, train)
     except KeyboardInterrupt:
         after = "the same command continues" if search_args.search_storage else "without --search_storage the trials are lost"
-        logger.info("\ninterrupted after %s: %s", count(len(shared.finished()), "trial"), after)
+        logger.info("\ninterrupted after %s: %s", number_of(len(shared.finished()), "trial"), after)
         raise
     running = len(shared.running())
     write_search(shared, objective["name"], output_dir)
     print_best(shared, objective["name"], order)
     draw_figures(shared, objective["name"], output_dir)
     if running:
-        logger.info("other processes still run %s; the last to end will train with the best values", count(running, "trial"))
+        logger.info("other processes still run %s; the last to end will train with the best values", number_of(running, "trial"))
         return None
     best = shared.best()
     if not best:

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from datasets import Dataset
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, UserError, number_of
 from utils.files.rows import file_of, files_of
 
 logger = logging.getLogger(__name__)
@@ -68,5 +68,5 @@ def known_rows(name: str, split: Dataset, unknown: np.ndarray) -> Dataset:
         raise UserError(f"{file_of(split)}: no row of the {name} data has a known label")
     if not unknown.any():
         return split
-    logger.info("%s: %s rows without a known label are set aside", name, f"{unknown.sum():,}")
+    logger.info("%s: %s without a known label set aside", name, number_of(unknown.sum(), "row"))
     return split.select(np.flatnonzero(~unknown))

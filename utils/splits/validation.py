@@ -6,7 +6,7 @@ import numpy as np
 from datasets import Dataset
 from sklearn.model_selection import train_test_split
 
-from utils.arguments import DataArguments, UserError
+from utils.arguments import DataArguments, UserError, number_of
 from utils.splits.folds import as_labels, split_fold
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def split_validation(
         rows, kinds = rows[codes != -1], kinds[1:]
     possible = min(size, len(rows) - size) >= len(kinds)
     _, held_out = train_test_split(rows, test_size=size, random_state=seed, stratify=codes[rows] if possible else None)
-    told = f"validation: {size} rows split off the training data (--validation_fraction {args.validation_fraction:g})"
-    logger.info("%s%s", told, "" if possible else ", at random, as they are too few to keep the shares of the labels")
+    how = "" if possible else ", at random, as they are too few to keep the shares of the labels"
+    told = "validation: %s split off the training data (--validation_fraction %g)%s"
+    logger.info(told, number_of(size, "row"), args.validation_fraction, how)
     return train.select(np.setdiff1d(np.arange(len(train)), held_out)), train.select(np.sort(held_out))

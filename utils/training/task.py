@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from utils.arguments import Arguments, UserError
+from utils.arguments import Arguments, UserError, number_of
 from utils.batches.windows import Way, describe_long, encode_long
 from utils.command_line import defaults, parse_arguments
 from utils.data.columns import find_ids, find_text_columns, settle_empty_texts, warn_of_shared_texts
@@ -252,8 +252,8 @@ class Task:
         epochs = min(math.ceil(FEWEST_STEPS / steps), MOST_EPOCHS)
         if epochs > usual and training.max_steps <= 0 and "num_train_epochs" not in self.args.given:
             training.num_train_epochs = float(epochs)
-            told = "%d epochs instead of %g, as one has only %d step%s (--num_train_epochs chooses another number)"
-            logger.info(told, epochs, usual, steps, "" if steps == 1 else "s")
+            told = "%d epochs instead of %g, as one has only %s (--num_train_epochs chooses another number)"
+            logger.info(told, epochs, usual, number_of(steps, "step"))
 
     @property
     def read_columns(self) -> list[str]:
