@@ -121,8 +121,10 @@ def settled_values(args: Arguments, check: Check) -> dict[str, Any]:
     with quiet(), contextlib.suppress(UserError):  # the given values may be invalid although all in the search space are valid
         args = args.reread({})
         check(args)
-    groups = (args.model, args.data, args.training)
-    return args.options | {name: value for group in groups for name, value in vars(group).items()}
+    settled = {name: value for group in (args.model, args.data, args.training) for name, value in vars(group).items()}
+    if args.training.linear_probe and "head_learning_rate_multiplier" not in args.given:
+        settled["head_learning_rate_multiplier"] = 1.0  # the trainer of a head that is fitted first settles it so
+    return args.options | settled
 
 
 def check_space(space: list[Parameter], args: Arguments, check: Check) -> dict[str, Any]:
