@@ -48,8 +48,9 @@ logger = logging.getLogger(__name__)
 # Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
 # many in all, and not more cells of rows and labels than it would be fitted to.
 FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 400, 10, 1_000_000
-# After that fit, a training has at least so many steps, if they take no more than so many epochs.
-FEWEST_STEPS, MOST_EPOCHS = 30, 12
+# After that fit, a training has at least so many steps, and so many for each class or label, if they take no more than so many
+# epochs.
+FEWEST_STEPS, STEPS_OF_LABEL, MOST_EPOCHS = 30, 10, 12
 # The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
 USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
 
@@ -243,17 +244,17 @@ class Task:
             self.settle_few_steps(rows)
 
     def settle_few_steps(self, rows: int) -> None:
-        """Train for more epochs where three would be hardly any steps, unless it is said how long to train, and say so.
+        """Train for more epochs where three are few steps for so many labels, unless it is said how long to train, and say so.
 
         What it is worth was measured in benchmarks/recipes.md.
         """
-        training, usual = self.args.training, self.args.training.num_train_epochs
+        training, usual, labels = self.args.training, self.args.training.num_train_epochs, len(self.labels)
         steps = math.ceil(rows / (training.train_batch_size * training.world_size * training.gradient_accumulation_steps))
-        epochs = min(math.ceil(FEWEST_STEPS / steps), MOST_EPOCHS)
+        epochs = min(math.ceil(max(FEWEST_STEPS, STEPS_OF_LABEL * labels) / steps), MOST_EPOCHS)
         if epochs > usual and training.max_steps <= 0 and "num_train_epochs" not in self.args.given:
             training.num_train_epochs = float(epochs)
-            told = "%d epochs instead of %g, as one has only %s (--num_train_epochs chooses another number)"
-            logger.info(told, epochs, usual, number_of(steps, "step"))
+            told = "%d epochs instead of %g, as one has only %s for %d %s (--num_train_epochs chooses another number)"
+            logger.info(told, epochs, usual, number_of(steps, "step"), labels, self.format.evaluated_as)
 
     @property
     def read_columns(self) -> list[str]:
