@@ -99,6 +99,8 @@ def test_the_own_space_of_each_script_is_searched(script, tiny_model, tmp_path, 
     first = found["trials"][0]["params"]  # the values given come first, where the space holds them
     fitted = script is run_multilabel  # a head for few rows, which then learns as fast as the encoder
     assert first["num_train_epochs"] == 2 and first["head_learning_rate_multiplier"] == (1.0 if fitted else 10.0)
+    assert first["learning_rate"] == 1e-3  # which is beyond the script's own range
+    assert "search space: learning_rate from 1e-05 to 0.001, to hold the value of a run without a search" in caplog.text
     best = found["trials"][found["best_trial"]]
     assert metrics[f"eval_{found['objective']}"] == best["value"]
     lines = [record.getMessage() for record in caplog.records]

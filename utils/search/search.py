@@ -42,8 +42,8 @@ def search(
     """Search hyperparameters. Return the file of the best arguments, or None where another process trains with them.
 
     Each trial calls the script's `prepare` and `build`, leaves nothing for the next one, and never sees the test data.
-    `own_space` is the script's `SEARCH_SPACE`, which --search_space replaces. Raises a `UserError` if optuna is missing, if the
-    search space or the storage cannot be used, or if no trial was completed.
+    `own_space` is the script's `SEARCH_SPACE`; it is widened to hold the run without a search. --search_space replaces it.
+    Raises a `UserError` if optuna is missing, if the search space or the storage cannot be used, or if no trial was completed.
     """
     try:
         import optuna
@@ -65,6 +65,9 @@ def search(
         space = [parameter for parameter in space if parameter.name != "num_train_epochs"]
         if not space:
             raise UserError("--max_steps overrides num_train_epochs, and the search space varies nothing else: drop one of them")
+    settled = settled_values(args, check)
+    if search_args.search_space is None:
+        space = [parameter.reaching(settled[parameter.name]) for parameter in space]
     objective, order = check_space(space, args, check), [parameter.name for parameter in space]
     combinations = len(all_combinations(space))
     if 0 < combinations < search_args.search_trials:
@@ -80,7 +83,7 @@ def search(
     if args.data.smoke_test or not search_args.search_storage:
         search_args.search_storage = None
     output_dir = Path(training_args.output_dir)
-    shared = open_study(search_args, space, objective, args.options, settled_values(args, check))
+    shared = open_study(search_args, space, objective, args.options, settled)
     output_dir.mkdir(parents=True, exist_ok=True)
     if training_args.push_to_hub:  # an error there should come before the trials
         name = training_args.hub_model_id or output_dir.absolute().name

@@ -5,7 +5,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,9 +56,22 @@ class Parameter:
         """Return {name: value} if this parameter can take `value`, otherwise {}. Choices are compared as text."""
         if self.kind == "choice":
             return next(({self.name: own} for own in self.values if str(own) == str(value)), {})
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        inside = is_number and self.values[0] <= value <= self.values[1] and (self.kind != "int" or value == int(value))
-        return {self.name: value} if inside else {}
+        return {self.name: value} if self._is_possible(value) and self.values[0] <= value <= self.values[1] else {}
+
+    def reaching(self, value: Any) -> "Parameter":
+        """Return this parameter with a range that holds `value` too. A choice, and what no range can hold, leave it as it is."""
+        if self.kind == "choice" or not self._is_possible(value) or self.holding(value):
+            return self
+        value = int(value) if self.kind == "int" else float(value)
+        wider = replace(self, values=(min(self.values[0], value), max(self.values[1], value)))
+        logger.info("search space: %s from %g to %g, to hold the value of a run without a search", self.name, *wider.values)
+        return wider
+
+    def _is_possible(self, value: Any) -> bool:
+        """Return whether a range could hold `value`."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        return value == int(value) if self.kind == "int" else self.kind == "linear" or value > 0
 
 
 def read_space(own: dict[str, dict], given: str | None, options: Iterable[str]) -> list[Parameter]:
