@@ -404,7 +404,7 @@ def test_a_file_that_holds_splits(tmp_path, told):
     path = write(tmp_path / "a.json", json.dumps({"train": OBJECTS, "dev": OBJECTS[:1], "test": OBJECTS[1:]}))
     splits = load_splits(DataArguments(train_file=path))
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "validation": 1, "test": 1}
-    assert splits["test"][0][PLACE] == f"{path}:test, row 1" and "test: 1 rows from" in told.text
+    assert splits["test"][0][PLACE] == f"{path}:test, row 1" and "test: 1 row from" in told.text
     assert splits_to_use(splits, [], DataArguments(train_file=path)) == splits
     other = write_jsonl(tmp_path / "b.jsonl", OBJECTS * 3)
     assert len(load_splits(DataArguments(train_file=path, test_file=other))["test"]) == 6
