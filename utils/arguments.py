@@ -336,7 +336,7 @@ class FineTuningArguments(TrainingArguments):
         help="Score the training rows too, to see over-fitting. With the final weights and thresholds; takes a pass over them.",
     )
     learning_rate: float = HfArg(default=5e-5, help="Peak learning rate. Unset: higher for narrow encoders.")
-    num_train_epochs: float = HfArg(default=3.0, help="Number of passes over the training data.")
+    num_train_epochs: float = HfArg(default=3.0, help="Passes over the data. Unset: up to 12 with few rows.")
     warmup_steps: float = HfArg(default=0.1, help="Warm-up steps, or below 1 their share of all steps.")
     gradient_accumulation_steps: int = HfArg(default=1, help="Batches that make one training step together.")
     weight_decay: float = HfArg(default=0.01, help="Weight decay of AdamW, but not of biases and norms.")
