@@ -33,7 +33,7 @@ class RunError(RuntimeError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the training. The checkpoint of its last step is saved; `status` is the signal's exit status."""
+    """A signal ended the run. What was reached is saved, as `told` says; `status` is the signal's exit status."""
 
     def __init__(self, told: str, status: int):
         super().__init__(told)

@@ -3,20 +3,21 @@
 import csv
 import json
 import re
+import runpy
 import shutil
 
 import numpy as np
 import pytest
-from conftest import make_choice_rows, make_rows, write_csv, write_jsonl
+from conftest import ROOT, make_choice_rows, make_rows, write_csv, write_jsonl
 
 import run_classification
 import run_multilabel
 import run_multiple_choice
-from utils.arguments import UserError
+from utils.arguments import Stopped, UserError
 from utils.data.choices import ChoiceFormat
 from utils.data.classes import ClassFormat
 from utils.data.labels import UNKNOWN, LabelFormat
-from utils.results import predictions
+from utils.results import page, predictions
 from utils.results.finished import read_run
 from utils.results.predictions import guard, unguard, write_predictions
 
@@ -92,6 +93,22 @@ def test_the_card_shows_one_set_of_scores_at_the_saved_thresholds(trained):
     assert 'classify(["a text"]' in card and "text_pair" not in card
     threshold = json.loads((folder / "thresholds.json").read_text())["refund"]
     assert f"| refund | {threshold:.3f} |" in card
+
+
+def test_a_run_that_is_interrupted_while_its_report_is_made_is_finished_and_says_how_to_make_it(
+    tmp_path, trained, tiny_model, monkeypatch, caplog, report
+):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "write_page", interrupt)
+    caplog.set_level("INFO")
+    with pytest.raises(Stopped, match="the run is finished, but for its report, which this makes: python tools/report.py .*/o$"):
+        predict(tiny_model, tmp_path / "o", *trained[1], "--max_steps=1")
+    assert "Test scores" in caplog.text and (tmp_path / "o" / "args.yaml").is_file()
+    monkeypatch.undo()
+    runpy.run_path(str(ROOT / "tools" / "report.py"))["main"]([str(tmp_path / "o")])
+    assert "<title>o</title>" in (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_card_without_evaluations(tmp_path, trained, tiny_model):

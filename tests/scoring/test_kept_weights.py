@@ -71,7 +71,7 @@ def test_the_latest_within_chance_of_the_best_is_kept_unless_the_best_is_asked_f
     epoch, told = train(*options)
     own, best = accuracies[kept - 1], max(accuracies)
     assert epoch == kept and told.startswith(f"kept the weights of epoch {kept} of 3: accuracy {own:.3f} on the validation data")
-    other, equal = f"; an earlier {best:.3f} is within chance, of 25 rows (--load_best_model_at_end keeps the highest)", ""
+    other, equal = f"; with 25 rows, an earlier {best:.3f} is within chance (--load_best_model_at_end keeps the highest)", ""
     if accuracies.count(best) > 1:
         equal = f", the {'first' if options else 'last'} of {accuracies.count(best)} equal ones"
     assert told.endswith(f" was the highest{equal}" if own == best else other)

@@ -98,6 +98,8 @@ def test_a_run_with_its_last_step_within_an_epoch_goes_on_without_another_step(s
     script.main([*base, f"--output_dir={tmp_path / 'o'}", "--disable_tqdm=False"])  # a bar that never began can end
     assert outcome(tmp_path / "o") == expected
     assert json.loads((tmp_path / "o" / "trainer_state.json").read_text())["global_step"] == 6
+    found = json.loads((tmp_path / "o" / "train_results.json").read_text())
+    assert not [name for name in found if "second" in name or "runtime" in name]  # no step has a speed
 
 
 def damage(checkpoint: Path, how: str) -> None:

@@ -128,7 +128,7 @@ def test_with_few_rows_a_new_head_is_fitted_alone_unless_it_is_said_otherwise(ti
         train(run_multilabel, tiny_model, tmp_path, make_rows(count), "--check_data", "--validation_fraction=0", *more)
         return re.findall("few rows, (.*)", caplog.text)
 
-    expected = ["60 for 4 labels: the new head is fitted alone first (--linear_probe False: it is not)"]
+    expected = ["60 for 4 labels: the new head is fitted alone first (--linear_probe False turns this off)"]
     assert told(60) == told(60, "--learning_rate=5e-5") == told(60, "--head_learning_rate_multiplier=2") == expected
     assert told(60, "--linear_probe") == expected and not told(60, "--linear_probe=False") and not told(9) and not told(1604)
 
@@ -136,14 +136,14 @@ def test_with_few_rows_a_new_head_is_fitted_alone_unless_it_is_said_otherwise(ti
 def test_a_fitted_head_and_its_encoder_have_some_steps_at_least(tiny_model, tmp_path, caplog):
     caplog.set_level("INFO")
     for count, more, expected in (
-        (60, (), "12 epochs instead of 3, as one has only 2 steps for 4 labels"),
-        (20, (), "12 epochs instead of 3, as one has only 1 step for 4 labels"),
-        (200, (), "6 epochs instead of 3, as one has only 7 steps for 4 labels"),  # 40 steps, ten for each label
+        (60, (), "12 epochs instead of 3, as one epoch has only 2 steps for 4 labels"),
+        (20, (), "12 epochs instead of 3, as one epoch has only 1 step for 4 labels"),
+        (200, (), "6 epochs instead of 3, as one epoch has only 7 steps for 4 labels"),  # 40 steps, ten for each label
         (60, ("--per_device_train_batch_size=4",), None),
         (
             60,
             ("--per_device_train_batch_size=4", "--gradient_accumulation_steps=2"),
-            "5 epochs instead of 3, as one has only 8 steps",
+            "5 epochs instead of 3, as one epoch has only 8 steps",
         ),
         (60, ("--num_train_epochs=3",), None),
         (60, ("--max_steps=2",), None),

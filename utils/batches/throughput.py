@@ -40,9 +40,11 @@ class Throughput(TrainerCallback):
     on_step_end = stop
 
     def rates(self, prefix: str, trainer: Trainer) -> dict[str, float]:
-        """Return the rates of all processes together, each name with `prefix` before it."""
+        """Return the rates of all processes together, each name with `prefix` before it; none where no row was counted."""
         self.counts = self.counts.to(trainer.args.device)
         rows, cells, tokens, squares = trainer.accelerator.reduce(self.counts, "sum").tolist()
+        if not rows:
+            return {}
         weights, width, layers = encoder_size(trainer.model)
         operations = (2 * weights * tokens + 4 * width * layers * squares) * (3 if prefix == "train" else 1)
         seconds = max(self.seconds, 1e-9)
@@ -50,7 +52,7 @@ class Throughput(TrainerCallback):
             f"{prefix}_rows_per_second": rows / seconds,
             f"{prefix}_tokens_per_second": tokens / seconds,
             f"{prefix}_flops_per_second": operations / seconds,
-            f"{prefix}_padding_share": 1 - tokens / max(cells, 1),
+            f"{prefix}_padding_share": 1 - tokens / cells,
         }
 
 

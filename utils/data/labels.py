@@ -122,12 +122,13 @@ class LabelFormat:
             written = "empty cells" if self.absent == "" else "cells of -1"
             reason = "" if self.absent is None else f"{written} mean no, because no label's column holds a 0; "
             rows = zip(self.names, positives, known - positives, strict=True)
-            logger.info("training rows: %s%s", reason, shorten([f"{name} {yes} yes and {no} no" for name, yes, no in rows]))
+            logger.info("training data: %s%s", reason, shorten([f"{name} {yes} yes and {no} no" for name, yes, no in rows]))
         for label, count, sure in zip(self.names, (targets == 1).sum(axis=0), known, strict=True):
             if count == sure > 0 and len(targets) > 1 and not args.problem_type:
+                where = f"all {sure} rows" if sure == len(targets) else f"all {sure} rows where it is known, of {len(targets)}"
                 raise UserError(
-                    f"{args.train_file or args.dataset_name}: the label {label!r} is there in all {sure} rows where it is known "
-                    f"({len(targets) - sure} are unknown), which teaches nothing: write 0 where it is absent, or leave it out"
+                    f"{args.train_file or args.dataset_name}: the label {label!r} is there in {where}, which teaches nothing: "
+                    f"write 0 where it is absent, or leave it out"
                 )
         never = [label for label, count in zip(self.names, positives, strict=True) if count == 0]
         if never:

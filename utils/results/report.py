@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from utils.arguments import Stopped
 from utils.command_line import in_full
 from utils.files.rows import PLACE, arrow_cells, files_of, one_line, read_array, whole_file
 from utils.publishing.hub import push
@@ -260,8 +261,12 @@ class Results:
         from utils.results.page import write_page
 
         run = read_run(self.output_dir)
-        write_page(run, self.output_dir / REPORT)
-        tell_trackers(self.trainer, self.metrics, lambda: figures(run))
+        try:
+            write_page(run, self.output_dir / REPORT)
+            tell_trackers(self.trainer, self.metrics, lambda: figures(run))
+        except KeyboardInterrupt:
+            told = "interrupted: the run is finished, but for its report, which this makes"
+            raise Stopped(f"{told}: python tools/report.py {self.output_dir}", 130) from None
 
     def _write_facts(self) -> None:
         """Write what report.html needs to know beside the other files."""

@@ -95,7 +95,7 @@ def search(
         train = partial(train_trial, objective=objective["name"], args=args, check=check, build=build)
         run_trials(shared, space, objective["name"], args, train)
     except KeyboardInterrupt:
-        after = "the same command continues" if search_args.search_storage else "without --search_storage the trials are lost"
+        after = "the same command continues" if search_args.search_storage else "without --search_storage no search can go on"
         logger.info("\ninterrupted after %s: %s", number_of(len(shared.finished()), "trial"), after)
         raise
     running = len(shared.running())
@@ -114,7 +114,7 @@ def search(
         return None
     given, path = args.reread(best[0].params).given, output_dir / "best_args.yaml"
     own = {name: value for name, value in given.items() if not name.startswith("search_")}
-    write_options(own, path, "Given, with the values of the best trial")
+    write_options(own, path, "Given, with the values of the best trial. The run again: --output_dir other")
     logger.info("\ntraining with the values of trial %d, a run of %s", best[0].number, path)
     return path
 

@@ -17,7 +17,8 @@ def split_validation(
 ) -> tuple[Dataset, Dataset]:
     """Split validation rows off the training data, each of the `strata` [rows] in proportion. Return what is left, and these.
 
-    Where they are fewer than the strata, a line says so, and they are drawn at random.
+    The only row of a stratum stays in the training data, or nothing could be learnt of it. Where the validation rows are fewer
+    than the strata, a line says so, and they are drawn at random.
     With --group_column_name they are a fold of rows that share no group, and no text, with the others; see `split_fold`.
     """
     if args.group_column_name:
@@ -26,10 +27,9 @@ def split_validation(
     if len(train) < 2:
         raise UserError("the training data has one usable row: too few to split validation data off; see --validation_file")
     kinds, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    codes = np.where(counts[codes] < 2, -1, codes)  # a stratum of one row cannot be split: put all such rows into one
-    size, rows = max(round(len(train) * args.validation_fraction), 1), np.arange(len(train))
-    if (codes == -1).sum() == 1 and size < len(train) - 1:  # it stays in the training data
-        rows, kinds = rows[codes != -1], kinds[1:]
+    size, rows, alone = max(round(len(train) * args.validation_fraction), 1), np.arange(len(train)), counts[codes] == 1
+    if size < (~alone).sum():
+        rows, kinds = rows[~alone], kinds[counts > 1]
     possible = min(size, len(rows) - size) >= len(kinds)
     _, held_out = train_test_split(rows, test_size=size, random_state=seed, stratify=codes[rows] if possible else None)
     how = "" if possible else ", at random, as they are too few to keep the shares of the labels"

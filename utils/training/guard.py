@@ -89,6 +89,8 @@ class Guard(TrainerCallback):
             output = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
         except NothingLeft:
             output = trainer._finalize_training(None, 0, time.time())
+            speeds = "runtime", "per_second"  # of no step
+            output = output._replace(metrics={k: v for k, v in output.metrics.items() if not k.endswith(speeds)})
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -127,7 +129,7 @@ class Guard(TrainerCallback):
         if score != best:
             rows = f"{len(self.trainer.eval_dataset):,}"
             how = f"--load_best_model_at_end keeps the {extreme}"
-            return f"{told}; an earlier {shown(best)} is within chance, of {rows} rows ({how})"
+            return f"{told}; with {rows} rows, an earlier {shown(best)} is within chance ({how})"
         which = f", the {'last' if step == equal[-1] else 'first'} of {len(equal)} equal ones" if len(equal) > 1 else ""
         return f"{told} was the {extreme}{which}"
 

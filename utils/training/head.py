@@ -232,8 +232,8 @@ def fit_alone(head: Head, trainer: Trainer) -> None:
     with torch.no_grad():
         layer.weight.copy_(weight / scale)
         layer.bias.copy_(bias - layer.weight @ center)
-    told = "the new head was fitted alone: to 4 of 5 rows (the loss of the others went from %.3f to %.3f), then to all"
-    logger.info(told, before, losses[best])
+    told = "the new head was fitted alone: to four fifths of the rows (loss of the others %.3f, before %.3f), then to all"
+    logger.info(told, losses[best], before)
 
 
 def encoded_once(layer: nn.Linear, trainer: Trainer, most: int) -> tuple[list[dict[str, torch.Tensor]], list[torch.Tensor]]:

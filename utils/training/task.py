@@ -239,7 +239,7 @@ class Task:
         possible = self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
         if possible and self.saved_labels is None and rows >= FEWEST_ROWS and rows * labels <= MOST_CELLS:
             training.linear_probe = True
-            told = "few rows, %s for %d %s: the new head is fitted alone first (--linear_probe False: it is not)"
+            told = "few rows, %s for %d %s: the new head is fitted alone first (--linear_probe False turns this off)"
             logger.info(told, f"{rows:,}", labels, kind)
             self.settle_few_steps(rows)
 
@@ -253,7 +253,7 @@ class Task:
         epochs = min(math.ceil(max(FEWEST_STEPS, STEPS_OF_LABEL * labels) / steps), MOST_EPOCHS)
         if epochs > usual and training.max_steps <= 0 and "num_train_epochs" not in self.args.given:
             training.num_train_epochs = float(epochs)
-            told = "%d epochs instead of %g, as one has only %s for %d %s (--num_train_epochs chooses another number)"
+            told = "%d epochs instead of %g, as one epoch has only %s for %d %s (--num_train_epochs chooses another number)"
             logger.info(told, epochs, usual, number_of(steps, "step"), labels, self.format.evaluated_as)
 
     @property
