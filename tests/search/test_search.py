@@ -323,6 +323,14 @@ def test_search_spaces_that_say_nothing(space, message):
         read_space({}, space, options)
 
 
+def test_a_range_becomes_wider_for_the_run_without_a_search():
+    epochs, rate = Parameter("num_train_epochs", "int", (1, 5)), Parameter("learning_rate", "log", (1e-5, 3e-4))
+    assert epochs.reaching(12.0).values == (1, 12) and epochs.reaching(3.0) == epochs == epochs.reaching(5.5)
+    assert rate.reaching(1e-6).values == (1e-6, 3e-4) and rate.reaching(0.0) == rate == rate.reaching(None)
+    batch = Parameter("per_device_train_batch_size", "choice", (16, 32))
+    assert batch.reaching(8) == batch
+
+
 def test_of_many_combinations_every_pair_is_checked():
     space = [Parameter(name, "choice", tuple(range(8))) for name in "abcd"]
     tried = choice_combinations(space)

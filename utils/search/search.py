@@ -114,7 +114,7 @@ def search(
         return None
     given, path = args.reread(best[0].params).given, output_dir / "best_args.yaml"
     own = {name: value for name, value in given.items() if not name.startswith("search_")}
-    write_options(own, path, "Given, with the values of the best trial. The run again: --output_dir other")
+    write_options(own, path, "Given, with the values of the best trial. The run again needs another --output_dir")
     logger.info("\ntraining with the values of trial %d, a run of %s", best[0].number, path)
     return path
 

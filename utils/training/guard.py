@@ -89,8 +89,9 @@ class Guard(TrainerCallback):
             output = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
         except NothingLeft:
             output = trainer._finalize_training(None, 0, time.time())
-            speeds = "runtime", "per_second"  # of no step
-            output = output._replace(metrics={k: v for k, v in output.metrics.items() if not k.endswith(speeds)})
+            speeds = "runtime", "per_second"  # there was no step to measure them on
+            metrics = {name: value for name, value in output.metrics.items() if not name.endswith(speeds)}
+            output = output._replace(metrics=metrics)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -48,8 +48,7 @@ logger = logging.getLogger(__name__)
 # Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
 # many in all, and not more cells of rows and labels than it would be fitted to.
 FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 400, 10, 1_000_000
-# After that fit, a training has at least so many steps, and so many for each class or label, if they take no more than so many
-# epochs.
+# After that fit, there are more epochs, up to the most, until they are so many steps, and so many for each class or label.
 FEWEST_STEPS, STEPS_OF_LABEL, MOST_EPOCHS = 30, 10, 12
 # The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
 USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
