@@ -13,7 +13,7 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutput, sort_checkpoints
 
-from utils.arguments import RunError, Stopped
+from utils.arguments import RunError, Stopped, number_of
 from utils.files.rows import PLACE
 from utils.runtime import best_of, position, scores_so_far, shown
 from utils.training.checkpoints import clear_output_dir, find_damage, read_run
@@ -128,9 +128,9 @@ class Guard(TrainerCallback):
         best, extreme = best_of(args, scores), "highest" if args.greater_is_better else "lowest"
         told = f"kept the weights of {position(step, epoch, args, state, ' of ')}: {metric} {shown(score)} on the validation data"
         if score != best:
-            rows = f"{len(self.trainer.eval_dataset):,}"
+            rows = number_of(len(self.trainer.eval_dataset), "row")
             how = f"--load_best_model_at_end keeps the {extreme}"
-            return f"{told}; with {rows} rows, an earlier {shown(best)} is within chance ({how})"
+            return f"{told}; with {rows}, an earlier {shown(best)} is within chance ({how})"
         which = f", the {'last' if step == equal[-1] else 'first'} of {len(equal)} equal ones" if len(equal) > 1 else ""
         return f"{told} was the {extreme}{which}"
 
