@@ -292,6 +292,10 @@ def test_validation_split_keeps_strata(tmp_path):
     rare = sum(150 <= int(text) < 198 for text in held_out["text"])
     assert len(held_out) == 50 and rare == 12 and {"198", "199"} < {*kept["text"]}  # the only rows of their strata
     assert split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)[1]["text"][:] == held_out["text"][:]
+    strata[199] = 1  # one stratum has one row: it stays, and the others are in proportion
+    kept, held_out = split_validation(train, TextArguments(validation_fraction=0.25), strata, seed=1)
+    rare = sum(150 <= int(text) for text in held_out["text"])
+    assert "198" in kept["text"][:] and len(held_out) == 50 and rare == 12
     assert len(split_validation(train.select([0, 1, 2]), TextArguments(validation_fraction=0.7), np.array([0, 0, 1]), 1)[1]) == 2
 
 
