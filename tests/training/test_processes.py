@@ -94,6 +94,13 @@ def assert_equal(folder: Path, expected: Path) -> None:
 
 
 def test_three_processes_and_two_machines_give_what_one_process_gives(base, tmp_path):
+    fitted = [*base, "--learning_rate=1e-9", "--max_steps=1"]  # more steps would make much of the rounding of a small encoder
+    run_multilabel.main([*fitted, f"--output_dir={tmp_path / 'one'}", "--per_device_train_batch_size=12"])
+    result = torchrun(3, [*fitted, f"--output_dir={tmp_path / 'three'}", "--per_device_train_batch_size=4"])
+    assert result.stderr.count("the new head was fitted alone") == 1
+    assert_equal(tmp_path / "three", tmp_path / "one")
+
+    base += ["--linear_probe=False", "--overwrite_output_dir"]
     one = run_multilabel.main([*base, f"--output_dir={tmp_path / 'one'}", "--per_device_train_batch_size=12"])
     assert one["train_loss"] > 0
     result = torchrun(3, [*base, f"--output_dir={tmp_path / 'three'}", "--per_device_train_batch_size=4"])
