@@ -137,6 +137,14 @@ def test_evaluations_by_steps_and_a_loss_that_chooses(files, caplog):
         re.fullmatch(rf"\nkept the weights of step \d of 4: loss {NUMBER} on the validation data was the lowest", m)
         for m in caplog.messages
     )
+    assert not any("learning_rate" in line for line in caplog.messages if line.startswith("step"))  # it would be a second line
+
+
+@pytest.mark.parametrize("evaluated", [("--num_train_epochs=2",), ("--max_steps=4", "--eval_strategy=steps", "--eval_steps=2")])
+def test_the_model_card_has_a_training_loss_beside_each_evaluation(files, tmp_path, evaluated):
+    run_multilabel.main([*files, *evaluated])
+    table = (tmp_path / "o" / "README.md").read_text().split("| Training Loss |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == 2 and all(re.match(r"\| \d\.\d+ +\| \d", line) for line in table), table
 
 
 def test_log_level_info_keeps_the_lines_of_transformers(files, caplog, monkeypatch):

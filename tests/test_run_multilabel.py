@@ -352,6 +352,7 @@ def test_check_data_reports_before_any_model(tmp_path, caplog):
 
 MISTAKES = [
     (["--train_file={train}", "--label_column_names=nope"], "train.csv has no column 'nope'; its columns: id, comment_text"),
+    (["--train_file={train}", "--text_column_names=coment_txt"], "no column 'coment_txt' (did you mean 'comment_text'?); its"),
     (["--train_file={bad_cell}"], "bad_cell.csv, line 2, column 'defect': found 'maybe', expected 0 or 1"),
     (["--train_file={train}", "--validation_file={unseen}"], "has no column 'defect'"),
     (["--train_file={names}", "--validation_file={unseen}"], "unseen.jsonl, line 1, column 'labels': the label 'zebra'"),

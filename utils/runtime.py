@@ -105,7 +105,7 @@ class Lines(PrinterCallback):
         self.last = state.global_step, self.loss_sum()
 
     def on_log(self, args, state, control, logs, **kwargs):
-        if "loss" in logs:
+        if "loss" in logs and not control.should_evaluate:  # the line of the evaluation tells the loss
             rate = f"  learning_rate {logs['learning_rate']:.2g}" if "learning_rate" in logs else ""
             self._tell(f"step {state.global_step}/{state.max_steps}  loss {shown(logs['loss'])}{rate}")
 

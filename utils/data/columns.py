@@ -1,5 +1,6 @@
 """Which columns hold what: the rules that read the profiles of a table. What fits one way is taken and said, else asked."""
 
+import difflib
 import logging
 import shlex
 from itertools import combinations, permutations
@@ -28,8 +29,10 @@ def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
     """Raise a `UserError` that lists the columns of `dataset` if one of `names` is missing."""
     for name in names:
         if name not in columns(dataset):
+            near = difflib.get_close_matches(name, columns(dataset), n=1)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
             raise UserError(
-                f"{file_of(dataset)} has no column {name!r}; its columns: {', '.join(columns(dataset))}; see {option}"
+                f"{file_of(dataset)} has no column {name!r}{meant}; its columns: {', '.join(columns(dataset))}; see {option}"
             )
 
 

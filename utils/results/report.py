@@ -370,6 +370,8 @@ def score_table(
 
     def score(name: str, key: str) -> str:
         value = scores.get(f"{name}_{key}")
+        if key not in ("support", "predicted") and scores.get(f"{name}_support") == 0:  # no row has the label
+            return "–"
         return "–" if value is None else f"{value:.0f}" if key in ("support", "predicted") else f"{value:.3f}"
 
     order = list(range(len(names)))

@@ -186,11 +186,13 @@ class Guard(TrainerCallback):
                 args.save_total_limit = 2
         if at_end:  # save after the evaluation, which a resumed training would not repeat
             self.saving, control.should_save = control.should_save, False
+        control.should_log |= control.should_evaluate  # or the model card would say "No log" beside an evaluation
         return control
 
     def on_epoch_end(self, args, state, control, **kwargs):
         at_end = self._at_end(state)
         control.should_save = at_end and (control.should_save or self.saving)
+        control.should_log |= control.should_evaluate
         if self.stopping and not at_end:  # not the end of the epoch: the resumed training will do this
             control.should_evaluate = control.should_log = False
         self.saving = False
