@@ -377,6 +377,7 @@ MISTAKES = [
     (["--test_file={train}"], "nothing to train on"),
     (["--do_train", "--test_file={train}"], "--do_train needs train data"),
     (["--train_file={odd_cell}"], "odd_cell.csv, line 2, column 'defect': found 'maybe' in a column of 0 and 1"),
+    (["--train_file={few}"], "few.csv, line 4, column 'defect': found '2' in a column of 0 and 1"),
     (["--train_file={ragged}"], "ragged.jsonl, line 3, column 'labels': found [1, 0], but most rows are 0/1 vectors of 3"),
     (["--train_file={train}", "--validation_fraction=0", "--threshold=single"], "there is none: give --validation_file"),
     (["--train_file={train}", "--text_column_names=defect"], "--text_column_names defect: 'defect' is a label column"),
@@ -402,6 +403,9 @@ def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, t
         "copy": write_csv(tmp_path / "copy.csv", header, rows),
         "bad_cell": write_csv(tmp_path / "bad_cell.csv", header, [["a", "b", "maybe", 0, 0, 1], *rows]),
         "odd_cell": write_csv(tmp_path / "odd_cell.csv", header, [["a", "b", "maybe", 0, 0, 1], *rows]),
+        "few": write_csv(
+            tmp_path / "few.csv", ["text", "defect", "praise"], [["a b", 0, 1], ["c", 1, 0], ["d", 2, 0], ["e", 1, 1]]
+        ),
         "one_row": write_csv(tmp_path / "one_row.csv", header, [["a", "b", 1, 1, 0, 0]]),
         "ragged": write_jsonl(
             tmp_path / "ragged.jsonl",

@@ -134,7 +134,7 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
         sure = sum(cell in (0, 1) for cell in read)
         if not odd and 3 * sure >= len(values) and 0 in read:  # shares among 0 and 1: soft labels
             cells.append(profile)
-        elif cells and odd and 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in read):
+        elif cells and odd and (len(odd) == 1 and sure > 2 or 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in read)):
             advice = "correct the cell, or name the label columns with --label_column_names"
             raise cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
     return [p for p in profiles if p in cells]
