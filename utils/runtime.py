@@ -14,6 +14,7 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy
 
 from utils.command_line import connected, leave, one_line_errors
@@ -91,7 +92,7 @@ class Bars(ProgressCallback):
             super().on_train_end(*args, **kwargs)
 
 
-class Lines(PrinterCallback):
+class Lines(PrinterCallback, ExportableState):
     """Tells each evaluation, or each epoch without one, in a line of words; and the loss every `logging_steps`.
 
     Args:
@@ -99,13 +100,18 @@ class Lines(PrinterCallback):
     """
 
     def __init__(self, loss_sum: Callable[[], float]):
-        self.loss_sum, self.last = loss_sum, (0, 0.0)
+        self.loss_sum, self.last = loss_sum, [0, 0.0]  # the step and the sum of the last line
+
+    def state(self):
+        return {"args": {}, "attributes": {"last": self.last}}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.last = state.global_step, self.loss_sum()
+        now = {"attributes": {"last": [state.global_step, self.loss_sum()]}}  # the checkpoint of an earlier version has none
+        self.last = state.stateful_callbacks.get(type(self).__name__, now)["attributes"]["last"]
 
     def on_log(self, args, state, control, logs, **kwargs):
-        if "loss" in logs and not control.should_evaluate:  # the line of the evaluation tells the loss
+        due = state.global_step % state.logging_steps == 0
+        if "loss" in logs and (due or not control.should_evaluate):  # or only the line of the evaluation tells the loss
             rate = f"  learning_rate {logs['learning_rate']:.2g}" if "learning_rate" in logs else ""
             self._tell(f"step {state.global_step}/{state.max_steps}  loss {shown(logs['loss'])}{rate}")
 
@@ -116,7 +122,7 @@ class Lines(PrinterCallback):
             parts.append(f"{chosen.removeprefix('eval_')} {shown(metrics[chosen])}")
         if chosen in metrics and state.global_step:  # weights of before the training are not kept
             *earlier, (_, value) = scores_so_far(args, state)
-            if all(value > score if args.greater_is_better else value < score for _, score in earlier):
+            if value == best_of(args, [*earlier, (0, value)]):
                 parts.append("best so far")
         self._tell_position(args, state, *parts)
 
@@ -128,7 +134,7 @@ class Lines(PrinterCallback):
         step, loss_sum = state.global_step, self.loss_sum()
         if step > self.last[0]:
             parts = f"loss {shown((loss_sum - self.last[1]) / (step - self.last[0]))}", *parts
-        self.last = step, loss_sum
+        self.last = [step, loss_sum]
         self._tell("  ".join([position(step, state.epoch, args, state), *parts]))
 
     def _tell(self, line: str) -> None:

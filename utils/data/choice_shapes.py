@@ -170,7 +170,7 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
         )
     advice = ""
     label = next((profile.name for profile in usual_labels(profiles)), None) or same_name(ANSWER_NAMES, available)
-    if label and isinstance(dataset[0][label], list):
+    if label in [profile.name for profile in profiles if profile.kind in ("list", "delimited")]:
         advice = f"; for a text and any number of labels, use run_multilabel.py --label_column_names {quoted([label])}"
     elif label:
         advice = (

@@ -15,7 +15,7 @@ from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, s
 from utils.data.classes import ROUNDING, ClassFormat, only_name, saved_format
 from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import find_label_column
-from utils.data.labels import ask_about_placeholder
+from utils.data.labels import ask_about_placeholder, warn_of_alike
 from utils.files.cells import CODE, class_name, is_empty, is_missing, natural_order, parse_cell, read_number, read_row
 from utils.files.rows import cell_error, column_error, columns, distinct_cells
 
@@ -227,10 +227,7 @@ def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list
     """Raise a `UserError` for labels that are no classes: only one, ids with a gap, one per row, or several in one."""
     if len(names) < 2:
         raise column_error(dataset, column, f"every row has the label {names[0]!r}; expected at least two labels")
-    alike: dict[str, str] = {}
-    for name in names:
-        if alike.setdefault(name.strip().casefold(), name) != name:
-            logger.warning("labels %r and %r differ only in case or spaces", alike[name.strip().casefold()], name)
+    warn_of_alike(names)
     if args.problem_type:
         return
     if len(names) > 2 and all(parse_cell(name) in (0, 1) for name in names):

@@ -3,6 +3,7 @@
 import difflib
 import logging
 import shlex
+from collections import Counter
 from itertools import combinations, permutations
 
 import numpy as np
@@ -233,4 +234,10 @@ def find_ids(splits: dict[str, Dataset], args: DataArguments) -> tuple[str, list
             logger.info("id column: %s (found; --id_column_name to change)", names[0])
     if "test" not in splits:
         return names[0] if len(names) == 1 else "row", []
-    return (names[0], test[names[0]][:]) if len(names) == 1 else ("row", list(range(len(test))))
+    if len(names) != 1:
+        return "row", list(range(len(test)))
+    ids = test[names[0]][:]
+    value, count = Counter(ids).most_common(1)[0]
+    if count > 1:
+        logger.warning("ids: %r stands in %d rows of %s, and in as many predictions", value, count, file_of(test))
+    return names[0], ids

@@ -126,7 +126,7 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
     """Return the columns of 0 and 1 that can be labels. Raises a `UserError` for one that would be but for a few cells."""
     cells = [p for p in profiles if p.kind == "cell"]
     for profile in profiles:
-        if profile.kind not in ("share", "name", "whole", "number"):
+        if profile.kind not in ("share", "name", "short", "whole", "number"):
             continue
         values = dataset[profile.name][:]
         read = [parse_cell(value) for value in values]
@@ -134,10 +134,19 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
         sure = sum(cell in (0, 1) for cell in read)
         if not odd and 3 * sure >= len(values) and 0 in read:  # shares among 0 and 1: soft labels
             cells.append(profile)
-        elif cells and odd and (len(odd) == 1 and sure > 2 or 20 * len(odd) <= sum(cell not in (None, UNKNOWN) for cell in read)):
-            advice = "correct the cell, or name the label columns with --label_column_names"
+        elif cells and odd and len(odd) <= _most_odd(read, [values[row] for row in odd]):
+            others = quoted([p.name for p in profiles if p.kind == "cell"])
+            advice = f"correct the cell, or name the label columns, such as --label_column_names {others}"
             raise cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
     return [p for p in profiles if p in cells]
+
+
+def _most_odd(read: list[float | None], odd: list) -> float:
+    """Return how many `odd` cells make a column of 0 and 1 no other: fewer where they are numbers, which may be counts."""
+    sure, known = sum(cell in (0, 1) for cell in read), sum(cell not in (None, UNKNOWN) for cell in read)
+    if not any(map(is_number, odd)):
+        return sure / 2
+    return max(known / 20, sure > 2)
 
 
 def is_cell_column(dataset: Dataset, name: str) -> bool:

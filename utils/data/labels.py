@@ -229,6 +229,7 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
         if args.problem_type and len(named) == 1 and named[0] in columns(source) and is_cell_column(source, named[0]):
             return _cell_format(source, named, named, args.unknown_label)
         label_format = recognize_labels(source, named, args.label_delimiter, None, args.unknown_label)
+        warn_of_alike(label_format.names)
         known, found = set(saved or []), set(label_format.names)
         if label_format.columns == label_format.names:
             return replace(label_format, names=saved, columns=saved) if known == found else label_format
@@ -369,6 +370,14 @@ def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], u
             problem = f"{value!r} is the label of {count} of {rows} rows: if it stands for an unknown label, add"
             answer = f"--unknown_label {shlex.quote(value)}; if it is a label of its own, add --unknown_label ''"
             raise cell_error(dataset, row, column, f"{problem} {answer}")
+
+
+def warn_of_alike(names: list[str]) -> None:
+    """Warn of labels that may be one, written in two ways."""
+    alike: dict[str, str] = {}
+    for name in names:
+        if alike.setdefault(name.strip().casefold(), name) != name:
+            logger.warning("labels %r and %r differ only in case or spaces", alike[name.strip().casefold()], name)
 
 
 def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:

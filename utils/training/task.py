@@ -15,14 +15,14 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from utils.arguments import Arguments, UserError, number_of
+from utils.arguments import Arguments, UserError, number_of, shorten
 from utils.batches.windows import Way, describe_long, encode_long
 from utils.command_line import defaults, parse_arguments
 from utils.data.columns import find_ids, find_text_columns, settle_empty_texts, warn_of_shared_texts
 from utils.data.encoding import NO_LIMIT, add_targets, encode_filled, encode_joined, encode_split, join_texts, read_row_columns
 from utils.data.labels import saved_label_names, saved_setting
 from utils.files.cells import UNKNOWN
-from utils.files.rows import PLACE, flatten, read_array, rows_to_dataset
+from utils.files.rows import PLACE, columns, flatten, read_array, rows_to_dataset
 from utils.runtime import quiet, set_up_logging
 from utils.splits.augmented import add_copies
 from utils.splits.folds import take_groups
@@ -187,6 +187,11 @@ class Task:
         data, seed = self.args.data, self.args.training.seed
         self.row_columns = row_columns = (row_columns,) if isinstance(row_columns, str) else row_columns
         given = list(self.splits)
+        read = {self.id_column, data.group_column_name, *row_columns, *self.text_columns}
+        read.update(*self.format.columns_by_option.values())
+        others = [name for name in columns(next(iter(self.splits.values()))) if name not in read]
+        if others:
+            logger.info("columns that are not read: %s", shorten(others))
         texts = self.text_columns or list(filter(None, (self.format.context, self.format.question)))
         splits = add_targets(self.splits, self.format, data, seed, check, texts)
         splits = first_rows(splits, data, seed)
