@@ -377,7 +377,8 @@ MISTAKES = [
     (["--test_file={train}"], "nothing to train on"),
     (["--do_train", "--test_file={train}"], "--do_train needs train data"),
     (["--train_file={odd_cell}"], "odd_cell.csv, line 2, column 'defect': found 'maybe' in a column of 0 and 1"),
-    (["--train_file={few}"], "few.csv, line 4, column 'defect': found '2' in a column of 0 and 1"),
+    (["--train_file={few}"], "few.csv, line 4, column 'defect': found '2' in a column of 0 and 1; correct the cell, or name"),
+    (["--train_file={some_words}"], "some_words.csv, line 5, column 'defect': found 'maybe' in a column of 0 and 1"),
     (["--train_file={ragged}"], "ragged.jsonl, line 3, column 'labels': found [1, 0], but most rows are 0/1 vectors of 3"),
     (["--train_file={train}", "--validation_fraction=0", "--threshold=single"], "there is none: give --validation_file"),
     (["--train_file={train}", "--text_column_names=defect"], "--text_column_names defect: 'defect' is a label column"),
@@ -390,6 +391,19 @@ MISTAKES = [
     (["--train_file={train}", "--report_to=wandb"], "--report_to wandb: wandb is not installed"),
     (["--train_file={train}", "--lr=1"], "--lr is not an option: write --learning_rate"),
 ]
+
+
+def test_what_is_left_out_or_looks_wrong_is_told(tmp_path, caplog):
+    rows = [{"id": "r", "text": row["text"], "labels": row["labels"], "words": n} for n, row in enumerate(TRAIN[:20])]
+    rows[0]["labels"] = ["Refund"]
+    test = write_jsonl(tmp_path / "test.jsonl", rows[:3])
+    with caplog.at_level("INFO"):
+        run_multilabel.main(
+            [f"--train_file={write_jsonl(tmp_path / 'train.jsonl', rows)}", f"--test_file={test}", "--check_data"]
+        )
+    assert "columns that are not read: words" in caplog.messages
+    assert "labels 'Refund' and 'refund' differ only in case or spaces" in caplog.messages
+    assert f"ids: 'r' stands in 3 rows of {test}, and in as many predictions" in caplog.messages
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
@@ -406,6 +420,7 @@ def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, t
         "few": write_csv(
             tmp_path / "few.csv", ["text", "defect", "praise"], [["a b", 0, 1], ["c", 1, 0], ["d", 2, 0], ["e", 1, 1]]
         ),
+        "some_words": write_csv(tmp_path / "some_words.csv", header, [*rows[:3], *[["a", "b", "maybe", 0, 0, 1]] * 9, *rows]),
         "one_row": write_csv(tmp_path / "one_row.csv", header, [["a", "b", 1, 1, 0, 0]]),
         "ragged": write_jsonl(
             tmp_path / "ragged.jsonl",

@@ -321,6 +321,8 @@ def test_other_shapes_are_answered_with_their_script(tmp_path):
         recognize(tmp_path, [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}])
     with pytest.raises(ValueError, match="no candidates .* use run_multilabel.py --label_column_names labels"):
         recognize(tmp_path, [{"text": "a", "labels": ["x"]}, {"text": "b", "labels": ["y", "x"]}])
+    with pytest.raises(ValueError, match="no candidates .* use run_multilabel.py --label_column_names labels"):
+        recognize(tmp_path, [{"text": f"t {n}", "labels": ("a;b", "a", "b")[n % 3]} for n in range(9)])
     with pytest.raises(ValueError, match="columns of 0 and 1: .* run_multilabel.py --label_column_names toxic,insult"):
         recognize(tmp_path, [{"text": "a", "toxic": 0, "insult": 1}, {"text": "b", "toxic": 1, "insult": 0}])
     with pytest.raises(ValueError, match="no candidates among text, other: if each row has candidates of its own"):

@@ -71,7 +71,9 @@ def outcome(folder: Path) -> tuple:
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(setting, tmp_path, caplog):
     script, base = setting
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    caplog.set_level("INFO", logger="utils")
     script.main([*base, *EVERY_STEP, f"--output_dir={whole}"])
+    told = [line for line in caplog.messages if line.startswith("epoch")]
     assert sorted(path.name for path in whole.glob("checkpoint-*")) == sorted(f"checkpoint-{step}" for step in range(1, 13))
     expected = outcome(whole)
     for step in (3, 4, 7, 12):  # within an epoch, at the end of one, behind the best, and the last
@@ -86,6 +88,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(setting, tmp_pat
         weights, predictions, results, losses = outcome(resumed)
         assert weights == expected[0] and predictions == expected[1] and results == expected[2], step
         assert losses == expected[3], step
+        told_again = [line for line in caplog.messages if line.startswith("epoch")]
+        assert told_again == told[len(told) - len(told_again) :], step
 
 
 def test_a_run_with_its_last_step_within_an_epoch_goes_on_without_another_step(setting, tmp_path):
