@@ -111,7 +111,7 @@ class Lines(PrinterCallback, ExportableState):
 
     def on_log(self, args, state, control, logs, **kwargs):
         due = state.global_step % state.logging_steps == 0
-        if "loss" in logs and (due or not control.should_evaluate):  # or only the line of the evaluation tells the loss
+        if "loss" in logs and (due or not control.should_evaluate):  # otherwise the line of the evaluation tells the loss
             rate = f"  learning_rate {logs['learning_rate']:.2g}" if "learning_rate" in logs else ""
             self._tell(f"step {state.global_step}/{state.max_steps}  loss {shown(logs['loss'])}{rate}")
 

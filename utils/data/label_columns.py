@@ -146,7 +146,7 @@ def _most_odd(read: list[float | None], odd: list) -> float:
     sure, known = sum(cell in (0, 1) for cell in read), sum(cell not in (None, UNKNOWN) for cell in read)
     if not any(map(is_number, odd)):
         return sure / 2
-    return max(known / 20, sure > 2)
+    return max(known / 20, 1 if sure > 2 else 0)
 
 
 def is_cell_column(dataset: Dataset, name: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutput, sort_checkpoints
 
 from utils.arguments import RunError, Stopped, number_of
@@ -186,17 +186,21 @@ class Guard(TrainerCallback):
                 args.save_total_limit = 2
         if at_end:  # save after the evaluation, which a resumed training would not repeat
             self.saving, control.should_save = control.should_save, False
-        control.should_log |= control.should_evaluate  # or the model card would say "No log" beside an evaluation
+        self._log_too(args, control)
         return control
 
     def on_epoch_end(self, args, state, control, **kwargs):
         at_end = self._at_end(state)
         control.should_save = at_end and (control.should_save or self.saving)
-        control.should_log |= control.should_evaluate
+        self._log_too(args, control)
         if self.stopping and not at_end:  # not the end of the epoch: the resumed training will do this
             control.should_evaluate = control.should_log = False
         self.saving = False
         return control
+
+    def _log_too(self, args: TrainingArguments, control: TrainerControl) -> None:
+        """Log the loss beside an evaluation. Otherwise the model card would say "No log" there."""
+        control.should_log |= control.should_evaluate and args.logging_strategy != IntervalStrategy.NO
 
     def _at_end(self, state: TrainerState) -> bool:
         """Return whether the step was the last of an epoch or of the training."""
