@@ -401,7 +401,7 @@ def test_what_is_left_out_or_looks_wrong_is_told(tmp_path, caplog):
         run_multilabel.main(
             [f"--train_file={write_jsonl(tmp_path / 'train.jsonl', rows)}", f"--test_file={test}", "--check_data"]
         )
-    assert "columns that are not read: words" in caplog.messages
+    assert "neither text, label nor id: words" in caplog.messages
     assert "labels 'Refund' and 'refund' differ only in case or spaces" in caplog.messages
     assert f"ids: 'r' stands in 3 rows of {test}, and in as many predictions" in caplog.messages
 

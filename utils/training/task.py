@@ -191,7 +191,7 @@ class Task:
         read.update(*self.format.columns_by_option.values())
         others = [name for name in columns(next(iter(self.splits.values()))) if name not in read]
         if others:
-            logger.info("columns that are not read: %s", shorten(others))
+            logger.info("neither text, label nor id: %s", shorten(others))
         texts = self.text_columns or list(filter(None, (self.format.context, self.format.question)))
         splits = add_targets(self.splits, self.format, data, seed, check, texts)
         splits = first_rows(splits, data, seed)
