@@ -135,14 +135,15 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
         if not odd and 3 * sure >= len(values) and 0 in read:  # shares among 0 and 1: soft labels
             cells.append(profile)
         elif cells and odd and len(odd) <= _most_odd(read, [values[row] for row in odd]):
-            others = quoted([p.name for p in profiles if p.kind == "cell"])
-            advice = f"correct the cell, or name the label columns, such as --label_column_names {others}"
+            others = [p.name for p in profiles if p.kind == "cell"]
+            such_as = f", such as --label_column_names {quoted(others)}" if len(others) > 1 else " with --label_column_names"
+            advice = f"correct the cell, or name the label columns{such_as}"
             raise cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
     return [p for p in profiles if p in cells]
 
 
 def _most_odd(read: list[float | None], odd: list) -> float:
-    """Return how many `odd` cells make a column of 0 and 1 no other: fewer where they are numbers, which may be counts."""
+    """Return how many `odd` cells a column of 0 and 1 may have: fewer of numbers than of words, as it may hold counts."""
     sure, known = sum(cell in (0, 1) for cell in read), sum(cell not in (None, UNKNOWN) for cell in read)
     if not any(map(is_number, odd)):
         return sure / 2

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 
 from utils.arguments import UserError
-from utils.data.columns import find_ids, texts_of
+from utils.data.columns import texts_of
 from utils.data.encoding import NO_LIMIT, encode_split
 from utils.files.rows import PLACE, read_array, whole_file
 from utils.training.task import Task
@@ -40,8 +40,8 @@ def report_data(
     count_tokens = task.settled(encode, NO_LIMIT) if task.tokenizer else None
     parts = task.format.columns_by_option.items()
     texts_in = task.text_columns or [name for option, names in parts if "label" not in option for name in names]
-    id_column, _ = find_ids({"test": splits.get("test", next(iter(splits.values())))}, args.data)
-    found = {"text": texts_in, "label": task.format.label_columns, "id": None if id_column == "row" else id_column}
+    id_column = None if task.id_column == "row" else task.id_column
+    found = {"text": texts_in, "label": task.format.label_columns, "id": id_column}
     report: dict[str, Any] = {"columns": found}
     missing: list[str] = []
     texts = {}
