@@ -354,6 +354,10 @@ MISTAKES = [
     (["--train_file={train}", "--label_column_names=nope"], "train.csv has no column 'nope'; its columns: id, comment_text"),
     (["--train_file={train}", "--text_column_names=coment_txt"], "no column 'coment_txt' (did you mean 'comment_text'?); its"),
     (["--train_file={bad_cell}"], "bad_cell.csv, line 2, column 'defect': found 'maybe', expected 0 or 1"),
+    (
+        ["--train_file={bad_cell}"],
+        "out of --label_column_names, or add --unknown_label maybe if that stands for an unknown label",
+    ),
     (["--train_file={train}", "--validation_file={unseen}"], "has no column 'defect'"),
     (["--train_file={names}", "--validation_file={unseen}"], "unseen.jsonl, line 1, column 'labels': the label 'zebra'"),
     (["--train_file={names}", "--test_file={unseen}"], "unseen.jsonl, line 1, column 'labels': the label 'zebra'"),
@@ -377,7 +381,7 @@ MISTAKES = [
     (["--test_file={train}"], "nothing to train on"),
     (["--do_train", "--test_file={train}"], "--do_train needs train data"),
     (["--train_file={odd_cell}"], "odd_cell.csv, line 2, column 'defect': found 'maybe' in a column of 0 and 1"),
-    (["--train_file={few}"], "few.csv, line 4, column 'defect': found '2' in a column of 0 and 1; correct the cell, or name"),
+    (["--train_file={few}"], "few.csv, line 4, column 'defect': found '2' in a column of 0 and 1; correct the cell, name"),
     (["--train_file={some_words}"], "some_words.csv, line 5, column 'defect': found 'maybe' in a column of 0 and 1"),
     (["--train_file={ragged}"], "ragged.jsonl, line 3, column 'labels': found [1, 0], but most rows are 0/1 vectors of 3"),
     (["--train_file={train}", "--validation_fraction=0", "--threshold=single"], "there is none: give --validation_file"),
@@ -404,6 +408,19 @@ def test_what_is_left_out_or_looks_wrong_is_told(tmp_path, caplog):
     assert "neither text, label nor id: words" in caplog.messages
     assert "labels 'Refund' and 'refund' differ only in case or spaces" in caplog.messages
     assert caplog.messages.count(f"ids: 'r' stands in 3 rows of {test}, and in as many predictions") == 1
+
+
+def test_a_word_among_numbers_is_told_or_set_aside(tmp_path, caplog):
+    rows = [[row["text"], *one_hot(row)] for row in TRAIN[:30]]
+    rows[4][1] = "yes"
+    path = write_csv(tmp_path / "train.csv", ["text", *LABELS], rows)
+    check = [f"--train_file={path}", "--check_data", "--validation_fraction=0", f"--output_dir={tmp_path / 'o'}"]
+    run_multilabel.main(check)
+    assert f"{path}, line 6, column {LABELS[0]!r}: 'yes' counts as 1, in a column of numbers" in caplog.messages
+    caplog.clear()
+    run_multilabel.main([*check, "--unknown_label=yes"])
+    report = json.loads((tmp_path / "o" / "data_report.json").read_text())["train"]
+    assert report["unknown_cells"] == 1 and len(report["labels"]) == 4 and "counts as" not in caplog.text
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)

@@ -2,6 +2,8 @@
 
 import logging
 import re
+import shlex
+from typing import Any
 
 from datasets import Dataset
 
@@ -84,8 +86,8 @@ def other_column(profiles: list[Profile]) -> list[Profile]:
     return [] if other.kind in NO_LABEL or text.kind in NUMBERS or another_text else [other]
 
 
-def find_label_columns(dataset: Dataset) -> list[str]:
-    """Return the column of several labels a row, or all columns of 0 and 1.
+def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> list[str]:
+    """Return the column of several labels a row, or all columns of 0 and 1; in these, `unknown_label` may stand for nothing.
 
     Raises:
         UserError: no column can be it, or several ways are possible; or the data has the shape of another script's.
@@ -94,13 +96,13 @@ def find_label_columns(dataset: Dataset) -> list[str]:
     profiles = describe_columns(dataset)
     usual = usual_labels(profiles)
     lists = [p for p in profiles if p.kind in ("list", "delimited")]
-    cells = _cell_columns(dataset, profiles)
+    cells = _cell_columns(dataset, profiles, unknown_label)
     if len(usual) == 1 and usual[0].key in LABELS and usual[0] not in cells:
         return [usual[0].name]
     named = [p for p in usual if p not in cells and p.kind not in NUMBERS]
     ways = [[p] for p in named if p in lists] or [[p] for p in dict.fromkeys([*lists, *named])]
     facts = [p for p in cells if set(p.words) & FACTS]
-    in_words = [p for p in cells if not is_number(p.examples[0])]
+    in_words = [p for p in cells if not any(map(is_number, p.examples))]
     facts += [p for p in in_words if p not in facts and 2 * len(in_words) < len(cells)]  # written unlike the other columns
     labels = [p for p in cells if p not in facts]
     if len(cells) > 1 or not ways:
@@ -122,13 +124,18 @@ def find_label_columns(dataset: Dataset) -> list[str]:
     return [profile.name for profile in ways[0]]
 
 
-def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
+def as_unknown(value: Any) -> str:
+    """Return the option which says that a cell stands for an unknown label."""
+    return f"--unknown_label {shlex.quote(str(value))} if that stands for an unknown label"
+
+
+def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str | None) -> list[Profile]:
     """Return the columns of 0 and 1 that can be labels. Raises a `UserError` for one that would be but for a few cells."""
     cells = [p for p in profiles if p.kind == "cell"]
     for profile in profiles:
         if profile.kind not in ("share", "name", "short", "whole", "number"):
             continue
-        values = dataset[profile.name][:]
+        values = [None if str(value) == unknown_label else value for value in dataset[profile.name][:]]
         read = [parse_cell(value) for value in values]
         odd = [row for row, cell in enumerate(read) if cell is None]
         sure = sum(cell in (0, 1) for cell in read)
@@ -137,7 +144,7 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile]) -> list[Profile]:
         elif cells and odd and len(odd) <= _most_odd(read, [values[row] for row in odd]):
             others = [p.name for p in profiles if p.kind == "cell"]
             such_as = f", such as --label_column_names {quoted(others)}" if len(others) > 1 else " with --label_column_names"
-            advice = f"correct the cell, or name the label columns{such_as}"
+            advice = f"correct the cell, name the label columns{such_as}, or add {as_unknown(values[odd[0]])}"
             raise cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
     return [p for p in profiles if p in cells]
 

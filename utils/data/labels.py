@@ -13,10 +13,10 @@ from transformers import PreTrainedConfig
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import named_columns, quoted, require_columns
-from utils.data.label_columns import find_label_columns, is_cell_column
-from utils.data.profile import is_written_list, same_name
+from utils.data.label_columns import as_unknown, find_label_columns, is_cell_column
+from utils.data.profile import is_number, is_written_list, same_name
 from utils.files.cells import LISTS, UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
-from utils.files.rows import cell_error, column_error, columns, distinct_cells
+from utils.files.rows import PLACE, cell_error, column_error, columns, distinct_cells
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +89,11 @@ class LabelFormat:
                 read.append(UNKNOWN)
             else:
                 read.append(0.0 if text == self.absent else _cell(value, dataset, row, name))
+        known = [pair for pair, cell in zip(cells.items(), read, strict=True) if cell != UNKNOWN]
+        in_words = [(row, value) for row, value in known if not is_number(value)]
+        if 0 < len(in_words) < len(known):
+            (row, value), cell = in_words[0], _cell(in_words[0][1], dataset, in_words[0][0], name)
+            logger.warning("%s, column %r: %r counts as %g, in a column of numbers", dataset[row][PLACE], name, value, cell)
         return np.array(read, np.float32)[cell_of_row]
 
     @property
@@ -185,7 +190,7 @@ def _cell(value: Any, dataset: Dataset, row: int, column: str) -> float:
     if cell is None:
         problem = (
             f"found {value!r}, expected 0 or 1, a fraction between them, or -1 or nothing if the label is unknown; correct the "
-            f"cell, or leave this column out of --label_column_names"
+            f"cell, leave this column out of --label_column_names, or add {as_unknown(value)}"
         )
         raise cell_error(dataset, row, column, problem)
     return cell
@@ -272,7 +277,7 @@ def recognize_labels(
     Raises:
         UserError: there is no label column, a cell cannot be read, or the data has the shape of another script's.
     """
-    found = named or find_label_columns(dataset)
+    found = named or find_label_columns(dataset, unknown_label)
     require_columns(dataset, found, "--label_column_names")
     if len(found) > 1:
         if names and set(names) != set(found):
