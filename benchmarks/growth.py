@@ -57,7 +57,7 @@ def run(folder: Path, *command: str, kill_at: Path | None = None) -> tuple[float
     command = [sys.executable, *command, "--max_seq_length=32", "--disable_tqdm"]
     if command[1] == TRAIN:
         command += [f"--model_name_or_path={folder / 'tiny'}", f"--output_dir={folder / 'output'}"]
-        command += ["--linear_probe=False"]  # which only some of the sizes would have
+        command += ["--linear_probe=False"]  # which the sizes with most labels would not have
     environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
     began, peak, killed = time.perf_counter(), 0, False
     with (folder / "log").open("w") as log:

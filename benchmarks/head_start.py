@@ -27,7 +27,7 @@ def main(script: str, *options: str) -> None:
     for prior in priors:
         for multiplier in (1, 10, 30):
             setting = [f"--head_learning_rate_multiplier={multiplier}", "--output_dir=outputs/head_start", "--save_strategy=no"]
-            setting += ["--overwrite_output_dir"]
+            setting += ["--overwrite_output_dir", "--linear_probe=False"]
             setting += [f"--prior_bias={prior}"] if prior is not None else []
             metrics = importlib.import_module(name).main([*options, *setting, "--load_best_model_at_end=False"])
             scores = " | ".join(f"{metrics[f'eval_{score}']:.3f}" for score in SCORES[name])

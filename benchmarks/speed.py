@@ -33,7 +33,7 @@ KINDS = ("classification", "multilabel", "multiple_choice")
 HF_DEFAULTS = ["--pad_to_max_length", "--train_sampling_strategy=random", "--fp16=False", "--no_tune_cpu"]
 HF_DEFAULTS += ["--max_tokens_per_batch=0", "--eval_strategy=no", "--save_strategy=no"]
 # What is learnt, as a plain Trainer learns it: for the comparison of losses.
-HF_LEARNING = ["--head_learning_rate_multiplier=1", "--warmup_steps=0", "--weight_decay=0"]
+HF_LEARNING = ["--linear_probe=False", "--head_learning_rate_multiplier=1", "--warmup_steps=0", "--weight_decay=0"]
 DEVICE = [] if torch.cuda.is_available() else ["--use_cpu"]
 BF16, FP16, _ = fastest_precision(bool(DEVICE))  # where both are slow, float32 is the best flag
 BEST_FLAGS = [*DEVICE, "--train_sampling_strategy=group_by_length", "--optim=adamw_torch_fused"]

@@ -376,11 +376,11 @@ class FineTuningArguments(TrainingArguments):
     head_learning_rate_multiplier: float = HfArg(
         default=10.0, help="A new head learns so many times faster. The head: output layer and pooler, beside --learning_rate."
     )
-    linear_probe: bool = HfArg(
-        default=False,
+    linear_probe: bool | None = HfArg(
+        default=None,
         help="Fit a new head alone, before the training. Meanwhile the encoder stays as it is. At most 5,000 training rows are "
-        "used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: with few "
-        "rows for each class, see docs/recipes.md.",
+        "used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: with classes "
+        "and labels; False: never.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     padding_free: bool = HfArg(

@@ -1,7 +1,6 @@
 """--linear_probe: a new head is fitted alone before the training. --early_stopping_patience: it may end before its last epoch."""
 
 import json
-import re
 import shutil
 
 import numpy as np
@@ -120,17 +119,21 @@ def test_a_fitted_head_learns_as_fast_as_the_encoder_unless_it_is_said_how_fast(
         assert {round(rate, 9) for rate in rates(tmp_path / "o")} == expected, more
 
 
-def test_with_few_rows_a_new_head_is_fitted_alone_unless_it_is_said_otherwise(tiny_model, tmp_path, caplog):
+def test_a_new_head_for_classes_or_labels_is_fitted_alone_unless_it_is_said_otherwise(tiny_model, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
 
-    def told(count: int, *more) -> list[str]:
+    def fitted(script, rows: list[dict], *more) -> bool:
         caplog.clear()
-        train(run_multilabel, tiny_model, tmp_path, make_rows(count), "--check_data", "--validation_fraction=0", *more)
-        return re.findall("few rows, (.*)", caplog.text)
+        train(script, tiny_model, tmp_path, rows, *UNMOVED[1:], "--overwrite_output_dir", *more)
+        return "the new head was fitted alone" in caplog.text
 
-    expected = ["60 for 4 labels: the new head is fitted alone first (--linear_probe False turns this off)"]
-    assert told(60) == told(60, "--learning_rate=5e-5") == told(60, "--head_learning_rate_multiplier=2") == expected
-    assert told(60, "--linear_probe") == expected and not told(60, "--linear_probe=False") and not told(9) and not told(1604)
+    for more in ((), ("--learning_rate=5e-5",), ("--head_learning_rate_multiplier=2",)):
+        assert fitted(run_multilabel, make_rows(60), *more)
+    assert fitted(run_multilabel, make_rows(1604)) and fitted(run_classification, of_one_label(60))
+    assert not fitted(run_multilabel, make_rows(9)) and not fitted(run_multilabel, make_rows(60), "--linear_probe=False")
+    assert not fitted(run_classification, [{"text": row["text"], "label": len(row["labels"]) + 0.5} for row in make_rows(60)])
+    monkeypatch.setattr("utils.training.task.MOST_CELLS", 4 * 60)
+    assert fitted(run_multilabel, make_rows(60)) and not fitted(run_multilabel, make_rows(61))
 
 
 def test_a_fitted_head_and_its_encoder_have_some_steps_at_least(tiny_model, tmp_path, caplog):
@@ -148,6 +151,7 @@ def test_a_fitted_head_and_its_encoder_have_some_steps_at_least(tiny_model, tmp_
         (60, ("--num_train_epochs=3",), None),
         (60, ("--max_steps=2",), None),
         (60, ("--linear_probe=False",), None),
+        (1604, ("--per_device_train_batch_size=400",), None),  # so many for each label are not few
     ):
         caplog.clear()
         train(run_multilabel, tiny_model, tmp_path, make_rows(count), "--check_data", "--validation_fraction=0", *more)
@@ -163,7 +167,7 @@ def test_a_head_that_is_not_new_is_trained_as_before(tiny_model, tmp_path, caplo
     caplog.clear()
     path = f"--train_file={tmp_path / 'train.jsonl'}"
     run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", path, f"--output_dir={tmp_path / 'p'}", "--max_steps=1"])
-    assert "few rows" not in caplog.text and "not fitted alone" not in caplog.text
+    assert "fitted alone" not in caplog.text and "epochs instead" not in caplog.text
 
 
 EPOCHS = ("--learning_rate=1e-12", "--num_train_epochs=8", "--early_stopping_patience=2", "--keep_checkpoints")

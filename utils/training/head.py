@@ -20,13 +20,13 @@ from utils.files.cells import UNKNOWN
 from utils.training.cpu import keep_memory
 from utils.training.lora import widen_all_but_frozen
 from utils.training.models import below_head, check_weights, hub_options, is_decoder, load_whole
-from utils.training.task import MOST_CELLS, Task
+from utils.training.task import MOST_CELLS, MOST_ROWS, Task
 
 logger = logging.getLogger(__name__)
 
-# Of a linear probe: the most rows that it is fitted to, and that the layer below it is scaled by; how weak the penalty of its
-# weights may be, C as in scikit-learn's LogisticRegression.
-MOST_ROWS, SCALE_ROWS, STRENGTHS = 5000, 500, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
+# Of a linear probe: the most rows that the layer below it is scaled by; how weak the penalty of its weights may be, C as in
+# scikit-learn's LogisticRegression.
+SCALE_ROWS, STRENGTHS = 500, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 
 
 @dataclass
@@ -165,7 +165,7 @@ def can_fit_alone(layer: nn.Linear | None, trainer: Trainer) -> bool:
     found = next((obstacle for obstacle, holds in obstacles.items() if holds), None)
     if trainer.args.linear_probe and found:
         logger.warning("--linear_probe: the head is not fitted alone, because %s", found)
-    return trainer.args.linear_probe and found is None
+    return bool(trainer.args.linear_probe) and found is None
 
 
 def scale_up(layer: nn.Linear, trainer: Trainer) -> None:

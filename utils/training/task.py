@@ -45,11 +45,11 @@ from utils.training.smoke_test import prepare_smoke_test
 
 logger = logging.getLogger(__name__)
 
-# Fewer rows than this for each class or label, on average, are few: a new head is fitted alone first, if there are at least so
-# many in all, and not more cells of rows and labels than it would be fitted to.
-FEW_ROWS, FEWEST_ROWS, MOST_CELLS = 400, 10, 1_000_000
-# After that fit, there are more epochs, up to the most, until they are so many steps, and so many for each class or label.
-FEWEST_STEPS, STEPS_OF_LABEL, MOST_EPOCHS = 30, 10, 12
+# A new head is fitted alone first to at least so many rows, at most so many, and at most so many cells of rows and labels.
+FEWEST_ROWS, MOST_ROWS, MOST_CELLS = 10, 5000, 1_000_000
+# With fewer rows than this for each class or label, on average, there are more epochs, up to the most, until they are so many
+# steps, and so many for each class or label.
+FEW_ROWS, FEWEST_STEPS, STEPS_OF_LABEL, MOST_EPOCHS = 400, 30, 10, 12
 # The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
 USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
 
@@ -216,7 +216,7 @@ class Task:
             self.splits["train"] = add_pseudo_labelled(self.splits, data, self.id_column, kind, self.labels)
         if self.training and self.config is not None:
             self.settle_learning_rate()
-            self.settle_few_rows(len(self.splits["train"]))
+            self.settle_head(len(self.splits["train"]))
 
     def settle_learning_rate(self) -> None:
         """Raise the learning rate for a narrow encoder, as its width is less than BERT-base's, unless it is given; say so.
@@ -231,20 +231,18 @@ class Task:
             told = "learning rate %.2g: the encoder is %d wide (--learning_rate chooses another; 5e-05 is that of BERT-base)"
             logger.info(told, args.learning_rate, width)
 
-    def settle_few_rows(self, rows: int) -> None:
-        """Have a new head fitted alone first where there are few `rows` for the classes or labels, and say so.
+    def settle_head(self, rows: int) -> None:
+        """Have a new head for classes or labels fitted alone first, unless it is said otherwise; see `fit_alone`.
 
-        It would get too few steps from a random start. What it is worth was measured in benchmarks/recipes.md.
+        What it is worth was measured in benchmarks/recipes.md.
         """
-        kind, training, labels = self.format.evaluated_as, self.args.training, len(self.labels)
-        refused = "linear_probe" in self.args.given and not training.linear_probe
-        if kind not in ("classes", "labels") or rows >= FEW_ROWS * labels or refused:
-            return
-        possible = self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
-        if possible and self.saved_labels is None and rows >= FEWEST_ROWS and rows * labels <= MOST_CELLS:
-            training.linear_probe = True
-            told = "few rows, %s for %d %s: the new head is fitted alone first (--linear_probe False turns this off)"
-            logger.info(told, f"{rows:,}", labels, kind)
+        training, labels = self.args.training, len(self.labels)
+        new = self.format.evaluated_as in ("classes", "labels") and self.saved_labels is None
+        possible = new and self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
+        possible = possible and rows >= FEWEST_ROWS and min(rows, MOST_ROWS) * labels <= MOST_CELLS
+        if training.linear_probe is None:
+            training.linear_probe = possible
+        if possible and training.linear_probe and rows < FEW_ROWS * labels:
             self.settle_few_steps(rows)
 
     def settle_few_steps(self, rows: int) -> None:
