@@ -376,12 +376,17 @@ MISTAKES = [
         ["--train_file={train}", "--evaluation_strategy=epoch"],
         "--evaluation_strategy is not an option: write --eval_strategy",
     ),
-    (["--train_file={train}", "--learning_rate=abc"], "argument --learning_rate/--learning-rate: invalid float value: 'abc'"),
+    (["--train_file={train}", "--learning_rate=abc"], "--learning_rate: invalid float value: 'abc' (see --help)"),
+    (["--train_file={train}", "--linear_probe=maybe"], "--linear_probe: got maybe but expected one of yes/no, true/false"),
     (["{yaml}"], "unknown option --train_fil: did you mean --train_file?"),
     (["--test_file={train}"], "nothing to train on"),
     (["--do_train", "--test_file={train}"], "--do_train needs train data"),
     (["--train_file={odd_cell}"], "odd_cell.csv, line 2, column 'defect': found 'maybe' in a column of 0 and 1"),
-    (["--train_file={few}"], "few.csv, line 4, column 'defect': found '2' in a column of 0 and 1; correct the cell, name"),
+    (["--train_file={few}"], "few.csv, line 4, column 'defect': found '2' in a column of 0 and 1; correct the cell, or add"),
+    (["--train_file={each_odd}"], "each_odd.csv, line 2, column 'defect': found 'maybe' in a column of 0 and 1"),
+    (["--train_file={train}", "--test_file={lacking}"], "lacking.csv has the label columns refund, but not defect, delivery"),
+    (["--train_file={names}", "--test_file={cased}"], "'Refund' is not among the labels of the training data or model"),
+    (["--train_file={names}", "--test_file={cased}"], "did you mean 'refund'?"),
     (["--train_file={some_words}"], "some_words.csv, line 5, column 'defect': found 'maybe' in a column of 0 and 1"),
     (["--train_file={ragged}"], "ragged.jsonl, line 3, column 'labels': found [1, 0], but most rows are 0/1 vectors of 3"),
     (["--train_file={train}", "--validation_fraction=0", "--threshold=single"], "there is none: give --validation_file"),
@@ -403,9 +408,10 @@ def test_what_is_left_out_or_looks_wrong_is_told(tmp_path, caplog):
     test = write_jsonl(tmp_path / "test.jsonl", rows[:3])
     with caplog.at_level("INFO"):
         run_multilabel.main(
-            [f"--train_file={write_jsonl(tmp_path / 'train.jsonl', rows)}", f"--test_file={test}", "--check_data"]
+            [f"--train_file={write_jsonl(tmp_path / 'train.jsonl', 3 * rows)}", f"--test_file={test}", "--check_data"]
         )
     assert "neither text, label nor id: words" in caplog.messages
+    assert "validation: the texts of 6 of 6 rows stand in the training data too" in caplog.messages
     assert "labels 'Refund' and 'refund' differ only in case or spaces" in caplog.messages
     assert caplog.messages.count(f"ids: 'r' stands in 3 rows of {test}, and in as many predictions") == 1
 
@@ -437,6 +443,9 @@ def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, t
         "few": write_csv(
             tmp_path / "few.csv", ["text", "defect", "praise"], [["a b", 0, 1], ["c", 1, 0], ["d", 2, 0], ["e", 1, 1]]
         ),
+        "each_odd": write_csv(tmp_path / "each_odd.csv", header, [["a", "b", *["maybe"] * 4], *rows]),
+        "lacking": write_csv(tmp_path / "lacking.csv", ["comment_text", "refund"], [["a", 1]]),
+        "cased": write_jsonl(tmp_path / "cased.jsonl", [{"text": "a", "labels": ["Refund"]}]),
         "some_words": write_csv(tmp_path / "some_words.csv", header, [*rows[:3], *[["a", "b", "maybe", 0, 0, 1]] * 9, *rows]),
         "one_row": write_csv(tmp_path / "one_row.csv", header, [["a", "b", 1, 1, 0, 0]]),
         "ragged": write_jsonl(

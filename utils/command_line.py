@@ -84,7 +84,8 @@ class ArgumentParser(HfArgumentParser):
         return super().add_argument(*names, **options)
 
     def error(self, message):
-        raise UserError(f"{message} (see --help)")
+        message = re.sub(r"^argument (--\w+)\S*: (Truthy value expected: )?", r"\1: ", message)  # it lists all spellings
+        raise UserError(f"{message.rstrip('.')} (see --help)")
 
 
 _checked: list[tuple] = []  # what `check_command_line` has parsed, for `parse_arguments`

@@ -57,6 +57,9 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
         require_texts(split, [context])
         if len(choices) == 1:
             require_columns(split, choices, "--choice_column_names")
+        usual = saved.choices if saved and set(choices) < set(saved.choices) else choices
+        if missing := [each for each in usual if each not in columns(split)]:
+            logger.warning("%s has no column %s: its rows have fewer candidates than others", file_of(split), shorten(missing))
         if name != "test":
             require_columns(split, [answer or "label"], "--label_column_name")
     if "train" in splits:

@@ -16,7 +16,7 @@ from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import as_unknown, find_label_columns, is_cell_column
 from utils.data.profile import is_number, is_written_list, same_name
 from utils.files.cells import LISTS, UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
-from utils.files.rows import PLACE, cell_error, column_error, columns, distinct_cells
+from utils.files.rows import PLACE, cell_error, column_error, columns, distinct_cells, file_of
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,11 @@ class LabelFormat:
         """Return whether `dataset` has the label columns, with a label in at least one cell."""
         present = [name for name in self.columns if name in columns(dataset)]
         if present and len(present) < len(self.columns):
-            require_columns(dataset, self.columns, "--label_column_names")
+            missing = [name for name in self.columns if name not in present]
+            raise UserError(
+                f"{file_of(dataset)} has the label columns {shorten(present)}, but not {shorten(missing)}: add what is "
+                f"missing; or leave all of them out, as rows to be predicted need no labels"
+            )
         return any(value not in (None, "", [], "-1", "-1.0", -1) for name in present for value in dataset[name][:])
 
     def check(self, targets: np.ndarray, args: DataArguments) -> None:
@@ -126,8 +130,11 @@ class LabelFormat:
         if self.kind == "one 0/1 column per label":
             written = "empty cells" if self.absent == "" else "cells of -1"
             reason = "" if self.absent is None else f"{written} mean no, because no label's column holds a 0; "
-            rows = zip(self.names, positives, known - positives, strict=True)
-            logger.info("training data: %s%s", reason, shorten([f"{name} {yes} yes and {no} no" for name, yes, no in rows]))
+            counts = [
+                f"{name} {yes} yes and {count - yes} no" + (f" ({len(targets) - count} unknown)" if count < len(targets) else "")
+                for name, yes, count in zip(self.names, positives, known, strict=True)
+            ]
+            logger.info("training data: %s%s", reason, shorten(counts))
         for label, count, sure in zip(self.names, (targets == 1).sum(axis=0), known, strict=True):
             if count == sure > 0 and len(targets) > 1 and not args.problem_type:
                 where = f"all {sure} rows" if sure == len(targets) else f"all {sure} rows where it is known, of {len(targets)}"
@@ -174,10 +181,9 @@ class LabelFormat:
 
 def unknown_label(name: str, names: list[str]) -> str:
     """Return what is wrong with a label that is not among `names`."""
-    return (
-        f"the label {name!r} is not among the labels of the training data or model ({shorten(names)}); "
-        f"add it there, or correct it here"
-    )
+    alike = next((own for own in names if own.strip().casefold() == name.strip().casefold()), None)
+    meant = f"did you mean {alike!r}?" if alike else "add it there, or correct it here"
+    return f"the label {name!r} is not among the labels of the training data or model ({shorten(names)}); {meant}"
 
 
 def _cell(value: Any, dataset: Dataset, row: int, column: str) -> float:

@@ -200,7 +200,7 @@ def _difference(score: Score, evaluation: Evaluation) -> str:
     if rival is None:
         return "There is nothing to compare with: no baseline was computed."
     if len(evaluation) < FEW:
-        return f"Nobody can tell from {len(evaluation)} rows."
+        return f"{len(evaluation)} rows are too few to tell."
     name, value = rival
     better = _better(score, value)
     said = f"{score.name} is {'better' if better else 'worse'} by {number(abs(score.value - value))} than {name}"
@@ -223,7 +223,7 @@ def _calibration(evaluation: Evaluation) -> str:
         what, chosen = "labels that are decided", truth == right
         all_cells = f" Of all, those not decided too, the calibration error is {calibration_error(scores, truth):.3f}."
     if chosen.sum() < FEW:
-        return f"Nobody can tell from {chosen.sum()} {what}."
+        return f"{chosen.sum()} {what} are too few to tell."
     error, probability, share = calibration_error(scores[chosen], truth[chosen]), scores[chosen].mean(), truth[chosen].mean()
     word = "Yes" if error < 0.05 else "Roughly" if error < 0.1 else "No"
     return f"{word}: the {what} have a probability of {probability:.0%} on average, and {share:.0%} of them are right.{all_cells}"

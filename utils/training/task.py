@@ -186,7 +186,6 @@ class Task:
         """
         data, seed = self.args.data, self.args.training.seed
         self.row_columns = row_columns = (row_columns,) if isinstance(row_columns, str) else row_columns
-        given = list(self.splits)
         read = {self.id_column, data.group_column_name, *row_columns, *self.text_columns}
         read.update(*self.format.columns_by_option.values())
         others = [name for name in columns(next(iter(self.splits.values()))) if name not in read]
@@ -210,7 +209,7 @@ class Task:
         texts, label = self.as_read(first, next(filled, 0))
         shown = " | ".join(json.dumps(text if len(text) <= 60 else f"{text[:58]}…", ensure_ascii=False) for text in texts if text)
         logger.info("the first row as the model reads it: %s%s", shown, "" if label is None else f" → {label or 'no label'}")
-        warn_of_shared_texts({name: self.splits[name] for name in given}, self.read_columns)
+        warn_of_shared_texts(self.splits, self.read_columns)
         if data.pseudo_labels:
             kind = self.format.evaluated_as
             self.splits["train"] = add_pseudo_labelled(self.splits, data, self.id_column, kind, self.labels)
