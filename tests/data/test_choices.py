@@ -289,17 +289,18 @@ def test_the_columns_of_all_splits_are_candidates(tmp_path, caplog):
         name: read_files(write_jsonl(tmp_path / f"{name}.jsonl", rows)) for name, rows in (("train", train), ("test", test))
     }
     found = find_choices(splits, args, None)
-    told = "has no column {}: its rows have fewer candidates than others"
-    assert caplog.messages == [f"{tmp_path / 'train.jsonl'} {told.format('ending2, ending3')}"]
+    told = "{} has no column {}: its rows have fewer candidates than others"
+    assert told.format(tmp_path / "train.jsonl", "ending2, ending3") in caplog.messages
+    caplog.clear()
     splits = read(splits, found, args)
     assert splits["test"]["candidates"][:] == [TEXTS] and splits["train"]["candidates"][:] == [TEXTS[:2], OTHER[:2]]
     saved = replace(found, choices=["ending0", "ending1"])
     alone = {"test": read_files(str(tmp_path / "test.jsonl"))}
     assert find_choices(alone, args, saved).choices == ["ending0", "ending1", "ending2", "ending3"]
-    assert len(caplog.messages) == 1
+    assert "has no column" not in caplog.text
     saved = replace(found, choices=[*found.choices, "ending4"])
     assert find_choices(alone, args, saved).choices == ["ending0", "ending1", "ending2", "ending3"]
-    assert caplog.messages[1] == f"{tmp_path / 'test.jsonl'} {told.format('ending4')}"
+    assert told.format(tmp_path / "test.jsonl", "ending4") in caplog.messages
 
 
 def test_what_a_saved_model_was_trained_on_goes_first(tmp_path):
