@@ -96,7 +96,9 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
     profiles = describe_columns(dataset)
     usual = usual_labels(profiles)
     lists = [p for p in profiles if p.kind in ("list", "delimited")]
-    cells = _cell_columns(dataset, profiles, unknown_label)
+    cells, odd = _cell_columns(dataset, profiles, unknown_label)
+    if cells and odd:
+        raise odd
     if len(usual) == 1 and usual[0].key in LABELS and usual[0] not in cells:
         return [usual[0].name]
     named = [p for p in usual if p not in cells and p.kind not in NUMBERS]
@@ -112,7 +114,8 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
             ways += [cells]
     ways = ways or [[p] for p in other_column(profiles)]
     if not ways:
-        _cell_columns(dataset, profiles, unknown_label, every_odd=True)
+        if odd:
+            raise odd
         counts = [p.name for p in profiles if p.kind in NUMBERS]
         hint = f" ({shorten(counts)}: numbers are no labels; write 0 and 1, or shares from 0 to 1)" if len(counts) > 1 else ""
         raise UserError(
@@ -130,12 +133,9 @@ def as_unknown(value: Any) -> str:
     return f"--unknown_label {shlex.quote(str(value))} if that stands for an unknown label"
 
 
-def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str | None, every_odd: bool = False) -> list[Profile]:
-    """Return the columns of 0 and 1 that can be labels.
-
-    Raises a `UserError` for one that would be but for a few cells, if there are others, or if `every_odd` column is one.
-    """
-    cells = [p for p in profiles if p.kind == "cell"]
+def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str | None) -> tuple[list[Profile], UserError | None]:
+    """Return the columns of 0 and 1 that can be labels, and the error of the first that would be one but for a few cells."""
+    problem, cells = None, [p for p in profiles if p.kind == "cell"]
     for profile in profiles:
         if profile.kind not in ("share", "name", "short", "whole", "number"):
             continue
@@ -145,12 +145,12 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str 
         sure = sum(cell in (0, 1) for cell in read)
         if not odd and 3 * sure >= len(values) and 0 in read:  # shares among 0 and 1: soft labels
             cells.append(profile)
-        elif (cells or every_odd) and odd and len(odd) <= _most_odd(read, [values[row] for row in odd]):
+        elif odd and not problem and len(odd) <= _most_odd(read, [values[row] for row in odd]):
             others = [p.name for p in profiles if p.kind == "cell"]
             without = f", leave this column out with --label_column_names {quoted(others)}" if len(others) > 1 else ""
             advice = f"correct the cell{without}, or add {as_unknown(values[odd[0]])}"
-            raise cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
-    return [p for p in profiles if p in cells]
+            problem = cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
+    return [p for p in profiles if p in cells], problem
 
 
 def _most_odd(read: list[float | None], odd: list) -> float:

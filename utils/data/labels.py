@@ -82,17 +82,19 @@ class LabelFormat:
     def _cells(self, dataset: Dataset, name: str) -> np.ndarray:
         """Return the targets [rows] in a 0/1 column."""
         unknown, read = {self.unknown_label, "", "-1"} - {self.absent}, []
+        in_words, in_numbers = [], []
         cells, cell_of_row = distinct_cells(dataset, name)
         for row, value in cells.items():
             text = class_name("" if is_empty(value) else value).strip()
             if text in unknown:
                 read.append(UNKNOWN)
+            elif text == self.absent:
+                read.append(0.0)
             else:
-                read.append(0.0 if text == self.absent else _cell(value, dataset, row, name))
-        known = [pair for pair, cell in zip(cells.items(), read, strict=True) if cell != UNKNOWN]
-        in_words = [(row, value) for row, value in known if not is_number(value)]
-        if 0 < len(in_words) < len(known):
-            (row, value), cell = in_words[0], _cell(in_words[0][1], dataset, in_words[0][0], name)
+                read.append(_cell(value, dataset, row, name))
+                (in_numbers if is_number(value) else in_words).append((row, value, read[-1]))
+        if in_words and in_numbers:
+            row, value, cell = in_words[0]
             logger.warning("%s, column %r: %r counts as %g, in a column of numbers", dataset[row][PLACE], name, value, cell)
         return np.array(read, np.float32)[cell_of_row]
 

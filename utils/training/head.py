@@ -20,7 +20,7 @@ from utils.files.cells import UNKNOWN
 from utils.training.cpu import keep_memory
 from utils.training.lora import widen_all_but_frozen
 from utils.training.models import below_head, check_weights, hub_options, is_decoder, load_whole
-from utils.training.task import MOST_CELLS, MOST_ROWS, Task
+from utils.training.task import FEWEST_ROWS, MOST_CELLS, MOST_ROWS, Task
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def can_fit_alone(layer: nn.Linear | None, trainer: Trainer) -> bool:
         "its output layer has no bias": layer is not None and layer.bias is None,
         "a decoder's output layer reads each token": is_decoder(trainer.model.config),
         "--long_texts windows gives a row several vectors": trainer.windows_give is not None,
-        "there are fewer than 10 training rows": len(trainer.train_dataset) < 10,
+        f"there are fewer than {FEWEST_ROWS} training rows": len(trainer.train_dataset) < FEWEST_ROWS,
     }
     found = next((obstacle for obstacle, holds in obstacles.items() if holds), None)
     if trainer.args.linear_probe and found:
