@@ -146,6 +146,7 @@ RECIPES = {
     "batches of 8": ["--per_device_train_batch_size=8"],
     "cosine": ["--lr_scheduler_type=cosine"],
     "label smoothing 0.1": ["--label_smoothing_factor=0.1"],
+    "head 10 times as fast": ["--head_learning_rate_multiplier=10"],
     TRAINER: [*AS_TRAINER, "--learning_rate=5e-5"],
     "plain Trainer, 1e-4": [*AS_TRAINER, "--learning_rate=1e-4"],
     "plain Trainer, 2e-4": [*AS_TRAINER, "--learning_rate=2e-4"],
