@@ -418,15 +418,21 @@ def test_what_is_left_out_or_looks_wrong_is_told(tmp_path, caplog):
 
 def test_a_word_among_numbers_is_told_or_set_aside(tmp_path, caplog):
     rows = [[row["text"], *one_hot(row)] for row in TRAIN[:30]]
-    rows[4][1] = "yes"
+    rows[4][1], rows[5][1], rows[6][1] = "yes", 0.5, -1
     path = write_csv(tmp_path / "train.csv", ["text", *LABELS], rows)
     check = [f"--train_file={path}", "--check_data", "--validation_fraction=0", f"--output_dir={tmp_path / 'o'}"]
-    run_multilabel.main(check)
+    with caplog.at_level("INFO"):
+        run_multilabel.main(check)
     assert f"{path}, line 6, column {LABELS[0]!r}: 'yes' counts as 1, in a column of numbers" in caplog.messages
+    yes = sum(row[1] in (1, "yes") for row in rows)
+    assert f"training data: {LABELS[0]} {yes} yes and {28 - yes} no (1 between, 1 unknown), " in caplog.text
     caplog.clear()
     run_multilabel.main([*check, "--unknown_label=yes"])
     report = json.loads((tmp_path / "o" / "data_report.json").read_text())["train"]
-    assert report["unknown_cells"] == 1 and len(report["labels"]) == 4 and "counts as" not in caplog.text
+    assert report["unknown_cells"] == 2 and len(report["labels"]) == 4 and "counts as" not in caplog.text
+    assert "--unknown_label" not in caplog.text
+    run_multilabel.main([*check, "--unknown_label=yse"])
+    assert f"--unknown_label 'yse' stands in no cell of {', '.join(LABELS)}" in caplog.messages
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)

@@ -19,7 +19,8 @@ from transformers import PreTrainedTokenizerFast
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.data.columns import require_columns
-from utils.files.rows import PLACE, add_array, cache_folder, cell_error, cell_parts, columns, file_of
+from utils.files.cells import class_name
+from utils.files.rows import PLACE, add_array, cache_folder, cell_error, cell_parts, columns, distinct_cells, file_of
 from utils.splits.augmented import WEIGHT
 from utils.splits.folds import as_labels, split_fold
 from utils.splits.taking_part import known_rows
@@ -65,6 +66,7 @@ def add_targets(
         UserError: a cell cannot be read, or no row has a label.
     """
     logger.info("%s", found)
+    warn_of_unused_mark(splits, found.label_columns, args.unknown_label)
     result = {}
     for name, split in splits.items():
         targets = found.targets(split) if name != "test" or found.labelled(split) else None
@@ -85,6 +87,13 @@ def add_targets(
         elif name == "train" and args.validation_fraction and "validation" not in splits and not args.num_folds:
             result["train"], result["validation"] = split_validation(split, args, found.strata(targets), seed, texts)
     return result
+
+
+def warn_of_unused_mark(splits: dict[str, Dataset], label_columns: list[str], mark: str | None) -> None:
+    """Warn of an --unknown_label that no cell of the label columns holds: it may be misspelt."""
+    held = [distinct_cells(split, name)[0] for split in splits.values() for name in label_columns if name in columns(split)]
+    if mark and held and not any(class_name(value).strip() == mark for cells in held for value in cells.values()):
+        logger.warning("--unknown_label %r stands in no cell of %s", mark, shorten(label_columns))
 
 
 def read_row_columns(splits: dict[str, Dataset], names: tuple[str, ...]) -> dict[str, Dataset]:

@@ -132,10 +132,12 @@ class LabelFormat:
         if self.kind == "one 0/1 column per label":
             written = "empty cells" if self.absent == "" else "cells of -1"
             reason = "" if self.absent is None else f"{written} mean no, because no label's column holds a 0; "
-            counts = [
-                f"{name} {yes} yes and {count - yes} no" + (f" ({len(targets) - count} unknown)" if count < len(targets) else "")
-                for name, yes, count in zip(self.names, positives, known, strict=True)
-            ]
+            counts = []
+            for name, cells in zip(self.names, targets.T, strict=True):
+                yes, no, unknown = (int((cells == value).sum()) for value in (1, 0, UNKNOWN))
+                others = {"between": len(cells) - yes - no - unknown, "unknown": unknown}
+                told = ", ".join(f"{count} {kind}" for kind, count in others.items() if count)
+                counts.append(f"{name} {yes} yes and {no} no" + (f" ({told})" if told else ""))
             logger.info("training data: %s%s", reason, shorten(counts))
         for label, count, sure in zip(self.names, (targets == 1).sum(axis=0), known, strict=True):
             if count == sure > 0 and len(targets) > 1 and not args.problem_type:

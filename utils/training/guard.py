@@ -131,6 +131,8 @@ class Guard(TrainerCallback):
             rows = number_of(len(self.trainer.eval_dataset), "row")
             how = f"--load_best_model_at_end keeps the {extreme}"
             return f"{told}; with {rows}, an earlier {shown(best)} is within chance ({how})"
+        if len(scores) == 1:
+            return told
         which = f", the {'last' if step == equal[-1] else 'first'} of {len(equal)} equal ones" if len(equal) > 1 else ""
         return f"{told} was the {extreme}{which}"
 
