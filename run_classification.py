@@ -1,8 +1,8 @@
 r"""Fine-tune a pretrained encoder to give each text, or each pair of texts, one label.
 
 The label is one from a fixed set, a yes/no answer, or a number. It is recognised from the label column, and checked against
-the width of the head before training. The new head starts at each label's share of the training data and learns faster than
-the encoder.
+the width of the head before training. The new head starts at each label's share of the training data. It is fitted
+alone first if rows are few, or learns faster than the encoder.
 
     python run_classification.py                                 # the embedded sample: short news, seven topics
     python run_classification.py --model_name_or_path bert-base-uncased --output_dir out \

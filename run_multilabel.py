@@ -1,7 +1,7 @@
 r"""Fine-tune a pretrained encoder to give each text any number of labels.
 
 Every label is a yes/no question of its own: one logit a label, binary cross-entropy, its own decision threshold.
-The new head starts at each label's log-odds in the training data and learns faster than the encoder.
+The new head starts at each label's log-odds. It is fitted alone first if rows are few, or learns faster than the encoder.
 
     python run_multilabel.py                                     # the embedded sample: customer emails, ten intents
     python run_multilabel.py --model_name_or_path bert-base-uncased --output_dir out \

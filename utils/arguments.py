@@ -379,8 +379,8 @@ class FineTuningArguments(TrainingArguments):
     linear_probe: bool | None = HfArg(
         default=None,
         help="Fit a new head alone, before the training. Meanwhile the encoder stays as it is. At most 5,000 training rows are "
-        "used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: with classes "
-        "and labels; False: never.",
+        "used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: for classes "
+        "and labels, below 5,000 rows or 400 for each; False: never.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     padding_free: bool = HfArg(

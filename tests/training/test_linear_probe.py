@@ -129,7 +129,11 @@ def test_a_new_head_for_classes_or_labels_is_fitted_alone_unless_it_is_said_othe
 
     for more in ((), ("--learning_rate=5e-5",), ("--head_learning_rate_multiplier=2",)):
         assert fitted(run_multilabel, make_rows(60), *more)
-    assert fitted(run_multilabel, make_rows(1604)) and fitted(run_classification, of_one_label(60))
+    assert fitted(run_classification, of_one_label(60))
+    monkeypatch.setattr("utils.training.task.MOST_ROWS", 1500)
+    assert fitted(run_multilabel, make_rows(1599)) and not fitted(run_multilabel, make_rows(1600))  # 400 for each label
+    monkeypatch.setattr("utils.training.task.MOST_ROWS", 1601)
+    assert fitted(run_multilabel, make_rows(1600)) and not fitted(run_multilabel, make_rows(1601))
     assert not fitted(run_multilabel, make_rows(9)) and not fitted(run_multilabel, make_rows(60), "--linear_probe=False")
     assert not fitted(run_classification, [{"text": row["text"], "label": len(row["labels"]) + 0.5} for row in make_rows(60)])
     monkeypatch.setattr("utils.training.task.MOST_CELLS", 4 * 60)

@@ -231,16 +231,17 @@ class Task:
             logger.info(told, args.learning_rate, width)
 
     def settle_head(self, rows: int) -> None:
-        """Have a new head for classes or labels fitted alone first, unless it is said otherwise; see `fit_alone`.
+        """Have a new head for classes or labels fitted alone first where rows are few, unless it is said otherwise.
 
-        What it is worth was measured in benchmarks/recipes.md.
+        They are few where they are fewer than `fit_alone` takes, or than `FEW_ROWS` for each class or label: then a head that
+        starts at random gets too few steps to learn. What it is worth was measured in benchmarks/recipes.md.
         """
         training, labels = self.args.training, len(self.labels)
         new = self.format.evaluated_as in ("classes", "labels") and self.saved_labels is None
         possible = new and self.long_texts != "windows" and not training.sharded and not is_decoder(self.config)
         possible = possible and rows >= FEWEST_ROWS and min(rows, MOST_ROWS) * labels <= MOST_CELLS
         if training.linear_probe is None:
-            training.linear_probe = possible
+            training.linear_probe = possible and rows < max(MOST_ROWS, FEW_ROWS * labels)
         if possible and training.linear_probe and rows < FEW_ROWS * labels:
             self.settle_few_steps(rows)
 

@@ -46,7 +46,7 @@ class Prediction(NamedTuple):
 
 
 class FineTuningTrainer(Trainer):
-    """`Trainer` with an exact loss, a head that learns faster, whole checkpoints, and evaluation in float32.
+    """`Trainer` with an exact loss, a head that is fitted first or learns faster, whole checkpoints, and float32 evaluation.
 
     A script's trainer says its loss in `compute_loss`, and in `weights` what each row or cell counts. The mean is over a whole
     optimizer step, with all its micro-batches and processes: 1 x 16 rows, 4 x 4 accumulated and 2 processes x 8 give the same
