@@ -463,6 +463,10 @@ CASES: dict[str, Case] = {
         **{**train(as_csv), "options": ("--train_file=train.csv", "--validation_file=train.csv", "--num_folds=3")},
         error="--validation_file is given: leave it out, or add its rows",
     ),
+    "folds and a share for validation": Case(
+        **{**train(as_csv), "options": ("--train_file=train.csv", "--validation_fraction=0.3", "--num_folds=3")},
+        error="--validation_fraction 0.3: each fold of --num_folds validates once; leave one out",
+    ),
     "folds and a search": Case(
         **{**train(as_csv), "options": ("--train_file=train.csv", "--num_folds=3", "--search_trials=2")},
         error="both given: search first",

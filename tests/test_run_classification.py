@@ -190,6 +190,7 @@ def test_unknown_labels_are_set_aside_in_training_and_predicted(tmp_path, tiny_m
         + [f"--train_file={write_jsonl(tmp_path / 'a.jsonl', train)}", f"--test_file={write_jsonl(tmp_path / 'b.jsonl', test)}"]
     )
     assert "train: 7 rows without a known label set aside" in caplog.text
+    assert "test: 5 rows without a known label not scored" in caplog.text
     assert [row["label"] for row in read_csv(tmp_path / "o" / "predictions.csv")] == [row["label"] or "" for row in test]
     assert metrics["predict_no_support"] + metrics["predict_yes_support"] == 55
 
@@ -240,6 +241,7 @@ REFUSED = [
     (labels("a", "b"), ["--problem_type=regression"], "found 'a', expected a number (regression)"),
     (labels("a", "b"), ["--loss=bce"], "gives class ids [rows]; use --loss cross_entropy, or --binary_form one_logit"),
     (labels("a"), [], "every row has the label 'a'; expected at least two"),
+    (labels("a", None), [], "the 20 rows with a label all have 'a', and 20 have none; expected at least two labels: if an empty"),
     (labels(3, 4, -1), [], "-1 stands beside 3, 4: if it means that the label is unknown, add --unknown_label -1"),
     (labels(0.5, 2.25), ["--class_weights=balanced"], "--class_weights balanced: column 'label' holds numbers"),
     (labels("a", "b"), ["--class_weights=1,2,3"], "--class_weights has 3 numbers; expected one for each of 2"),

@@ -189,6 +189,10 @@ class DataArguments:
                 f"--num_folds {self.num_folds} makes validation data of the training rows, and --validation_file is given: leave "
                 f"it out, or add its rows to those of the folds, as in --train_file a.csv,b.csv --validation_file="
             )
+        if self.num_folds and self.validation_fraction not in (0, type(self).validation_fraction):
+            raise UserError(
+                f"--validation_fraction {self.validation_fraction}: each fold of --num_folds validates once; leave one out"
+            )
         require("augmentation_weight", self.augmentation_weight, lambda value: 0 < value < float("inf"), "above 0")
         require("validation_fraction", self.validation_fraction, lambda value: 0 <= value < 1, "a share from 0 to below 1")
         try:

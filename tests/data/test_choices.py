@@ -22,6 +22,7 @@ OPTIONS = {
     "label_column_name": None,
     "label_descriptions": None,
     "allow_equal_candidates": False,
+    "unknown_label": None,
     "check_data": False,
     "strict_data": True,
     "first_position": None,
@@ -204,6 +205,9 @@ def test_rows_without_an_answer_are_set_aside(tmp_path):
     rows = [{"context": "He cuts.", "choices": [f"{n}", "a"], "label": n % 2 if n % 3 else (None, -1)[n % 2]} for n in range(12)]
     _, split = recognize(tmp_path, rows)
     assert len(split) == 8
+    rows = [{**row, "label": "?" if row["label"] is None else str(row["label"])} for row in rows]
+    _, split = recognize(tmp_path, rows, unknown_label="?")
+    assert len(split) == 8
 
 
 def test_shuffling_moves_candidates_and_answer_together(tmp_path):
@@ -332,10 +336,12 @@ def test_other_shapes_are_answered_with_their_script(tmp_path):
         recognize(tmp_path, [{"text": f"t {n}", "labels": ("a;b", "a", "b")[n % 3]} for n in range(9)])
     with pytest.raises(ValueError, match="columns of 0 and 1: .* run_multilabel.py --label_column_names toxic,insult"):
         recognize(tmp_path, [{"text": "a", "toxic": 0, "insult": 1}, {"text": "b", "toxic": 1, "insult": 0}])
-    with pytest.raises(ValueError, match="no candidates among text, other: if each row has candidates of its own"):
+    with pytest.raises(ValueError, match="no candidates among text, other: .* for one label a text use run_classification"):
         recognize(tmp_path, [{"text": "a", "other": "c"}, {"text": "b", "other": "d"}])
     with pytest.raises(ValueError, match="no column 'nope'; its columns: .* --choice_column_names"):
         recognize(tmp_path, GOOD, choice_column_names="nope")
+    with pytest.raises(ValueError, match="no answer among .*: name its column with --label_column_name"):
+        recognize(tmp_path, [{"who" if name == "label" else name: cell for name, cell in r.items()} for r in GOOD])
     with pytest.raises(ValueError, match="found 'x', expected a list of candidates .* --choice_column_names a,b,c"):
         recognize(tmp_path, [{**r, "other": "x"} for r in GOOD], choice_column_names="other")
 

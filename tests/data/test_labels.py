@@ -151,6 +151,7 @@ def test_what_cannot_be_read_is_said(tmp_path, rows, header, arguments, message)
         [{"text": "a", "labels": ["x"]}, {"text": "b", "labels": ["y"]}],
         [{"text": "a", "labels": [0, 1]}, {"text": "b", "labels": [1, 0]}],
         [{"text": "a", "x": 0, "y": 1}, {"text": "b", "x": 1, "y": 0}],
+        [{"text": "a", "labels": ["x"]}, {"text": "b", "labels": ["y"]}, {"text": "c", "labels": None}],
     ],
 )
 def test_one_label_in_every_row_is_for_the_other_script(tmp_path, rows):

@@ -79,7 +79,7 @@ def test_weighted_scores_are_those_of_repeated_rows(evaluation):
         for name in scores:
             assert scores[name][sample] == pytest.approx(drawn.get(name, np.nan), rel=1e-5, abs=1e-6, nan_ok=True), name
     assert {"roc_auc_macro", "r2", "pearson", "f1_micro", "mean_reciprocal_rank"} & set(scores)
-    for name in ("roc_auc_macro", "average_precision_macro", "r2", "pearson", "spearman"):
+    for name in ("roc_auc_macro", "average_precision_macro", "matthews_corrcoef", "r2", "pearson", "spearman"):
         assert np.isnan(scores.get(name, np.full(1, np.nan))[0]), name
 
 

@@ -33,8 +33,8 @@ ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
 def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceFormat | None) -> ChoiceFormat:
     """Find the parts of a row: the columns that the options name, those the saved model was trained on, or the usual ones.
 
-    `args` has context_column_name, question_column_name, choice_column_names, label_column_name, label_descriptions and
-    allow_equal_candidates.
+    `args` has context_column_name, question_column_name, choice_column_names, label_column_name, label_descriptions,
+    allow_equal_candidates and unknown_label.
 
     Raises:
         UserError: there are no candidates or no text, or the data has the shape of another script's.
@@ -51,7 +51,8 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
         answer = None  # no other column is taken for the answers of this model
     else:
         answer = _only_answer(first, [name for name in every if name not in (context, question, *choices[1:])])
-    found = ChoiceFormat(context, question, choices, answer, allow_equal=args.allow_equal_candidates)
+    settled = {"allow_equal": args.allow_equal_candidates, "unknown_label": _unknown_label(args, saved)}
+    found = ChoiceFormat(context, question, choices, answer, **settled)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
         require_texts(split, [context])
@@ -61,7 +62,9 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
         if missing := [each for each in usual if each not in columns(split)]:
             logger.warning("%s has no column %s: its rows have fewer candidates than others", file_of(split), shorten(missing))
         if name != "test":
-            require_columns(split, [answer or "label"], "--label_column_name")
+            if answer is None:
+                raise UserError(f"no answer among {shorten(columns(split), 30)}: name its column with --label_column_name")
+            require_columns(split, [answer], "--label_column_name")
     if "train" in splits:
         _refuse_fixed_candidates(splits["train"], found)
     known = next((split for split in splits.values() if found.labelled(split)), None)
@@ -89,8 +92,8 @@ def _find_context(
     context, question = (context, question) if context else (question, None)
     if context is None:
         raise UserError(
-            f"no context or question among {', '.join(columns(dataset))}: name the column with --context_column_name, and a "
-            f"second one with --question_column_name"
+            f"no context or question among {', '.join(columns(dataset))}: name the column with --context_column_name; if there "
+            f"are two, name the second one with --question_column_name"
         )
     if context == question or {context, question} & set(choices):
         raise UserError(f"context {context!r}, question {question!r} and candidates {', '.join(choices)}: name different columns")
@@ -171,7 +174,7 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
             f"no candidates among {shorten(available)}, but {len(cells)} columns of 0 and 1: any number of labels per text; use "
             f"run_multilabel.py --label_column_names {quoted(cells)}"
         )
-    advice = ""
+    advice = "; for one label a text use run_classification.py, for any number of them run_multilabel.py"
     label = next((profile.name for profile in usual_labels(profiles)), None) or same_name(ANSWER_NAMES, available)
     if label in [profile.name for profile in profiles if profile.kind in ("list", "delimited")]:
         advice = f"; for a text and any number of labels, use run_multilabel.py --label_column_names {quoted([label])}"
@@ -218,7 +221,12 @@ def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: Choi
         if label and name != "test":
             require_columns(split, [label], "--label_column_name")
     context, question = (*texts, args.question_column_name)[:2]
-    return ChoiceFormat(context, question, [], label, "key", descriptions, args.allow_equal_candidates)
+    unknown_label = _unknown_label(args, saved)
+    return ChoiceFormat(context, question, [], label, "key", descriptions, args.allow_equal_candidates, unknown_label)
+
+
+def _unknown_label(args: DataArguments, saved: ChoiceFormat | None) -> str | None:
+    return saved.unknown_label if saved and args.unknown_label is None else args.unknown_label
 
 
 def read_descriptions(path: str) -> list[list[str]]:

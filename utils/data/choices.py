@@ -46,6 +46,7 @@ class ChoiceFormat:
     answer_kind: str | None = None
     descriptions: list[list[str]] | None = None
     allow_equal: bool = False  # whether the right candidate may occur twice; its row is then unknown
+    unknown_label: str | None = None  # what stands for an unknown answer besides an empty cell and -1
 
     @property
     def columns_by_option(self) -> dict[str, list[str]]:
@@ -109,9 +110,13 @@ class ChoiceFormat:
         beside = re.sub("_text$", "_label", self.choices[0])
         return dataset[beside][:] if beside != self.choices[0] and beside in columns(dataset) else [[]] * len(dataset)
 
+    def answers(self, dataset: Dataset) -> list:
+        """Return the cells of the column of answers, None where `unknown_label` stands."""
+        return [None if str(value).strip() == self.unknown_label else value for value in dataset[self.answer][:]]
+
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the column of answers, with an answer in at least one row."""
-        return self.answer in columns(dataset) and not all(is_missing(value) for value in dataset[self.answer][:])
+        return self.answer in columns(dataset) and not all(map(is_missing, self.answers(dataset)))
 
     @property
     def label_columns(self) -> list[str]:
@@ -137,7 +142,7 @@ class ChoiceFormat:
         """
         candidates, keys = self.candidates(dataset)
         result = np.full(len(dataset), int(UNKNOWN), np.int64)
-        answers = dataset[self.answer][:]
+        answers = self.answers(dataset)
         for row, value in enumerate(written_labels(dataset.features[self.answer], answers) if self.descriptions else answers):
             position = read_answer(value, candidates[row], keys[row], self.answer_kind)
             if position is None:
@@ -217,7 +222,7 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, f
         UserError: none of the answers can be read, or positions may count from 0 or from 1.
     """
     candidates, keys = found.candidates(dataset)
-    values = dataset[found.answer][:]
+    values = found.answers(dataset)
     unreadable = {}
     for kind in ANSWERS:
         positions = [read_answer(*row, kind) for row in zip(values, candidates, keys, strict=True)]

@@ -11,7 +11,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
-from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, shorten
+from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, number_of, shorten
 from utils.data.classes import ROUNDING, ClassFormat, only_name, saved_format
 from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import find_label_column
@@ -226,7 +226,13 @@ def _checked_form(dataset: Dataset, column: str, args: DataArguments, labels: in
 def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list[str], rows: int, numeric: bool) -> None:
     """Raise a `UserError` for labels that are no classes: only one, ids with a gap, one per row, or several in one."""
     if len(names) < 2:
-        raise column_error(dataset, column, f"every row has the label {names[0]!r}; expected at least two labels")
+        problem = f"every row has the label {names[0]!r}; expected at least two labels"
+        if rows < len(dataset):
+            problem = (
+                f"the {number_of(rows, 'row')} with a label all have {names[0]!r}, and {len(dataset) - rows} have none; expected "
+                f"at least two labels: if an empty cell means one, such as no, write that into it"
+            )
+        raise column_error(dataset, column, problem)
     warn_of_alike(names)
     if args.problem_type:
         return

@@ -17,7 +17,7 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from datasets.formatting.formatting import LazyBatch
 from transformers import PreTrainedTokenizerFast
 
-from utils.arguments import DataArguments, UserError, shorten
+from utils.arguments import DataArguments, UserError, number_of, shorten
 from utils.data.columns import require_columns
 from utils.files.cells import class_name
 from utils.files.rows import PLACE, add_array, cache_folder, cell_error, cell_parts, columns, distinct_cells, file_of
@@ -71,12 +71,16 @@ def add_targets(
     for name, split in splits.items():
         targets = found.targets(split) if name != "test" or found.labelled(split) else None
         if targets is None and found.label_columns:
-            logger.info("test: no labels under %s, so nothing is scored", shorten(found.label_columns))
+            there = set(found.label_columns) <= set(columns(split))
+            lacks = "no labels under" if there else f"{file_of(split)} has no column"
+            logger.info("test: %s %s, so nothing is scored", lacks, shorten(found.label_columns))
         split = split.remove_columns([column for column in split.column_names if column in (*found.label_columns, "labels")])
         if targets is not None:
             if name == "train" and check:
                 check(targets, args)
             unknown = found.unknown_rows(targets)
+            if name == "test" and unknown.any():
+                logger.info("test: %s without a known label not scored", number_of(unknown.sum(), "row"))
             split = add_array(split, "labels", targets)
             split = split if name == "test" else known_rows(name, split, unknown)
             targets = targets[~unknown] if unknown.any() else targets  # a copy is large where labels are many

@@ -183,10 +183,10 @@ class LabelFormat:
         return f"labels: {shown}, {where}; {len(self.names)} labels: {shorten(self.names)}"
 
 
-def unknown_label(name: str, names: list[str]) -> str:
-    """Return what is wrong with a label that is not among `names`."""
+def unknown_label(name: str, names: list[str], advice: str = "") -> str:
+    """Return what is wrong with a label that is not among `names`; `advice` is what else can be done."""
     alike = next((own for own in names if own.strip().casefold() == name.strip().casefold()), None)
-    meant = f"did you mean {alike!r}?" if alike else "add it there, or correct it here"
+    meant = f"did you mean {alike!r}?" if alike else f"add it there, {advice or 'or'} correct it here"
     return f"the label {name!r} is not among the labels of the training data or model ({shorten(names)}); {meant}"
 
 
@@ -397,7 +397,8 @@ def warn_of_alike(names: list[str]) -> None:
 
 def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
     """Raise a `UserError` that names run_classification.py if every row of `targets` [rows, labels] has exactly one label."""
-    if np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
+    targets = targets[~label_format.unknown_rows(targets)]
+    if len(targets) and np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
         if len(label_format.columns) == 1:
             found = f"every row of column {label_format.columns[0]!r} has exactly one label"
         else:

@@ -94,12 +94,14 @@ def _of_classes(evaluation: Evaluation) -> Scorer:
         positives, yes, hits = ((each @ weights).astype(np.float64) for each in of_classes)
         f1 = _ratio(2 * hits, positives + yes, 0.0)
         right = hits.sum(axis=0)
-        spread = (rows**2 - (positives**2).sum(axis=0)) * (rows**2 - (yes**2).sum(axis=0))
+        varied = rows**2 - (positives**2).sum(axis=0)
+        spread = varied * (rows**2 - (yes**2).sum(axis=0))
+        covaried = right * rows - (positives * yes).sum(axis=0)
         scores = {
             "accuracy": right / rows,
             "balanced_accuracy": _mean(_ratio(hits, positives), positives > 0),
             "f1_macro": _mean(f1, positives + yes > 0),
-            "matthews_corrcoef": _ratio(right * rows - (positives * yes).sum(axis=0), np.sqrt(spread), 0.0),
+            "matthews_corrcoef": np.where(varied > 0, _ratio(covaried, np.sqrt(spread), 0.0), np.nan),  # there is one class
             "log_loss": losses @ weights / rows,
             "expected_calibration_error": np.abs(gaps @ weights).sum(axis=0) / rows,
         }
