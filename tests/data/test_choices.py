@@ -206,6 +206,8 @@ def test_rows_without_an_answer_are_set_aside(tmp_path):
     _, split = recognize(tmp_path, rows)
     assert len(split) == 8
     rows = [{**row, "label": "?" if row["label"] is None else str(row["label"])} for row in rows]
+    with pytest.raises(ValueError, match=r"found '\?', expected a position .* add --unknown_label '\?' if that stands"):
+        recognize(tmp_path, rows)
     _, split = recognize(tmp_path, rows, unknown_label="?")
     assert len(split) == 8
 
