@@ -27,11 +27,11 @@ from utils.scoring.intervals import compare, intervals, point_scores  # noqa: E4
 Population = Callable[[np.random.Generator, int], Iterator[Evaluation]]
 
 
-def labels(lowest: float, highest: float, count: int) -> Population:
-    """Labels whose mean log-odds run from `lowest` to `highest`."""
+def labels(lowest: float, highest: float, count: int, spread: float = 1.5) -> Population:
+    """Labels whose mean log-odds run from `lowest` to `highest`. Rows that differ more, by `spread`, are easier to tell apart."""
 
     def draw_rows(draw: np.random.Generator, rows: int) -> Iterator[Evaluation]:
-        log_odds = draw.normal(np.linspace(lowest, highest, count), 1.5, (rows, count)) + draw.normal(0, 0.7, (rows, 1))
+        log_odds = draw.normal(np.linspace(lowest, highest, count), spread, (rows, count)) + draw.normal(0, 0.7, (rows, 1))
         truth = (draw.random((rows, count)) < expit(log_odds)).astype(float)
         for _ in range(2):
             probabilities = expit(log_odds + draw.normal(0, 0.8, truth.shape))
@@ -72,6 +72,7 @@ def numbers(draw: np.random.Generator, rows: int) -> Iterator[Evaluation]:
 EACH = "f1 of each"  # of all labels or classes together
 POPULATIONS = {
     "6 labels": (labels(-3.5, -0.5, 6), 1000),
+    "3 labels, easy": (labels(-2, 0, 3, spread=5), 40),
     "30 labels, most of them rare": (labels(-4.5, -1, 30), 500),
     "5 classes": (classes(5), 500),
     "2 classes": (classes(2), 1000),

@@ -99,6 +99,13 @@ def test_intervals_hold_the_scores_and_are_the_same_each_time(evaluation):
     assert set(points) - set(found) <= {"expected_calibration_error", "c_f1", "d_f1"}  # classes that are rare or missing
 
 
+def test_few_rows_of_which_some_resamples_are_perfect_have_an_interval_of_average_precision():
+    truth, probabilities = np.zeros((20, 1)), np.linspace(0, 1, 20)[:, None]
+    truth[[12, 14, 15, 16, 17, 18, 19]] = 1
+    found = intervals(Evaluation("labels", ["a"], probabilities, truth, np.array([0.5])))
+    assert 0.75 < found["average_precision_micro"][0] < 0.96 < found["average_precision_micro"][1] <= 1
+
+
 def test_what_has_no_interval():
     found = intervals(labels(), samples=200)
     assert {"accuracy", "f1_micro", "roc_auc_macro", "a_f1"} <= set(found) and not {"d_f1", "e_f1"} & set(found)

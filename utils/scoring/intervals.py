@@ -33,7 +33,7 @@ def intervals(evaluation: Evaluation, samples: int = 1000, seed: int = 0) -> dic
 
     Rows occur twice in a resample, so its average precision is too high, and its F1 is a little too low. A sample is to its
     population as a resample is to the sample, so these percentiles are moved by twice the difference of the resamples' mean,
-    those of average precision in log-odds.
+    those of average precision, in log-odds, by that of their median.
 
     Left out: intervals without width (all answers are right), those that do not hold the score itself (it is too biased for the
     width), and `NO_INTERVAL`. benchmarks/intervals.md has the coverage of the others. That of proportions near 0 or 1, with less
@@ -49,7 +49,8 @@ def intervals(evaluation: Evaluation, samples: int = 1000, seed: int = 0) -> dic
         if name not in NO_INTERVAL and len(values):
             low, high = np.quantile(values, (0.025, 0.975), method="weibull")
             if "average_precision" in name and 0 < point < 1:  # never 0, and skewed near 1: log-odds
-                low, high = expit(logit((low, high)) - 2 * (logit(values.clip(max=1 - ROUNDING)).mean() - logit(point)))
+                center = np.median(values) if np.median(values) < 1 else values.mean()  # some are 1 where rows are few
+                low, high = expit(logit((low, high)) - 2 * (logit(center) - logit(point)))
             elif "f1" in name:
                 low, high = np.clip((low, high) - 2 * (values.mean() - point), 0, 1)
             if high - low > tie and low - tie <= point <= high + tie:
