@@ -182,11 +182,12 @@ def decide(probabilities: np.ndarray) -> list[int]:
     return np.nanargmax(probabilities, axis=1).tolist()
 
 
-def chosen_texts(task: Task, decided: list[int]) -> list[str]:
-    """Return the text of each test row's decided candidate; where labels are told in sentences, the label."""
+def chosen_texts(task: Task, split: str, decided: list[int]) -> list[str]:
+    """Return the text of the decided candidate of each row of a split; where labels are told in sentences, the label."""
     if task.format.descriptions:
         return [task.labels[position] for position in decided]
-    return [row[position] for row, position in zip(task.candidates, decided, strict=True)]
+    candidates = task.read[split]["candidates"][:]
+    return [row[position] for row, position in zip(candidates, decided, strict=True)]
 
 
 def scores(probabilities: np.ndarray, targets: np.ndarray | None, details: bool = False) -> dict[str, float]:
@@ -222,7 +223,6 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     truth = task.targets("validation")
     perfect = None if truth is None else (truth[:, None] == np.arange(most)).astype(float)
     settle_evaluation(args.training, scores(perfect, truth), METRIC_DIRECTIONS)
-    task.candidates = task.splits["test"]["candidates"][:] if "test" in task.splits else []
     if task.config is None:  # --check_data without a model
         return task
     task.load_tokenizer()
@@ -272,7 +272,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     if "validation" in task.splits:
         probabilities, targets = results.predict("validation")
         results.add_scores("validation", scores(probabilities, targets, details=True))
-        results.write_predictions("validation", probabilities, prediction=decide(probabilities))
+        decided = decide(probabilities)
+        texts = chosen_texts(task, "validation", decided)
+        results.write_predictions("validation", probabilities, prediction=decided, prediction_text=texts)
     results.save_model()
     if args.training.metrics_on_train:
         results.add_scores("train", scores(*results.predict("train"), details=True))
@@ -282,7 +284,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         probabilities, targets = results.predict("test")
         results.add_scores("test", scores(probabilities, targets, details=True))
         decided = decide(probabilities)
-        results.write_predictions("test", probabilities, prediction=decided, prediction_text=chosen_texts(task, decided))
+        texts = chosen_texts(task, "test", decided)
+        results.write_predictions("test", probabilities, prediction=decided, prediction_text=texts)
     return results.finish()
 
 

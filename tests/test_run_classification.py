@@ -95,7 +95,7 @@ def test_pipeline_gives_the_same_probabilities(trained):
     agrees_with_pipeline(output, test, TOPICS)
 
 
-def test_saved_model_predicts_alone_with_its_own_labels(trained, tmp_path):
+def test_saved_model_predicts_alone_with_its_own_labels(trained, tmp_path, caplog):
     output, metrics, test = trained
     base = [f"--model_name_or_path={output}"]
     unlabelled = write_csv(tmp_path / "test.csv", ["id", "text"], [[r["id"], r["text"]] for r in test])
@@ -107,7 +107,10 @@ def test_saved_model_predicts_alone_with_its_own_labels(trained, tmp_path):
     assert read_csv(tmp_path / "out2" / "predictions.csv") == labelled
     assert "predict_accuracy" not in found
     one_label = write_jsonl(tmp_path / "one.jsonl", [r for r in test if r["label"] == "praise"])
-    found = run_classification.main([*base, f"--validation_file={one_label}", f"--output_dir={tmp_path / 'out3'}"])
+    caplog.set_level("INFO")
+    unused = ["--learning_rate=1e-3", "--class_weights=balanced"]
+    found = run_classification.main([*base, f"--validation_file={one_label}", f"--output_dir={tmp_path / 'out3'}", *unused])
+    assert "nothing is trained, so these options do nothing: --learning_rate, --class_weights" in caplog.messages
     assert found["eval_praise_support"] == sum(r["label"] == "praise" for r in test) and found["eval_defect_support"] == 0
 
 

@@ -369,7 +369,10 @@ MISTAKES = [
     (["--train_file={train}", "--threshold=2"], "--threshold 2: expected per_label, single, or a number"),
     (["--train_file={train}", "--metric_for_best_model=f1_marco"], "--metric_for_best_model f1_marco: no such metric"),
     (["--train_file={train}", "--max_seq_length=9999"], "--max_seq_length 9999: this model reads at most 64 tokens"),
-    (["--train_file={train}", "--test_file={copy}", "--sample_submission={sample}"], "sample.csv, row 2: the id 'x9'"),
+    (
+        ["--train_file={train}", "--test_file={copy}", "--sample_submission={sample}"],
+        "sample.csv, line 2, column 'id': the id 'x9",
+    ),
     (["--train_file={train}", "--learning_rat=1"], "unknown option --learning_rat: did you mean --learning_rate?"),
     (["--train_file={train}", "--no_bf16"], "unknown option --no_bf16: write --bf16 False"),
     (

@@ -48,6 +48,8 @@ def test_it_learns_and_writes_its_files(trained):
     assert metrics["predict_accuracy"] > 0.9 and metrics["predict_mean_reciprocal_rank"] > 0.95
     rows = read_csv(output / "predictions.csv")
     assert list(rows[0]) == ["id", *(f"choice{i}" for i in range(5)), "prediction", "prediction_text", "label", "text"]
+    validation = read_csv(output / "validation_predictions.csv")
+    assert list(validation[0]) == list(rows[0]) and all(row["prediction_text"] in row["text"] for row in validation)
     assert [(row["id"], row["label"]) for row in rows] == [(r["id"], str(r["label"])) for r in test]
     assert rows[0]["text"] == " | ".join([test[0]["context"], *(f"{i}: {text}" for i, text in enumerate(test[0]["choices"]))])
     counts, correct, ranks = [], [], []

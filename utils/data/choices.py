@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from utils.arguments import UserError
 from utils.data.classes import written_labels
 from utils.data.label_columns import as_unknown
+from utils.data.labels import PLACEHOLDERS
 from utils.data.profile import is_number
 from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list
 from utils.files.rows import cell_error, column_error, columns
@@ -151,7 +152,8 @@ class ChoiceFormat:
                 continue
             if math.isnan(position):
                 expected = self._expected(candidates[row], keys[row])
-                if self.answer_kind != "text" and not is_number(value):
+                said = value in PLACEHOLDERS if self.answer_kind == "text" else not is_number(value)
+                if said:
                     expected += f", or add {as_unknown(value)}"
                 raise cell_error(dataset, row, self.answer, f"found {value!r}, expected {expected}")
             right = candidates[row][position]

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from utils.arguments import DataArguments, UserError, number_of
+from utils.arguments import DataArguments, UserError, number_of, shorten
 from utils.files.reading import read_files
-from utils.files.rows import columns, whole_file
+from utils.files.rows import cell_error, columns, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -170,15 +170,14 @@ class Submission:
         )
         if repeated is not None:
             raise UserError(f"--sample_submission {sample_file}: the id {repeated!r} occurs twice, there or in the test data")
-        for what, count in (("test rows", len(rows) - len(sample)), ("labels", len(names) - len(labels))):
-            if count > 0:
-                logger.info("%s lacks %d %s, and so will submission.csv", sample_file, count, what)
-        for line, value in enumerate(sample[id_name][:], start=2):
+        lacking = [number_of(len(rows) - len(sample), "test row")] if len(rows) > len(sample) else []
+        lacking += [f"the label {name}" for name in names if name not in labels]
+        if lacking:
+            logger.info("%s lacks %s, and so will submission.csv", sample_file, shorten(lacking))
+        for row, value in enumerate(sample[id_name][:]):
             if str(value) not in rows:
-                raise UserError(
-                    f"{sample_file}, row {line}: the id {value!r} is not in column {id_column!r} of the test data; "
-                    f"see --id_column_name"
-                )
+                problem = f"the id {value!r} is not in column {id_column!r} of the test data; see --id_column_name"
+                raise cell_error(sample, row, id_name, problem)
         self.header, self.ids = [id_name, *labels], sample[id_name][:]
         self.rows, self.columns = [rows[str(value)] for value in self.ids], [names.index(label) for label in labels]
 

@@ -122,7 +122,7 @@ class Results:
                 logger.warning("%d of %d texts are cut to %d tokens (--max_seq_length)", cut, len(probabilities), task.max_length)
             *_, answers = decided.values()  # of multiple choice the text of the candidate comes after its position
             texts = [] if task.args.training.no_text else task.beginnings(split)
-            print_predictions(answers, names, probabilities, texts, most=5 if task.candidates else 3)
+            print_predictions(answers, names, probabilities, texts, most=5 if task.format.evaluated_as == "choices" else 3)
         if not self.is_main:
             return
         labels = [] if self.targets is None else [task.format.words(target) for target in self.targets]

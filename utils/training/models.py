@@ -74,9 +74,10 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         if "trust_remote_code" in str(error):
             raise UserError(f"{name} brings its own code: read it, then add --trust_remote_code to run it") from error
+        offline = "" if os.environ.get("HF_HUB_OFFLINE") else "; without a network set HF_HUB_OFFLINE=1"
         raise UserError(
             f"--model_name_or_path {name} is neither a folder with a model nor a name on the Hub that can be loaded "
-            f"({str(error).splitlines()[0]}); for the embedded model run `make model`; without a network set HF_HUB_OFFLINE=1"
+            f"({str(error).splitlines()[0]}); for the embedded model run `make model`{offline}"
         ) from error
     if args.attention_dropout is not None:
         known = [name for name in ("attention_probs_dropout_prob", "attention_dropout") if name in config.to_dict()]

@@ -45,6 +45,9 @@ from utils.training.smoke_test import prepare_smoke_test
 
 logger = logging.getLogger(__name__)
 
+OF_TRAINING = {"learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"}
+OF_TRAINING |= {"pos_weight", "class_weights", "prior_bias", "linear_probe", "early_stopping_patience"}
+OF_TRAINING |= {"head_learning_rate_multiplier", "validation_fraction", "use_peft", "freeze_embeddings"}
 # A new head is fitted alone first to at least so many rows, at most so many, and at most so many cells of rows and labels.
 FEWEST_ROWS, MOST_ROWS, MOST_CELLS = 10, 5000, 1_000_000
 # With fewer rows than this for each class or label, on average, there are more epochs, up to the most, until they are so many
@@ -105,7 +108,6 @@ class Task:
         saved_labels, saved_thresholds: those of the model, if it was trained for some.
         id_column, ids: what identifies the test rows; see `row_ids` for other splits.
         thresholds: from which probability each label is decided, as far as it is known without tuning.
-        candidates: those of the test rows, in multiple choice.
         submission: Kaggle's file to write, if one is asked for.
         bias: where the output layer of a new head starts, [logits]; None leaves it.
         trainer_options: what the script's own trainer is told besides.
@@ -132,6 +134,8 @@ class Task:
             )
         if not self.training:
             refuse_model_of_other_script(self.config, self.script.name)
+            if unused := [f"--{name}" for name in args.given if name in OF_TRAINING]:
+                logger.info("nothing is trained, so these options do nothing: %s", shorten(unused))
         if args.data.text:
             rows = rows_of(self.splits["test"]["text"][:], args.model.model_name_or_path, self.config.to_dict())
             self.splits = {"test": rows_to_dataset(rows, self.splits["test"][PLACE][:])}
@@ -143,7 +147,6 @@ class Task:
         self.unknown: float = UNKNOWN
         self.row_columns: tuple[str, ...] = ()
         self.thresholds = np.empty(0)
-        self.candidates: list[list[str]] = []
         self.submission: Any = None
         self.trainer_options: dict[str, Any] = {}
         self.text_columns: list[str] = []
