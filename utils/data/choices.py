@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from utils.arguments import UserError
 from utils.data.classes import written_labels
 from utils.data.label_columns import as_unknown
-from utils.data.labels import PLACEHOLDERS
+from utils.data.labels import MISSING, PLACEHOLDERS
 from utils.data.profile import is_number
 from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list
 from utils.files.rows import cell_error, column_error, columns
@@ -115,7 +115,7 @@ class ChoiceFormat:
 
     def answers(self, dataset: Dataset) -> list:
         """Return the cells of the column of answers, None where `unknown_label` stands."""
-        return [None if str(value).strip() == self.unknown_label else value for value in dataset[self.answer][:]]
+        return [None if class_name(value).strip() == self.unknown_label else value for value in dataset[self.answer][:]]
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the column of answers, with an answer in at least one row."""
@@ -152,8 +152,8 @@ class ChoiceFormat:
                 continue
             if math.isnan(position):
                 expected = self._expected(candidates[row], keys[row])
-                said = value in PLACEHOLDERS if self.answer_kind == "text" else not is_number(value)
-                if said:
+                placeholder = str(value).strip().casefold() in PLACEHOLDERS | MISSING
+                if placeholder if self.answer_kind == "text" else not is_number(value):
                     expected += f", or add {as_unknown(value)}"
                 raise cell_error(dataset, row, self.answer, f"found {value!r}, expected {expected}")
             right = candidates[row][position]

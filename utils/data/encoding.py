@@ -66,7 +66,8 @@ def add_targets(
         UserError: a cell cannot be read, or no row has a label.
     """
     logger.info("%s", found)
-    warn_of_unused_mark(splits, found.label_columns, args.unknown_label)
+    if args.unknown_label:
+        warn_of_unused_mark(splits, found.label_columns, args.unknown_label)
     result = {}
     for name, split in splits.items():
         targets = found.targets(split) if name != "test" or found.labelled(split) else None
@@ -93,10 +94,10 @@ def add_targets(
     return result
 
 
-def warn_of_unused_mark(splits: dict[str, Dataset], label_columns: list[str], mark: str | None) -> None:
+def warn_of_unused_mark(splits: dict[str, Dataset], label_columns: list[str], mark: str) -> None:
     """Warn of an --unknown_label that no cell of the label columns holds: it may be misspelt."""
     held = [distinct_cells(split, name)[0] for split in splits.values() for name in label_columns if name in columns(split)]
-    if mark and held and not any(class_name(value).strip() == mark for cells in held for value in cells.values()):
+    if held and not any(class_name(value).strip() == mark for cells in held for value in cells.values()):
         logger.warning("--unknown_label %r stands in no cell of %s", mark, shorten(label_columns))
 
 
