@@ -122,8 +122,10 @@ def changed(model: str, folder: Path, **settings) -> Path:
 def test_models_that_are_none(tmp_path, tiny_model, train, monkeypatch):
     with pytest.raises(ValueError, match="--model_name_or_path /x/nope is neither a folder with a model nor a name on the Hub"):
         run("/x/nope", train, tmp_path / "o")
-    with pytest.raises(ValueError, match="--model_name_or_path bert-base-nowhere is neither .*set HF_HUB_OFFLINE=1"):
-        run("bert-base-nowhere", train, tmp_path / "o")
+    for offline, advice in (("", "run `make model`; without a network set HF_HUB_OFFLINE=1"), ("1", "run `make model`$")):
+        monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+        with pytest.raises(ValueError, match=f"--model_name_or_path bert-base-nowhere is neither .*{advice}"):
+            run("bert-base-nowhere", train, tmp_path / "o")
     without = changed(tiny_model, tmp_path / "without")
     (without / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match="no tokenizer in .*without: .*--tokenizer_name"):
