@@ -74,7 +74,7 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         if "trust_remote_code" in str(error):
             raise UserError(f"{name} brings its own code: read it, then add --trust_remote_code to run it") from error
-        offline = "" if os.environ.get("HF_HUB_OFFLINE") else "; without a network set HF_HUB_OFFLINE=1"
+        offline = "" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else "; without a network set HF_HUB_OFFLINE=1"
         raise UserError(
             f"--model_name_or_path {name} is neither a folder with a model nor a name on the Hub that can be loaded "
             f"({str(error).splitlines()[0]}); for the embedded model run `make model`{offline}"
