@@ -416,6 +416,13 @@ def test_what_is_left_out_or_looks_wrong_is_told(tmp_path, caplog):
     assert "neither text, label nor id: words" in caplog.messages
     assert "validation: the texts of 6 of 6 rows stand in the training data too" in caplog.messages
     assert "labels 'Refund' and 'refund' differ only in case or spaces" in caplog.messages
+    assert "spelt almost like" not in caplog.text
+    rows[0]["labels"], rows[1]["labels"] = ["refnud"], ["prefund"]
+    rows = [*rows[:2], *rows[2:] * 4]
+    run_multilabel.main([f"--train_file={write_jsonl(tmp_path / 'misspelt.jsonl', rows)}", "--check_data"])
+    many = sum("refund" in row["labels"] for row in rows)
+    told = [message for message in caplog.messages if "spelt almost like" in message]
+    assert told == [f"label 'refnud' (1 row) is spelt almost like 'refund' ({many} rows): correct it if it is the same"]
     assert caplog.messages.count(f"ids: 'r' stands in 3 rows of {test}, and in as many predictions") == 1
 
 

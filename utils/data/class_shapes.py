@@ -15,7 +15,7 @@ from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, n
 from utils.data.classes import ROUNDING, ClassFormat, only_name, saved_format
 from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import find_label_column
-from utils.data.labels import ask_about_placeholder, warn_of_alike
+from utils.data.labels import ask_about_placeholder, warn_of_alike, warn_of_misspelt
 from utils.files.cells import CODE, class_name, is_empty, is_missing, natural_order, parse_cell, read_number, read_row
 from utils.files.rows import cell_error, column_error, columns, distinct_cells
 
@@ -117,6 +117,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     for row, value in cells.items():
         counts[str(value)] += rows_with[row]
     ask_about_placeholder(dataset, column, counts, marked)
+    warn_of_misspelt(counts)
     written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
     if written_lists or any(isinstance(value, list) for value in values):
         return _recognize_rows(dataset, column, args, values)

@@ -5,13 +5,14 @@ import shlex
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedConfig
 
-from utils.arguments import DataArguments, UserError, shorten
+from utils.arguments import DataArguments, UserError, number_of, shorten
 from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import as_unknown, find_label_columns, is_cell_column
 from utils.data.profile import is_number, is_written_list, same_name
@@ -21,6 +22,7 @@ from utils.files.rows import PLACE, cell_error, column_error, columns, distinct_
 logger = logging.getLogger(__name__)
 
 PLACEHOLDERS = {"none", "na", "-", "?"}  # a label of few rows may be one
+MANY_ROWS, MOST_MISSPELT = 10, 100  # rows of a label that another may be a misspelling of; how many others are looked at
 MARKED = ({"x", ""}, {"✓", ""}, {"✔", ""})
 MISSING = {"nan", "null", "n/a", "#n/a", "<na>", "\\n"}  # of any number of rows
 DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
@@ -320,6 +322,11 @@ def recognize_labels(
         raise column_error(dataset, column, "no row has a label; expected a positive row for at least one label")
     if delimiter or any(isinstance(item, str) for item in items):
         kind = "delimited string" if delimiter else "list of names"
+        if not names:
+            labelled = Counter()
+            for row, cells in rows.items():
+                labelled.update(dict.fromkeys(map(str, cells), counts[row]))
+            warn_of_misspelt(labelled)
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter, **settled)
     if all(parse_cell(item) is not None for item in items):
         widths = Counter()
@@ -393,6 +400,17 @@ def warn_of_alike(names: list[str]) -> None:
     for name in names:
         if alike.setdefault(name.strip().casefold(), name) != name:
             logger.warning("labels %r and %r differ only in case or spaces", alike[name.strip().casefold()], name)
+
+
+def warn_of_misspelt(counts: Counter[str]) -> None:
+    """Warn of a label in one or two rows, as `counts` tells, that is spelt almost like one of many rows."""
+    usual = [name for name, count in counts.items() if count >= MANY_ROWS]
+    for name in [name for name, count in counts.items() if count <= 2 and not any(map(str.isdigit, name))][:MOST_MISSPELT]:
+        near = next(iter(get_close_matches(name, usual, n=1, cutoff=0.8)), None)
+        alike = near and near.casefold() == name.casefold()  # which `warn_of_alike` tells
+        if near and not (alike or near.endswith(name) or name.endswith(near)):  # as legal and illegal
+            told = "label %r (%s) is spelt almost like %r (%d rows): correct it if it is the same"
+            logger.warning(told, name, number_of(counts[name], "row"), near, counts[near])
 
 
 def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
