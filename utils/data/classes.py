@@ -151,8 +151,8 @@ class ClassFormat:
             if number is not None and 0 <= number <= 1:
                 return [1 - number, number]
         if position is None or position >= len(self.names):
-            advice = f"leave such rows out of the scores with --unknown_label {shlex.quote(name)}, or"
-            raise cell_error(dataset, row, self.column, unknown_label(name, self.names, advice))
+            unscored = f"leave such rows out of the scores with --unknown_label {shlex.quote(name)}"
+            raise cell_error(dataset, row, self.column, unknown_label(name, self.names, unscored))
         return [float(index == position) for index in range(len(self.names))]
 
     def unknown_rows(self, targets: np.ndarray) -> np.ndarray:

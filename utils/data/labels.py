@@ -185,10 +185,10 @@ class LabelFormat:
         return f"labels: {shown}, {where}; {len(self.names)} labels: {shorten(self.names)}"
 
 
-def unknown_label(name: str, names: list[str], advice: str = "") -> str:
-    """Return what is wrong with a label that is not among `names`; `advice` is what else can be done."""
+def unknown_label(name: str, names: list[str], *others: str) -> str:
+    """Return what is wrong with a label that is not among `names`, and what can be done; `others` are further ways."""
     alike = next((own for own in names if own.strip().casefold() == name.strip().casefold()), None)
-    meant = f"did you mean {alike!r}?" if alike else f"add it there, {advice or 'or'} correct it here"
+    meant = f"did you mean {alike!r}?" if alike else f"{', '.join(['add it there', *others])}, or correct it here"
     return f"the label {name!r} is not among the labels of the training data or model ({shorten(names)}); {meant}"
 
 

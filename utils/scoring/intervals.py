@@ -49,7 +49,8 @@ def intervals(evaluation: Evaluation, samples: int = 1000, seed: int = 0) -> dic
         if name not in NO_INTERVAL and len(values):
             low, high = np.quantile(values, (0.025, 0.975), method="weibull")
             if "average_precision" in name and 0 < point < 1:  # never 0, and skewed near 1: log-odds
-                center = np.median(values) if np.median(values) < 1 else values.mean()  # some are 1 where rows are few
+                median = np.median(values)
+                center = median if median < 1 else values.mean()  # with few rows most resamples may be perfect
                 low, high = expit(logit((low, high)) - 2 * (logit(center) - logit(point)))
             elif "f1" in name:
                 low, high = np.clip((low, high) - 2 * (values.mean() - point), 0, 1)

@@ -101,7 +101,7 @@ def _of_classes(evaluation: Evaluation) -> Scorer:
             "accuracy": right / rows,
             "balanced_accuracy": _mean(_ratio(hits, positives), positives > 0),
             "f1_macro": _mean(f1, positives + yes > 0),
-            "matthews_corrcoef": np.where(varied > 0, _ratio(covaried, np.sqrt(spread), 0.0), np.nan),  # there is one class
+            "matthews_corrcoef": np.where(varied > 0, _ratio(covaried, np.sqrt(spread), 0.0), np.nan),  # undefined for one class
             "log_loss": losses @ weights / rows,
             "expected_calibration_error": np.abs(gaps @ weights).sum(axis=0) / rows,
         }

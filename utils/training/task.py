@@ -45,6 +45,7 @@ from utils.training.smoke_test import prepare_smoke_test
 
 logger = logging.getLogger(__name__)
 
+# Options that nothing reads in a run that trains nothing. (The loss of labelled rows reads others, such as --loss.)
 OF_TRAINING = {"learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"}
 OF_TRAINING |= {"pos_weight", "class_weights", "prior_bias", "linear_probe", "early_stopping_patience"}
 OF_TRAINING |= {"head_learning_rate_multiplier", "validation_fraction", "use_peft", "freeze_embeddings"}
