@@ -31,7 +31,7 @@ from datasets import load_dataset
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.training.smoke_test import save_tiny_model  # noqa: E402
+from utils.splits.smoke_test import save_tiny_model  # noqa: E402
 
 SIZES = [(100, 6), (1_000, 6), (10_000, 6), (100_000, 6), (10_000, 100), (10_000, 1_000), (10_000, 10_000)]
 SIZES += [(10_000, 1_000, "--no_report"), (10_000, 10_000, "--no_report")]

@@ -132,7 +132,7 @@ LINEAR = "linear, frozen"  # logistic regression on the means of the frozen enco
 NOT_FITTED = "--linear_probe=False"  # the head starts at random
 PLAIN = "5e-5, best epoch"  # the default once; all others keep the last weights within chance of the best
 TRAINER = "plain Trainer"  # the defaults of `TrainingArguments`, and a head that starts at random
-SHOWN = (TRAINER, "not fitted", "fitted", "default")  # of the published sets; the default is one of the two before it
+SHOWN = (TRAINER, "not fitted", "fitted", "mean of all tokens", "default")  # of the published sets
 AS_TRAINER = [NOT_FITTED, "--no_prior_bias", "--head_learning_rate_multiplier=1", "--save_strategy=no"]
 AS_TRAINER += ["--per_device_train_batch_size=8", "--warmup_steps=0", "--weight_decay=0"]
 RECIPES = {
@@ -152,7 +152,20 @@ RECIPES = {
     TRAINER: [*AS_TRAINER, "--learning_rate=5e-5"],
     "plain Trainer, 1e-4": [*AS_TRAINER, "--learning_rate=1e-4"],
     "plain Trainer, 2e-4": [*AS_TRAINER, "--learning_rate=2e-4"],
+    "mean of all tokens": ["--pooling=mean"],
+    "mean of all tokens, 5e-5": ["--pooling=mean", "--learning_rate=5e-5"],
 }
+TECHNIQUES = {  # of benchmarks/techniques.py
+    "R-Drop": "r_drop",
+    "moving average": "moving_average",
+    "moving average, constant rate": "moving_average",
+    "layer-wise decay 0.9": "layerwise_decay",
+    "last layer anew": "last_layer_anew",
+    "multi-sample dropout": "multi_sample_dropout",
+    "identity pooler": "identity_pooler",
+}
+RECIPES |= dict.fromkeys(TECHNIQUES, [])
+RECIPES["moving average, constant rate"] = ["--lr_scheduler_type=constant_with_warmup"]
 
 
 def read(path: Path, part: Part) -> list[dict]:
@@ -248,7 +261,8 @@ def run(name: str, recipe: str, seed: int, output_dir: Path) -> None:
     options = [f"--model_name_or_path={MODEL}", "--overwrite_output_dir", f"--seed={seed}"]
     options += [f"--{path.stem}_file={path}" for path in sorted((output_dir / "data" / name).glob("*.jsonl"))]
     options += [] if name in PUBLISHED else ["--no_report"]
-    command = [sys.executable, ROOT / part.script, *options, *part.options, *RECIPES[recipe], f"--output_dir={folder}"]
+    script = [Path(__file__).with_name("techniques.py"), TECHNIQUES[recipe]] if recipe in TECHNIQUES else []
+    command = [sys.executable, *script, ROOT / part.script, *options, *part.options, *RECIPES[recipe], f"--output_dir={folder}"]
     began = time.time()
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     if done.returncode:

@@ -38,8 +38,8 @@ from test_processes import ONE_RANK  # noqa: E402
 from transformers import set_seed  # noqa: E402
 
 from utils.arguments import UserError  # noqa: E402
+from utils.splits.smoke_test import save_tiny_model  # noqa: E402
 from utils.training.checkpoints import find_damage  # noqa: E402
-from utils.training.smoke_test import save_tiny_model  # noqa: E402
 
 KILLS, FUZZ_EXAMPLES = 30, 1000
 TORCHRUN = str(Path(sys.executable).parent / "torchrun")

@@ -100,7 +100,7 @@ def tiny_model(tmp_path_factory) -> str:
     """A random two-layer BERT without dropout, so that differently cut batches can be compared."""
     from transformers import set_seed
 
-    from utils.training.smoke_test import save_tiny_model
+    from utils.splits.smoke_test import save_tiny_model
 
     folder = tmp_path_factory.mktemp("tiny")
     set_seed(0)

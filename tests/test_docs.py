@@ -215,7 +215,7 @@ def encoder(tmp_path_factory) -> str:
     """A tiny random model that reads as many tokens as those that the commands name."""
     from transformers import set_seed
 
-    from utils.training.smoke_test import save_tiny_model
+    from utils.splits.smoke_test import save_tiny_model
 
     folder = tmp_path_factory.mktemp("encoder")
     set_seed(0)

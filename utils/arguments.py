@@ -382,9 +382,14 @@ class FineTuningArguments(TrainingArguments):
     )
     linear_probe: bool | None = HfArg(
         default=None,
-        help="Fit a new head alone, before the training. Meanwhile the encoder stays as it is. At most 5,000 training rows are "
-        "used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Unset: for classes "
-        "and labels, below 5,000 rows or 400 for each; False: never.",
+        help="Fit a new head alone first. Unset: where rows are few. Meanwhile the encoder stays as it is. At most 5,000 rows "
+        "are used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Few: below "
+        "5,000, or 400 for each class or label.",
+    )
+    pooling: Literal["first", "mean"] = HfArg(
+        default="first",
+        help="Tokens that a new head reads: first, or mean of all. The mean takes one more layer, and a BERT, RoBERTa or "
+        "XLM-RoBERTa model. It is for sentence encoders, and for many classes of few rows: see docs/recipes.md.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     padding_free: bool = HfArg(

@@ -27,6 +27,7 @@ from utils.runtime import quiet, set_up_logging
 from utils.splits.augmented import add_copies
 from utils.splits.folds import take_groups
 from utils.splits.pseudo_labels import add_pseudo_labelled
+from utils.splits.smoke_test import prepare_smoke_test
 from utils.splits.taking_part import first_rows, splits_to_use
 from utils.texts import rows_of
 from utils.training.models import (
@@ -41,13 +42,13 @@ from utils.training.models import (
     refuse_model_of_other_script,
     sequence_length,
 )
-from utils.training.smoke_test import prepare_smoke_test
+from utils.training.pooling import check_pooling
 
 logger = logging.getLogger(__name__)
 
 # Options that nothing reads in a run that trains nothing. (The loss of labelled rows reads others, such as --loss.)
 OF_TRAINING = {"learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"}
-OF_TRAINING |= {"pos_weight", "class_weights", "prior_bias", "linear_probe", "early_stopping_patience"}
+OF_TRAINING |= {"pos_weight", "class_weights", "prior_bias", "linear_probe", "pooling", "early_stopping_patience"}
 OF_TRAINING |= {"head_learning_rate_multiplier", "validation_fraction", "use_peft", "freeze_embeddings"}
 # A new head is fitted alone first to at least so many rows, at most so many, and at most so many cells of rows and labels.
 FEWEST_ROWS, MOST_ROWS, MOST_CELLS = 10, 5000, 1_000_000
@@ -219,6 +220,7 @@ class Task:
             self.splits["train"] = add_pseudo_labelled(self.splits, data, self.id_column, kind, self.labels)
         if self.training and self.config is not None:
             self.settle_learning_rate()
+            check_pooling(self.args, self.config)
             self.settle_head(len(self.splits["train"]))
 
     def settle_learning_rate(self) -> None:

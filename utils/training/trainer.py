@@ -32,6 +32,7 @@ from utils.training.guard import Guard, Patience, within_chance
 from utils.training.head import Head, can_fit_alone, fit_alone, speed_up
 from utils.training.lora import Adapters, remove_adapters
 from utils.training.models import check_optimizer, settle_fsdp
+from utils.training.pooling import read_mean, start_as_identity
 from utils.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,10 @@ class FineTuningTrainer(Trainer):
             self.read_by_model |= set(tokenizer.model_input_names)
         self._check_row_columns(splits)
         self.example = self._example(splits)
+        reads_mean = train and args.pooling == "mean" and read_mean(model, head_is_new=bool(head.new or head.relabelled))
         self.head_parameters = head.start(model, lambda: self.model_outputs(model, self.example))
+        if reads_mean:
+            start_as_identity(head.below)
         self.head, self.fits_head = head, bool(train) and can_fit_alone(head.layer, self)
         if self.fits_head and "head_learning_rate_multiplier" not in task.args.given:
             args.head_learning_rate_multiplier = 1.0  # it has learned already
