@@ -415,7 +415,7 @@ def test_what_is_left_out_or_looks_wrong_is_told(tmp_path, caplog):
         )
     assert "neither text, label nor id: words" in caplog.messages
     assert "validation: the texts of 6 of 6 rows stand in the training data too" in caplog.messages
-    assert "labels 'Refund' and 'refund' differ only in case or spaces" in caplog.messages
+    assert "labels 'Refund' and 'refund' differ only in case or spaces: write them alike if they are one" in caplog.messages
     assert "spelt almost like" not in caplog.text
     rows[0]["labels"], rows[1]["labels"] = ["refnud"], ["prefund"]
     rows = [*rows[:2], *rows[2:] * 4]

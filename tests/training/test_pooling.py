@@ -89,11 +89,23 @@ def test_a_saved_model_predicts_and_learns_other_labels_with_the_same_layers(scr
     train(script, tiny_model, tmp_path, test, "--pooling=mean", *UNMOVED, rows=rows)
     script.main([f"--model_name_or_path={tmp_path / 'o'}", test, f"--output_dir={tmp_path / 'p'}"])
     assert (tmp_path / "o" / "predictions.csv").read_text() == (tmp_path / "p" / "predictions.csv").read_text()
+    with pytest.raises(UserError, match="--pooling first: .* has a layer that reads the mean; leave it out"):
+        train(script, tmp_path / "o", tmp_path / "p", "--pooling=first", rows=rows)
     if script is run_classification:
         others = [row | {"label": "other " + row["label"]} for row in rows]
-        more = ["--pooling=mean", "--ignore_mismatched_sizes", *UNMOVED]
+        more = ["--ignore_mismatched_sizes", *UNMOVED]
         train(script, shutil.move(tmp_path / "o", tmp_path / "of others"), tmp_path, *more, rows=others)
         assert layers(tmp_path / "o") == 3
+
+
+def test_batches_without_padding_give_the_same_loss(tiny_model, tmp_path):
+    options, found = (
+        ["--pooling=mean", "--max_steps=3", "--linear_probe=False", "--overwrite_output_dir", "--metrics_on_train"],
+        [],
+    )
+    for more in ((), ("--padding_free",)):
+        found.append(train(run_multilabel, tiny_model, tmp_path, *options, *more)["train_log_loss"])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 def test_a_run_that_reads_the_mean_continues(tiny_model, tmp_path):

@@ -399,7 +399,8 @@ def warn_of_alike(names: list[str]) -> None:
     alike: dict[str, str] = {}
     for name in names:
         if alike.setdefault(name.strip().casefold(), name) != name:
-            logger.warning("labels %r and %r differ only in case or spaces", alike[name.strip().casefold()], name)
+            told = "labels %r and %r differ only in case or spaces: write them alike if they are one"
+            logger.warning(told, alike[name.strip().casefold()], name)
 
 
 def warn_of_misspelt(counts: Counter[str]) -> None:

@@ -328,5 +328,5 @@ def check_optimizer(folder: str | None, model: PreTrainedModel) -> None:
     if found and not (as_many and all(tuple(parameter.shape) in found for parameter in trained)):
         raise UserError(
             f"--resume_from_checkpoint: {folder} has trained other parameters, or the embeddings of other words: resume with the "
-            f"data and options it began with (--tune_cpu and --freeze_embeddings among them)"
+            f"data and options it began with (--tune_cpu, --freeze_embeddings, --pooling)"
         )

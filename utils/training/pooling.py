@@ -1,6 +1,7 @@
 """What the head of a BERT model reads: the vector of the first token, or the mean of all tokens' vectors."""
 
 import copy
+import logging
 
 import torch
 from torch import nn
@@ -8,12 +9,18 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from utils.arguments import Arguments, UserError
 
+logger = logging.getLogger(__name__)
+
 BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert")  # their layers have the same parts, and their heads end in a tanh
 OWN_SHARE = 0.01  # of the first token's own vector, beside the mean
 
 
-def check_pooling(args: Arguments, config: PreTrainedConfig) -> None:
-    """Raise a `UserError` where --pooling mean is given, and a model with this config cannot have it."""
+def settle_pooling(args: Arguments, config: PreTrainedConfig) -> None:
+    """Take over what the head of a trained model reads. Raise a `UserError` where --pooling asks for what cannot be."""
+    if getattr(config, "pooling", None) == "mean":
+        if "pooling" in args.given and args.training.pooling != "mean":
+            raise UserError(f"--pooling first: {args.model.model_name_or_path} has a layer that reads the mean; leave it out")
+        args.training.pooling = "mean"
     if args.training.pooling == "mean" and config.model_type not in BERT_LIKE:
         raise UserError(f"--pooling mean: there is no way to average the tokens of a {config.model_type} model; leave it out")
     if args.training.pooling == "mean" and args.model.use_peft:
@@ -34,7 +41,7 @@ def read_mean(model: PreTrainedModel, head_is_new: bool) -> bool:
     if not head_is_new:
         raise UserError("--pooling mean: the model's head is not new, and was trained on the first token; leave it out")
     layers, eye = model.base_model.encoder.layer, torch.eye(model.config.hidden_size)
-    layer = copy.deepcopy(layers[-1])
+    layer = copy.deepcopy(layers[-1], {id(model.config): model.config})  # which says how all layers attend
     own, attended, output = layer.attention.self, layer.attention.output, layer.output
     with torch.no_grad():
         for part in (own.query, own.value, attended.dense, output.dense):
@@ -47,6 +54,7 @@ def read_mean(model: PreTrainedModel, head_is_new: bool) -> bool:
     output.LayerNorm.reset_parameters()
     layers.append(layer)
     model.config.num_hidden_layers, model.config.pooling = len(layers), "mean"
+    logger.info("layer %d is added: by it the head reads the mean of all tokens (--pooling mean)", len(layers))
     return True
 
 

@@ -42,7 +42,7 @@ from utils.training.models import (
     refuse_model_of_other_script,
     sequence_length,
 )
-from utils.training.pooling import check_pooling
+from utils.training.pooling import settle_pooling
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ class Task:
             self.splits["train"] = add_pseudo_labelled(self.splits, data, self.id_column, kind, self.labels)
         if self.training and self.config is not None:
             self.settle_learning_rate()
-            check_pooling(self.args, self.config)
+            settle_pooling(self.args, self.config)
             self.settle_head(len(self.splits["train"]))
 
     def settle_learning_rate(self) -> None:
