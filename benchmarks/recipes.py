@@ -81,6 +81,7 @@ PAIRS = {"path": "mrpc/msr_paraphrase_train.txt", "script": CLASSES, "metric": "
 PAIRS |= {"options": ("--text_column_names=#1 String,#2 String", "--label_column_name=Quality")}
 TOXIC = {"path": "jigsaw_toxic/train_enriched.csv.gz", "script": LABELS, "metric": "average_precision_macro", "delimiter": ","}
 NEWS = {"path": "reuters21578/derived_modapte_r90_train.jsonl.gz", "script": LABELS, "metric": "average_precision_micro"}
+SHORT = ("--max_seq_length=128",)
 COLA = {"header": ("source", "acceptable", "star", "sentence"), "options": ("--text_column_names=sentence",)}
 COLA["options"] += ("--label_column_name=acceptable",)
 SETS = {
@@ -100,6 +101,8 @@ SETS = {
     "agnews": Part("agnews_subset/train_sample.tsv", CLASSES, "accuracy", rows=2000, header=("text", "label")),
     "jigsaw": Part(**TOXIC, rows=600, test_rows=1000),
     "reuters21578": Part(**NEWS, rows=600, test_rows=1000),
+    "goemotions, one emotion": Part(**EMOTIONS | {"script": CLASSES, "metric": "accuracy"}, rows=1500),
+    "reuters21578, one topic": Part(**NEWS | {"script": CLASSES, "metric": "accuracy"}, rows=1500, options=SHORT),
     "banking77, 8 a class": Part(**INTENTS, rows=8, per_class="category"),
     "banking77, 16 a class": Part(**INTENTS, rows=16, per_class="category"),
     "hate_offensive, 8 a class": Part(**TWEETS, rows=8, per_class="class"),
@@ -178,8 +181,11 @@ def read(path: Path, part: Part) -> list[dict]:
         return list(csv.DictReader(file, part.header, delimiter=part.delimiter, quoting=quoting))
 
 
-def adapt(name: str, row: dict) -> dict:
-    """Return a row as the scripts read it, where the published one has columns that they would ask about."""
+def adapt(name: str, row: dict) -> dict | None:
+    """Return a row as the scripts read it, where they would ask about the published columns; None leaves it out."""
+    if ", one " in name:
+        (labels,) = row.keys() & {"labels", "topics"}
+        return {"text": row["text"], "label": row[labels][0]} if len(row[labels]) == 1 else None
     if name == "ethos, 8 labels":
         return {"text": row.pop("comment"), **{label: int(float(share) >= 0.5) for label, share in row.items()}}
     if name == "ethos":
@@ -197,9 +203,9 @@ def write_part(name: str, part: Part, source: Path, folder: Path) -> None:
     """Write train.jsonl, test.jsonl and, if it is published, validation.jsonl of a part; no row of one file is in two."""
 
     def published(path: str) -> list[dict]:
-        return [adapt(name, row) for row in read(source / path, part)]
+        return list(filter(None, (adapt(name, row) for row in read(source / path, part))))
 
-    rows = list(map(json.loads, dict.fromkeys(json.dumps(adapt(name, row)) for row in read(source / part.path, part))))
+    rows = list(map(json.loads, dict.fromkeys(map(json.dumps, published(part.path)))))
     random.Random(0).shuffle(rows)
     test, rest = rows[: part.test_rows], rows[part.test_rows :]
     if part.test_path:

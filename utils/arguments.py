@@ -384,7 +384,7 @@ class FineTuningArguments(TrainingArguments):
         default=None,
         help="Fit a new head alone first. Unset: where rows are few. Meanwhile the encoder stays as it is. At most 5,000 rows "
         "are used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Few: below "
-        "5,000, or 400 for each class or label.",
+        "5,000, or 400 for each class or label; not for numbers and candidates. False: never.",
     )
     pooling: Literal["first", "mean"] = HfArg(
         default="first",

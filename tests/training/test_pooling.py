@@ -91,10 +91,13 @@ def test_a_saved_model_predicts_and_learns_other_labels_with_the_same_layers(scr
     assert (tmp_path / "o" / "predictions.csv").read_text() == (tmp_path / "p" / "predictions.csv").read_text()
     with pytest.raises(UserError, match="--pooling first: .* has a layer that reads the mean; leave it out"):
         train(script, tmp_path / "o", tmp_path / "p", "--pooling=first", rows=rows)
+    assert "pooling: the head reads the mean of all tokens" in (tmp_path / "o" / "README.md").read_text()
     if script is run_classification:
         others = [row | {"label": "other " + row["label"]} for row in rows]
         more = ["--ignore_mismatched_sizes", *UNMOVED]
         train(script, shutil.move(tmp_path / "o", tmp_path / "of others"), tmp_path, *more, rows=others)
+        assert layers(tmp_path / "o") == 3
+        train(script, tmp_path / "of others", tmp_path, "--use_peft", "--overwrite_output_dir", *more, rows=others)
         assert layers(tmp_path / "o") == 3
 
 

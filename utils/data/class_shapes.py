@@ -257,7 +257,7 @@ def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list
         raise column_error(dataset, column, f"the {rows} rows have {len(names)} different labels; {advice}")
     elif len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
         advice = "write plain numbers such as 42 or 4.2 for regression, or insist on classes with --problem_type multi"
-        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers; {advice}")
+        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {advice}")
     for delimiter in ";|,":
         joined = [name for name in names if delimiter in name]
         if joined and {part.strip() for name in joined for part in name.split(delimiter)} <= set(names):

@@ -101,6 +101,8 @@ def write_model_card(trainer: FineTuningTrainer, task: str, base_model: str, dat
     summary = TrainingSummary.from_trainer(trainer, tasks=task, finetuned_from=on_the_hub, dataset=data)
     if trainer.fits_head:
         summary.hyperparameters["linear_probe"] = "the new head was fitted alone first"
+    if trainer.args.pooling == "mean":
+        summary.hyperparameters["pooling"] = "the head reads the mean of all tokens, by the last layer"
     summary.hyperparameters["weights"] = trainer.guard.kept_weights()
     metric = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ").title()
     lines, summary.eval_results = summary.eval_lines or [], None

@@ -21,6 +21,7 @@ def settle_pooling(args: Arguments, config: PreTrainedConfig) -> None:
         if "pooling" in args.given and args.training.pooling != "mean":
             raise UserError(f"--pooling first: {args.model.model_name_or_path} has a layer that reads the mean; leave it out")
         args.training.pooling = "mean"
+        return
     if args.training.pooling == "mean" and config.model_type not in BERT_LIKE:
         raise UserError(f"--pooling mean: there is no way to average the tokens of a {config.model_type} model; leave it out")
     if args.training.pooling == "mean" and args.model.use_peft:
