@@ -71,6 +71,7 @@ class MaskedLanguageTrainingArguments(FineTuningArguments):
     label_smoothing_factor: float = field(default=0.0, init=False)  # those that mean nothing without labels
     extend_labels: bool = field(default=False, init=False)
     linear_probe: bool = field(default=False, init=False)
+    pooling: str = field(default="first", init=False)
     calibrate: None = field(default=None, init=False)
     padding_free: bool = field(default=False, init=False)
     export: None = field(default=None, init=False)

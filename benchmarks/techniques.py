@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from utils.runtime import run  # noqa: E402
+from utils.training.pooling import start_as_identity  # noqa: E402
 from utils.training.trainer import FineTuningTrainer  # noqa: E402
 
 DECAY = 0.999  # of the moving average; less at first
@@ -85,7 +86,8 @@ class LayerwiseDecay:
         for group in list(optimizer.param_groups):
             of_depth: dict[int, list[nn.Parameter]] = {}
             for parameter in group["params"]:
-                found, name = re.search(r"\.layer\.(\d+)\.", names[id(parameter)]), names[id(parameter)]
+                name = names[id(parameter)]
+                found = re.search(r"\.layer\.(\d+)\.", name)
                 depth = layers - int(found[1]) if found else layers + 1 if ".embeddings." in name else 0
                 of_depth.setdefault(depth, []).append(parameter)
             group["params"] = of_depth.pop(0, [])
@@ -129,9 +131,7 @@ class IdentityPooler:
     """The pooler starts as the identity, instead of weights that the encoder was not trained with."""
 
     def __init__(self, model, *args, **kwargs):
-        with torch.no_grad():
-            model.base_model.pooler.dense.weight.copy_(torch.eye(model.config.hidden_size))
-            model.base_model.pooler.dense.bias.zero_()
+        start_as_identity(model.base_model.pooler.dense)
         super().__init__(model, *args, **kwargs)
 
 

@@ -3,6 +3,8 @@
 import json
 import random
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,16 +193,20 @@ def test_packed_texts_fill_their_rows_and_hugging_faces_options_are_known(texts,
         (["--train_file={texts},{other}"], "the files have no column in common"),
         (["--train_file={texts}", "--metric_for_best_model=f1"], "no such metric; there are loss, perplexity"),
         (["--train_file={texts}", "--model_name_or_path={gpt}"], "has no head for masked words"),
+        (["--train_file={texts}", "--model_name_or_path={mean}"], "averages all tokens in its last layer (--pooling mean)"),
+        (["--train_file={texts}", "--pooling=mean"], "unknown option --pooling"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_before_a_model_is_loaded(options, told, texts, tmp_path, tiny_model, monkeypatch):
     other = write_csv(tmp_path / "other.csv", ["comment"], [["a b c d"], ["e f g h"]])
-    (tmp_path / "gpt").mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / "gpt" / name).write_text((tmp_path.__class__(tiny_model) / name).read_text())
-    (tmp_path / "gpt" / "config.json").write_text('{"model_type": "gpt2", "n_positions": 64}')
+    configs = {"gpt": {"model_type": "gpt2", "n_positions": 64}, "mean": {"model_type": "bert", "pooling": "mean"}}
+    for folder, config in configs.items():
+        (tmp_path / folder).mkdir()
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(Path(tiny_model, name), tmp_path / folder)
+        (tmp_path / folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(run_mlm, "load_model", lambda *_: pytest.fail("a model is loaded"))
-    known = {"texts": texts, "other": other, "gpt": tmp_path / "gpt"}
+    known = {"texts": texts, "other": other, "gpt": tmp_path / "gpt", "mean": tmp_path / "mean"}
     base = [f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}"]
     with pytest.raises(UserError, match=re.escape(told)) as error:
         run_mlm.main([*base, *(option.format(**known) for option in options)])

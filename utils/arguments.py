@@ -389,7 +389,7 @@ class FineTuningArguments(TrainingArguments):
     pooling: Literal["first", "mean"] = HfArg(
         default="first",
         help="Tokens that a new head reads: first, or mean of all. The mean takes one more layer, and a BERT, RoBERTa or "
-        "XLM-RoBERTa model. It is for sentence encoders, and for many classes of few rows: see docs/recipes.md.",
+        "XLM-RoBERTa model. Worth trying with a sentence encoder and many classes: see docs/recipes.md.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     padding_free: bool = HfArg(

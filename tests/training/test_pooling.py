@@ -102,10 +102,8 @@ def test_a_saved_model_predicts_and_learns_other_labels_with_the_same_layers(scr
 
 
 def test_batches_without_padding_give_the_same_loss(tiny_model, tmp_path):
-    options, found = (
-        ["--pooling=mean", "--max_steps=3", "--linear_probe=False", "--overwrite_output_dir", "--metrics_on_train"],
-        [],
-    )
+    options = ["--pooling=mean", "--max_steps=3", "--linear_probe=False", "--overwrite_output_dir", "--metrics_on_train"]
+    found = []
     for more in ((), ("--padding_free",)):
         found.append(train(run_multilabel, tiny_model, tmp_path, *options, *more)["train_log_loss"])
     assert found[0] == pytest.approx(found[1], abs=1e-5)

@@ -260,10 +260,12 @@ def check_vocabulary(args: ModelArguments, config: PreTrainedConfig, splits: dic
 
 
 def check_masks(args: ModelArguments, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise a `UserError` if the model has no head for masked tokens, or its tokenizer no token that masks."""
+    """Raise a `UserError` if the model has no head for masked tokens, or averages them, or its tokenizer has no mask token."""
     name = args.model_name_or_path
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING and not hasattr(config, "auto_map"):
         raise UserError(f"{name}: a {config.model_type} model has no head for masked words; use an encoder such as BERT")
+    if getattr(config, "pooling", None) == "mean":
+        raise UserError(f"{name} averages all tokens in its last layer (--pooling mean): train the encoder it was made from")
     if tokenizer.mask_token is None:
         raise UserError(f"the tokenizer of {name} has no mask token: use an encoder such as BERT; see --tokenizer_name")
 

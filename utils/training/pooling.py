@@ -11,7 +11,7 @@ from utils.arguments import Arguments, UserError
 
 logger = logging.getLogger(__name__)
 
-BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert")  # their layers have the same parts, and their heads end in a tanh
+BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert")  # layers of the same parts, and a tanh below the output layer
 OWN_SHARE = 0.01  # of the first token's own vector, beside the mean
 
 
