@@ -274,6 +274,14 @@ def test_what_has_changed_since_the_checkpoint_is_refused_by_name_or_accepted(
     assert history["global_step"] == (12 if changed == "--max_steps=12" else 6)
 
 
+def test_a_checkpoint_of_other_parameters_is_not_offered_to_be_continued(unfinished):
+    base, folder = unfinished
+    with pytest.raises(ValueError, match="--freeze_embeddings was False, is True; add --overwrite_output_dir to replace it"):
+        run_multilabel.main([*base, "--freeze_embeddings"])
+    with pytest.raises(ValueError, match="has trained other parameters"):
+        run_multilabel.main([*base, "--freeze_embeddings", "--resume_anyway"])
+
+
 def test_what_is_accepted_on_resuming_holds(unfinished):
     base, folder = unfinished
     run_multilabel.main([*base, "--resume_anyway", "--learning_rate=1e-3", "--weight_decay=0.5", "--save_total_limit=5"])

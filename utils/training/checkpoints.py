@@ -33,6 +33,8 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 OUTPUTS = (*WEIGHTS, "args.yaml", "config.json", "training_args.bin", TRAINER_STATE_NAME, "thresholds.json")
 OUTPUTS += ("train_results.json", "eval_results.json", "predict_results.json", "all_results.json")
 OUTPUTS += ("predictions.csv", "predictions.npy", "submission.csv")
+# Options that say which parameters there are and are trained: a checkpoint of other ones cannot be continued.
+OF_PARAMETERS = {"pooling", "use_peft", "lora_r", "freeze_embeddings"}
 
 
 def describe_run(task: Task) -> dict[str, Any]:
@@ -188,15 +190,17 @@ def _choose(args: TrainingArguments) -> str | None:
 
 def _compare(checkpoint: Path, args: TrainingArguments) -> str | None:
     """Return the checkpoint if it belongs to the run of `args`; None if this run replaces that one."""
-    changed = "; ".join(differences(read_run(checkpoint)["run"], args.description))
+    before, now = read_run(checkpoint)["run"], args.description
+    changed = "; ".join(differences(before, now))
     if changed and not args.resume_anyway:
         if args.overwrite_output_dir and not args.resume_from_checkpoint:
             logger.info("replacing %s, which belongs to a run with other options or data: %s", checkpoint, changed)
             return None
-        raise UserError(
-            f"{checkpoint} belongs to a run with other options or data: {changed}; add --resume_anyway to continue it anyway, "
-            f"--overwrite_output_dir to replace it and start over, or name another --output_dir"
-        )
+        earlier, options = before["options"], now["options"]
+        possible = all(earlier.get(name, options[name]) == options[name] for name in OF_PARAMETERS & options.keys())
+        ways = ["add --resume_anyway to continue it anyway"] if possible else []
+        ways += ["add --overwrite_output_dir to replace it and start over", "or name another --output_dir"]
+        raise UserError(f"{checkpoint} belongs to a run with other options or data: {changed}; {', '.join(ways)}")
     origin = "" if args.resume_from_checkpoint else ", left by an unfinished run (--resume_from_checkpoint False starts over)"
     logger.info("continuing from %s%s%s", checkpoint, origin, f", although {changed}" if changed else "")
     return str(checkpoint)
