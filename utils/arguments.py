@@ -415,38 +415,67 @@ class FineTuningArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.per_device_eval_batch_size is None:
             self.per_device_eval_batch_size = 32 if self.use_cpu else 64
+        self._check_numbers()
+        self._check_combinations()
+        self._check_output()
+        self._check_packages()
+        phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
+        self.asked = [split for split, asked in phases.items() if asked]  # as given: TrainingArguments sets do_eval itself
+        self._settle_checkpoints()
+        self._settle_processes()
+        self.precision_note = self._choose_precision()
+        self.description: dict = {}  # of the run; its checkpoints keep it
+        self.damaged: list[str] = []  # checkpoints that were skipped
+        self.direction_given = self.greater_is_better is not None
+        with warnings.catch_warnings():  # the new name is not that of all versions
+            warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated")
+            super().__post_init__()
+        self.label_names = ["labels"]
+        # With neither flag TrainingArguments would take the launcher's variable; here that case means float32.
+        self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
+
+    def _check_numbers(self) -> None:
         require("learning_rate", self.learning_rate, lambda value: 0 < value < float("inf"), "a number above 0")
         require("max_steps", self.max_steps, lambda value: value > 0 or value == -1, "above 0, or -1 to train by epochs")
         if self.max_steps <= 0:
             require("num_train_epochs", self.num_train_epochs, lambda value: 0 < value < float("inf"), "a number above 0")
-        require("output_dir", self.output_dir, bool, "a folder")
         require("seed", self.seed, lambda value: 0 <= value < 2**32, "from 0 to below 2^32")
-        for name in ("adam_beta1", "adam_beta2"):
+        for name in ("adam_beta1", "adam_beta2", "label_smoothing_factor"):
             require(name, getattr(self, name), lambda value: 0 <= value < 1, "from 0 to below 1")
         for name in ("weight_decay", "max_grad_norm", "warmup_steps", "adam_epsilon", "dataloader_num_workers", "eval_delay"):
             require(name, getattr(self, name), lambda value: 0 <= value < float("inf"), "0 or more")
+        require("max_tokens_per_batch", self.max_tokens_per_batch, lambda value: value is None or value >= 0, "0 or more")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         for name in ("save_total_limit", "eval_accumulation_steps", "early_stopping_patience"):
             require(name, getattr(self, name), lambda value: value is None or value >= 1, "at least 1")
+        require("head_learning_rate_multiplier", self.head_learning_rate_multiplier, lambda value: value > 0, "above 0")
         for name in ("save_steps", "eval_steps", "logging_steps"):
             require(name, getattr(self, name), lambda value: value is None or value > 0, "above 0")
+
+    def _check_combinations(self) -> None:
         if self.dataloader_persistent_workers and not self.dataloader_num_workers:
             raise UserError("--dataloader_persistent_workers: there are none, see --dataloader_num_workers")
         if not self.remove_unused_columns:
             raise UserError("--remove_unused_columns False: the model takes tokens only; leave it out")
-        require("max_tokens_per_batch", self.max_tokens_per_batch, lambda value: value is None or value >= 0, "0 or more")
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-            require(name, getattr(self, name), lambda value: value >= 1, "at least 1")
-        require("head_learning_rate_multiplier", self.head_learning_rate_multiplier, lambda value: value > 0, "above 0")
-        require("label_smoothing_factor", self.label_smoothing_factor, lambda value: 0 <= value < 1, "from 0 to below 1")
-        if self.padding_free and self.pad_to_max_length:
-            raise UserError("--padding_free and --pad_to_max_length are both given: keep one")
-        if self.bf16 and self.fp16:
-            raise UserError("--bf16 and --fp16 are both given: keep one")
-        existing = next(
-            path for path in (Path(self.output_dir).absolute(), *Path(self.output_dir).absolute().parents) if path.exists()
-        )
+        if self.label_names not in (None, ["labels"]):
+            raise UserError(f"--label_names {' '.join(self.label_names)}: name the label with --label_column_name (or _names)")
+        for one, other in (("padding_free", "pad_to_max_length"), ("bf16", "fp16")):
+            if getattr(self, one) and getattr(self, other):
+                raise UserError(f"--{one} and --{other} are both given: keep one")
+
+    def _check_output(self) -> None:
+        require("output_dir", self.output_dir, bool, "a folder")
+        folder = Path(self.output_dir).absolute()
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise UserError(f"--output_dir {self.output_dir}: {existing} is not a folder that can be written to")
+        if self.resume_from_checkpoint in ("True", "true", "False", "false"):
+            self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
+        elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint).is_dir():
+            raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no such folder")
+
+    def _check_packages(self) -> None:
         asked_for = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
         if set(asked_for) - {"all", "none"}:
             from transformers.integrations import get_available_reporting_integrations  # takes a second
@@ -458,10 +487,9 @@ class FineTuningArguments(TrainingArguments):
         missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if self.export and find_spec(name) is None]
         if missing:
             raise UserError(f"--export needs {', '.join(missing)}: pip install -r requirements-onnx.txt")
-        if self.label_names not in (None, ["labels"]):
-            raise UserError(f"--label_names {' '.join(self.label_names)}: name the label with --label_column_name (or _names)")
-        phases = {"train": self.do_train, "validation": self.do_eval, "test": self.do_predict}
-        self.asked = [split for split, asked in phases.items() if asked]  # as given: TrainingArguments sets do_eval itself
+
+    def _settle_checkpoints(self) -> None:
+        """Save at each evaluation, and end with the best weights, where it is not said otherwise."""
         self.save_strategy = self.save_strategy or self.eval_strategy
         evaluation_steps = (self.eval_steps or self.logging_steps) if self.eval_strategy == "steps" else None
         self.save_steps = self.save_steps or evaluation_steps or 500
@@ -473,6 +501,9 @@ class FineTuningArguments(TrainingArguments):
         elif self.load_best_model_at_end and not saved:
             found = f"--eval_strategy is {self.eval_strategy} and --save_strategy is {self.save_strategy}; leave them out"
             raise UserError(f"--load_best_model_at_end needs evaluations, and a checkpoint at each: {found}")
+
+    def _settle_processes(self) -> None:
+        """Settle what depends on the processor, and on what the processes of a run share."""
         if self.use_cpu and "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
             torch.set_num_threads(os.cpu_count())  # `accelerate launch` sets one thread by default
         self.tune_cpu = self.tune_cpu and self.use_cpu and not self.sharded
@@ -484,21 +515,7 @@ class FineTuningArguments(TrainingArguments):
             self.max_tokens_per_batch = 0
         elif self.max_tokens_per_batch is None and self.use_cpu:
             self.max_tokens_per_batch = 1024  # what fits into the caches is faster
-        self.precision_note = self._choose_precision()
-        self.description: dict = {}  # of the run; its checkpoints keep it
-        self.damaged: list[str] = []  # checkpoints that were skipped
-        if self.resume_from_checkpoint in ("True", "true", "False", "false"):
-            self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
-        elif self.resume_from_checkpoint and not Path(self.resume_from_checkpoint).is_dir():
-            raise UserError(f"--resume_from_checkpoint {self.resume_from_checkpoint}: there is no such folder")
         join_restarted_processes(self.use_cpu)
-        self.direction_given = self.greater_is_better is not None
-        with warnings.catch_warnings():  # the new name is not that of all versions
-            warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated")
-            super().__post_init__()
-        self.label_names = ["labels"]
-        # With neither flag TrainingArguments would take the launcher's variable; here that case means float32.
-        self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
 
     @property
     def sharded(self) -> bool:

@@ -123,38 +123,63 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         return _recognize_rows(dataset, column, args, values)
     codes = isinstance(feature, ClassLabel) or any(isinstance(value, str) and CODE.match(value) for value in values)
     numbers = {row: None if codes else read_number(value) for row, value in cells.items()}
+    kind = _recognize_numbers(dataset, column, args, cells, numbers, rows_with)
+    if kind == "regression":
+        return ClassFormat(kind, "number", column, [column], unknown_label=marked)
+    if kind == "shares":
+        return ClassFormat("binary", args.binary_form, column, ["0", "1"], unknown_label=marked)
+    numeric = None not in numbers.values()
+    if isinstance(feature, ClassLabel):
+        names, ids = feature.names, True
+    else:
+        _ask_about_minus_one(dataset, column, cells, marked)
+        names, ids = natural_order({class_name(value) for value in values}), numeric
+    _check_names(dataset, column, args, names, counts.total(), numeric)
+    form = _checked_form(dataset, column, args, len(names), "class ids [rows]")
+    return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids, unknown_label=marked)
+
+
+def _recognize_numbers(
+    dataset: Dataset,
+    column: str,
+    args: DataArguments,
+    cells: dict[int, Any],
+    numbers: dict[int, float | None],
+    rows_with: dict[int, int],
+) -> str:
+    """Return what the distinct `cells` of a column are: "regression", "shares" of the second of two classes, or "classes".
+
+    `numbers` are the cells as numbers, None where they are text, and `rows_with` says how many rows have each.
+
+    Raises:
+        UserError: the options ask for something else, or some text stands among numbers.
+    """
     texts = [row for row, number in numbers.items() if number is None]
     fractions = [row for row, number in numbers.items() if number is not None and not number.is_integer()]
     if args.problem_type == "regression":
         if texts:
             raise cell_error(dataset, texts[0], column, f"found {cells[texts[0]]!r}, expected a number (regression)")
-        return ClassFormat("regression", "number", column, [column], unknown_label=marked)
-    if texts and 2 * sum(map(rows_with.get, fractions)) >= counts.total() and args.problem_type is None:
+        return "regression"
+    if texts and 2 * sum(map(rows_with.get, fractions)) >= sum(map(rows_with.get, cells)) and args.problem_type is None:
         problem = (
             f"found {cells[texts[0]]!r} among numbers such as {cells[fractions[0]]}; correct the cell, leave it empty if the "
             f"number is unknown, or insist on classes with --problem_type multi"
         )
         raise cell_error(dataset, texts[0], column, problem)
-    if fractions and not texts:
-        if args.binary_form in ("one_logit", "one_hot") and all(0 <= number <= 1 for number in numbers.values()):
-            return ClassFormat("binary", args.binary_form, column, ["0", "1"], unknown_label=marked)
-        if args.binary_form or args.problem_type:
-            asked = f"--binary_form {args.binary_form}" if args.binary_form else f"--problem_type {args.problem_type}"
-            one_logit = "--binary_form one_logit or " if all(0 <= number <= 1 for number in numbers.values()) else ""
-            problem = (
-                f"found the number {cells[fractions[0]]}; {asked} makes a head with one logit per class, whose cross-entropy "
-                f"takes class ids [rows]; for float targets [rows, 1] use {one_logit}--problem_type regression"
-            )
-            raise cell_error(dataset, fractions[0], column, problem)
-        return ClassFormat("regression", "number", column, [column], unknown_label=marked)
-    if isinstance(feature, ClassLabel):
-        names, ids = feature.names, True
-    else:
-        _ask_about_minus_one(dataset, column, cells, marked)
-        names, ids = natural_order({class_name(value) for value in values}), not texts
-    _check_names(dataset, column, args, names, counts.total(), numeric=not texts)
-    form = _checked_form(dataset, column, args, len(names), "class ids [rows]")
-    return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids, unknown_label=marked)
+    if texts or not fractions:
+        return "classes"
+    shares = all(0 <= number <= 1 for number in numbers.values())
+    if shares and args.binary_form in ("one_logit", "one_hot"):
+        return "shares"
+    if args.binary_form or args.problem_type:
+        asked = f"--binary_form {args.binary_form}" if args.binary_form else f"--problem_type {args.problem_type}"
+        problem = (
+            f"found the number {cells[fractions[0]]}; {asked} makes a head with one logit per class, whose cross-entropy takes "
+            f"class ids [rows]; for float targets [rows, 1] use {'--binary_form one_logit or ' if shares else ''}--problem_type "
+            f"regression"
+        )
+        raise cell_error(dataset, fractions[0], column, problem)
+    return "regression"
 
 
 def _ask_about_minus_one(dataset: Dataset, column: str, cells: dict[int, Any], unknown_label: str | None) -> None:

@@ -3,7 +3,7 @@
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -321,31 +321,47 @@ def recognize_labels(
     if not items:
         raise column_error(dataset, column, "no row has a label; expected a positive row for at least one label")
     if delimiter or any(isinstance(item, str) for item in items):
-        kind = "delimited string" if delimiter else "list of names"
         if not names:
-            labelled = Counter()
-            for row, cells in rows.items():
-                labelled.update(dict.fromkeys(map(str, cells), counts[row]))
-            warn_of_misspelt(labelled)
+            warn_of_misspelt(_count(rows, counts, lambda cells: dict.fromkeys(map(str, cells))))
+        kind = "delimited string" if delimiter else "list of names"
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter, **settled)
-    if all(parse_cell(item) is not None for item in items):
-        widths = Counter()
-        for row, cells in rows.items():
-            if cells:
-                widths[len(cells)] += counts[row]
-        usual = widths.most_common(1)[0][0]
-        if len(widths) == 1 and usual > 1:
-            return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(usual)], **settled)
-        if any(len(row) > len(set(row)) for row in rows.values()):  # not ids, which occur once in a row
-            row = next(row for row, cells in rows.items() if cells and len(cells) != usual)
-            problem = f"found {values[row]}, but most rows are 0/1 vectors of {usual} values; expected one length"
-            raise cell_error(dataset, row, column, problem)
+    width = _width_of_vectors(dataset, column, rows, counts)
+    if width:
+        return LabelFormat("0/1 vector", found, names or [f"label_{i}" for i in range(width)], **settled)
     for row, cells in rows.items():
         for item in cells:
             if item is not None and (not isinstance(item, int) or item < 0):
                 problem = "expected label names, label ids (whole numbers from 0), or 0/1 vectors of one length"
                 raise cell_error(dataset, row, column, f"found {item!r}; {problem}")
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}), **settled)
+
+
+def _count(rows: dict[int, list], counts: dict[int, int], told: Callable[[list], Iterable]) -> Counter:
+    """Return in how many rows each thing occurs that is `told` of a list; `rows` are distinct, and `counts` says how many."""
+    counted: Counter = Counter()
+    for row, cells in rows.items():
+        for each in told(cells):
+            counted[each] += counts[row]
+    return counted
+
+
+def _width_of_vectors(dataset: Dataset, column: str, rows: dict[int, list], counts: dict[int, int]) -> int | None:
+    """Return how many labels the 0/1 vectors of a column have; None if its lists are no such vectors.
+
+    Raises:
+        UserError: nearly all lists are of one length, and some of another, with numbers that repeat, as ids do not.
+    """
+    if any(parse_cell(item) is None for cells in rows.values() for item in cells if item is not None):
+        return None
+    widths = _count(rows, counts, lambda cells: [len(cells)] if cells else [])
+    usual = widths.most_common(1)[0][0]
+    if len(widths) == 1 and usual > 1:
+        return usual
+    if any(len(cells) > len(set(cells)) for cells in rows.values()):
+        row = next(row for row, cells in rows.items() if cells and len(cells) != usual)
+        problem = f"found {rows[row]}, but most rows are 0/1 vectors of {usual} values; expected one length"
+        raise cell_error(dataset, row, column, problem)
+    return None
 
 
 def find_delimiter(dataset: Dataset, column: str, texts: Collection[str]) -> str | None:

@@ -12,7 +12,7 @@ from accelerate.utils.memory import release_memory
 from datasets import Dataset
 from huggingface_hub import create_repo
 
-from utils.arguments import Arguments, UserError, number_of
+from utils.arguments import Arguments, FineTuningArguments, UserError, number_of
 from utils.files.loading import describe_data
 from utils.files.rows import one_line
 from utils.results.report import write_options
@@ -45,74 +45,100 @@ def search(
     `own_space` is the script's `SEARCH_SPACE`; it is widened to hold the run without a search. --search_space replaces it.
     Raises a `UserError` if optuna is missing, if the search space or the storage cannot be used, or if no trial was completed.
     """
+    check_possible(args)
+    check = partial(prepare, splits)
+    space = read_space(own_space, args.search.search_space, args.options)
+    settled = settled_values(args, check)
+    space = settle_space(space, args, settled)
+    objective, order = check_space(space, args, check), [parameter.name for parameter in space]
+    logger.info(
+        "search: %s of %s; objective: %s of the validation data, %sd",
+        number_of(args.search.search_trials, "trial"), ", ".join(order), objective["name"], objective["direction"],
+    )  # fmt: skip
+    if args.data.check_data:
+        return None
+    refuse_finished(args.training)
+    if args.data.smoke_test or not args.search.search_storage:
+        args.search.search_storage = None
+    shared = open_study(args.search, space, objective, args.options, settled)
+    prepare_output(args.training)
+    there = len(shared.finished())
+    if there:
+        logger.info("the storage holds %s, %d to go", number_of(there, "trial"), max(args.search.search_trials - there, 0))
+    try:
+        train = partial(train_trial, objective=objective["name"], args=args, check=check, build=build)
+        run_trials(shared, space, objective["name"], args, train)
+    except KeyboardInterrupt:
+        after = "the same command continues" if args.search.search_storage else "without --search_storage no search can go on"
+        logger.info("\ninterrupted after %s: %s", number_of(len(shared.finished()), "trial"), after)
+        raise
+    running = len(shared.running())
+    write_search(shared, objective["name"], args.training.output_dir)
+    print_best(shared, objective["name"], order)
+    draw_figures(shared, objective["name"], Path(args.training.output_dir))
+    if running:
+        logger.info("other processes still run %s; the last to end will train with the best values", number_of(running, "trial"))
+        return None
+    return write_best(shared, args)
+
+
+def check_possible(args: Arguments) -> None:
+    """Raise a `UserError` if Optuna is missing, or if other options rule out a search."""
     try:
         import optuna
     except ImportError as error:
         raise UserError("--search_trials needs Optuna: pip install -r requirements-search.txt, or 'optuna>=5,<6'") from error
-    training_args, search_args, check = args.training, args.search, partial(prepare, splits)
-    if training_args.world_size > 1:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if args.training.world_size > 1:
         raise UserError(
-            f"--search_trials trains each trial in one process, found {training_args.world_size}: start one such process for "
+            f"--search_trials trains each trial in one process, found {args.training.world_size}: start one such process for "
             f"each GPU, all with the same --search_storage, as in CUDA_VISIBLE_DEVICES=0 python run_… --search_storage "
             f"sqlite:///study.db; all GPUs together can then train best_args.yaml"
         )
-    if training_args.resume_from_checkpoint:
+    if args.training.resume_from_checkpoint:
         raise UserError("--resume_from_checkpoint: leave it out, a search continues from its --search_storage")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = read_space(own_space, search_args.search_space, args.options)
+
+
+def settle_space(space: list[Parameter], args: Arguments, settled: dict[str, Any]) -> list[Parameter]:
+    """Return what is varied of `space`, and cut the trials to as many as differ.
+
+    `settled` are the values of a run without a search, which the script's own space is to hold.
+    """
     if args.options["max_steps"] > 0 and any(parameter.name == "num_train_epochs" for parameter in space):
         logger.info("num_train_epochs is not varied: --max_steps decides how long a trial is")
         space = [parameter for parameter in space if parameter.name != "num_train_epochs"]
         if not space:
             raise UserError("--max_steps overrides num_train_epochs, and the search space varies nothing else: drop one of them")
-    settled = settled_values(args, check)
-    if search_args.search_space is None:
+    if args.search.search_space is None:
         space = [parameter.reaching(settled[parameter.name]) for parameter in space]
-    objective, order = check_space(space, args, check), [parameter.name for parameter in space]
     combinations = len(all_combinations(space))
-    if 0 < combinations < search_args.search_trials:
+    if 0 < combinations < args.search.search_trials:
         logger.info("the search space has %s: each is tried once", number_of(combinations, "combination"))
-        search_args.search_trials = combinations
-    logger.info(
-        "search: %s of %s; objective: %s of the validation data, %sd",
-        number_of(search_args.search_trials, "trial"), ", ".join(order), objective["name"], objective["direction"],
-    )  # fmt: skip
-    if args.data.check_data:
-        return None
-    refuse_finished(training_args)
-    if args.data.smoke_test or not search_args.search_storage:
-        search_args.search_storage = None
-    output_dir = Path(training_args.output_dir)
-    shared = open_study(search_args, space, objective, args.options, settled)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    if training_args.push_to_hub:  # an error there should come before the trials
-        name = training_args.hub_model_id or output_dir.absolute().name
-        create_repo(name, token=training_args.hub_token, private=training_args.hub_private_repo, exist_ok=True)
-    there = len(shared.finished())
-    if there:
-        logger.info("the storage holds %s, %d to go", number_of(there, "trial"), max(search_args.search_trials - there, 0))
-    try:
-        train = partial(train_trial, objective=objective["name"], args=args, check=check, build=build)
-        run_trials(shared, space, objective["name"], args, train)
-    except KeyboardInterrupt:
-        after = "the same command continues" if search_args.search_storage else "without --search_storage no search can go on"
-        logger.info("\ninterrupted after %s: %s", number_of(len(shared.finished()), "trial"), after)
-        raise
-    running = len(shared.running())
-    write_search(shared, objective["name"], output_dir)
-    print_best(shared, objective["name"], order)
-    draw_figures(shared, objective["name"], output_dir)
-    if running:
-        logger.info("other processes still run %s; the last to end will train with the best values", number_of(running, "trial"))
-        return None
-    best = shared.best()
+        args.search.search_trials = combinations
+    return space
+
+
+def prepare_output(args: FineTuningArguments) -> None:
+    """Make --output_dir and, if it is to be pushed, the repository on the Hub: an error there should come before the trials."""
+    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+    if args.push_to_hub:
+        name = args.hub_model_id or Path(args.output_dir).absolute().name
+        create_repo(name, token=args.hub_token, private=args.hub_private_repo, exist_ok=True)
+
+
+def write_best(shared: SharedStudy, args: Arguments) -> Path | None:
+    """Write the arguments of the best trial, and return their file; None if another process trains with them.
+
+    Raises a `UserError` if no trial was completed.
+    """
+    best, folder = shared.best(), Path(args.training.output_dir)
     if not best:
         last = shared.finished()[-1].user_attrs.get("error", "pruned")
-        raise UserError(f"no trial was completed, see {output_dir}/search.json; the last one: {last}")
+        raise UserError(f"no trial was completed, see {folder}/search.json; the last one: {last}")
     if not shared.claim_final_training():
         logger.info("another process trains with the best values")
         return None
-    given, path = args.reread(best[0].params).given, output_dir / "best_args.yaml"
+    given, path = args.reread(best[0].params).given, folder / "best_args.yaml"
     own = {name: value for name, value in given.items() if not name.startswith("search_")}
     write_options(own, path, "Given, with the values of the best trial. The run again needs another --output_dir")
     logger.info("\ntraining with the values of trial %d, a run of %s", best[0].number, path)
