@@ -46,8 +46,9 @@ GLUE_METRICS |= dict.fromkeys(("sst2", "mnli", "qnli", "rte", "wnli"), "accuracy
 
 
 def shorten(names: list[str], limit: int = 12) -> str:
-    """Return names joined by commas; of many, the first few and how many there are."""
-    return ", ".join(names[:limit]) + (f" … ({len(names)} in all)" if len(names) > limit else "")
+    """Return names joined by commas, in quotation marks if they hold some; of many, the first few and how many there are."""
+    shown = [repr(name) if "," in name or "\n" in name else name for name in names[:limit]]
+    return ", ".join(shown) + (f" … ({len(names)} in all)" if len(names) > limit else "")
 
 
 def number_of(count: int, noun: str) -> str:
@@ -148,7 +149,8 @@ class DataArguments:
     id_column_name: str | None = HfArg(default=None, help="Ids to copy into predictions.csv. Unset: found, or row numbers.")
     unknown_label: str | None = HfArg(
         default=None,
-        help="What stands for an unknown label, such as N/A. Empty cells always do; '': nothing else, not even -1. Unset: -1.",
+        help="What stands for an unknown label, such as N/A. Several are joined by commas. Empty cells always do; '': nothing "
+        "else, not even -1. Unset: -1.",
     )
     strict_data: bool = HfArg(default=False, help="Refuse rows without text, instead of leaving them out.")
     max_seq_length: int | None = HfArg(default=None, help="Tokens read of a text. Unset: the model's limit, at most 512.")

@@ -1602,4 +1602,77 @@ PUBLIC_CASES = [
     public(CHOICE, "public COPA in XML", "copa/copa-dev.xml", "train.xml", lambda: ((), None), refused=r"\.xml"),
 ]  # fmt: skip
 
-READINGS = [*PAIRS, *TITLE_CASES, *LABEL_CASES, *SEVERAL_CASES, *CHOICE_CASES, *FILE_CASES, *TOOL_CASES, *PUBLIC_CASES]
+# Cells that fit two ways, or say something else than they seem to.
+
+SURE = ["pos", "neg"] * 6
+TWICE = ["late;refund", "refund", "late", "broken;late"] * 3
+HALF = {1: "", 5: ""}  # rows without a label
+MOODS = ["good", "bad", "mixed"]
+TURNED = [MOODS, MOODS[1:] + MOODS[:1], MOODS[2:] + MOODS[:2]] * 4
+DOUBTFUL_CASES = [
+    classification(
+        "two marks for nothing", table({"text": BODIES, "label": some(SURE, {2: "?", 3: "NA", 7: "NA"})}), (BODIES[0],), "pos",
+        ["neg", "pos"], rows=9, asked=r"--unknown_label '\?,NA'", answer=("--unknown_label=?,NA",), shown=("1 of 12", "2 of 12"),
+    ),
+    classification(
+        "NA in half of the rows", table({"text": BODIES, "label": ["pos", "NA", "neg", "NA"] * 3}), (BODIES[0],), "pos",
+        ["neg", "pos"], rows=6, asked=r"--unknown_label NA", answer=("--unknown_label=NA",),
+    ),
+    classification(
+        "several labels in a cell, of which some never stand alone", table({"text": BODIES, "labels": TWICE}), (BODIES[0],),
+        {"late", "refund"}, asked=r"run_multilabel\.py --label_column_names labels", answer=labels("labels"),
+        elsewhere=MULTILABEL,
+    ),
+    classification(
+        "classes with a comma in their names", table({"text": BODIES, "label": ["Food, drink", "Books, films", "Toys"]}),
+        (BODIES[0],), "Food, drink", ["Books, films", "Food, drink", "Toys"],
+    ),
+    classification(
+        "a fraction among ids", table({"text": SUBJECTS * 2, "label": some([0, 1, 2] * 8, {7: 1.5})}),
+        refused=r"found 1\.5 among whole numbers",
+    ),
+    classification(
+        "scores of 0 to 100", table({"text": [f"{text} ({n})" for n in range(9) for text in BODIES], "score": list(range(101))}),
+        (f"{BODIES[0]} (0)",), 0.0, asked=r"--problem_type regression", answer=("--problem_type=regression",), steps=1,
+    ),
+    classification(
+        "decimal commas between quotation marks", table({"text": BODIES, "label": ["1,0", "1,5", "2,0", "2,5"]}),
+        refused=r"'1,0' may be a number or a list",
+    ),
+    classification(
+        "columns of 0 and 1, and rows without a label",
+        table({"text": BODIES, "toxic": some([1, 0] * 6, HALF), "insult": some([0, 1] * 6, HALF)}),
+        (BODIES[0],), "toxic", ["insult", "toxic"], rows=10,
+    ),
+    multilabel(
+        "columns of one class each, and rows without a label",
+        table({"text": BODIES, "toxic": some([1, 0] * 6, HALF), "insult": some([0, 1] * 6, HALF)}),
+        (BODIES[0],), "toxic", ["insult", "toxic"], rows=10, asked=r"in every labelled row.*run_classification\.py",
+        answer=label("toxic,insult"), elsewhere=CLASSIFICATION,
+    ),
+    classification(
+        "spans of a text", {"train.jsonl": lines({"text": BODIES, "label": [[[4, 9, "PRODUCT"]], [[0, 3, "PERSON"]]]})},
+        refused="token classification",
+    ),
+    multilabel(
+        "labels with a slash between them", table({"text": BODIES, "tags": ["late/refund", "refund", "a/b", "b"]}), (BODIES[0],),
+        {"late", "refund"}, ["a", "b", "late", "refund"], asked=r"--label_delimiter /", answer=("--label_delimiter=/",),
+    ),
+    multilabel(
+        "shares", table({"text": BODIES, "toxic": [0, 0.14, 0.29, 0.43], "insult": [0.71, 0.57, 0.86, 0]}), (BODIES[0],),
+        {"insult"}, ["insult", "toxic"], asked=r"--label_column_names toxic,insult", answer=labels("toxic", "insult"),
+        or_read=True,
+    ),
+    choice(
+        "the same candidates in another order", {"train.jsonl": lines({"text": BODIES, "choices": TURNED, "label": [0, 2, 1]})},
+        refused="in changing order.*write the right candidate itself",
+    ),
+    choice(
+        "letters among positions", table({"context": CONTEXTS, "question": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2],
+                                          "answer": some([r + 1 for r in RIGHT], {1: "B"})}),
+        refused="the letter 'B' among positions",
+    ),
+]  # fmt: skip
+
+READINGS = [*PAIRS, *TITLE_CASES, *LABEL_CASES, *SEVERAL_CASES, *CHOICE_CASES, *FILE_CASES, *TOOL_CASES, *DOUBTFUL_CASES]
+READINGS += PUBLIC_CASES

@@ -16,7 +16,7 @@ from utils.data.choices import ChoiceFormat, find_answer_kind
 from utils.data.columns import ask, find_text_columns, quoted, require_columns, require_texts
 from utils.data.label_columns import CHOICE_COLUMN, WRONG_CHOICE, usual_labels
 from utils.data.profile import describe_columns, same_name
-from utils.files.cells import UNKNOWN, natural_order
+from utils.files.cells import UNKNOWN, is_missing, natural_order
 from utils.files.rows import column_error, columns, file_of, name_key, one_line
 
 logger = logging.getLogger(__name__)
@@ -195,6 +195,13 @@ def _refuse_fixed_candidates(train: Dataset, found: ChoiceFormat) -> None:
     if len(candidates) == 1 or len({tuple(sorted(row)) for row in candidates}) > 1:
         return
     count, texts = len(candidates[0]), list(filter(None, (found.context, found.question)))
+    shuffled, names = len(set(map(tuple, candidates))) > 1, set(map(str.strip, candidates[0]))
+    if shuffled and not {str(value).strip() for value in found.answers(train) if not is_missing(value)} <= names:
+        raise UserError(
+            f"{file_of(train)}: every row has the same {count} candidates ({shorten(candidates[0])}), in changing order: a text "
+            f"and one label from a fixed set is sequence classification; write the right candidate itself into a column label, "
+            f"and use run_classification.py --text_column_names {quoted(texts)} --label_column_name label"
+        )
     raise UserError(
         f"{file_of(train)}: every row has the same {count} candidates ({shorten(candidates[0])}): a text and one label from a "
         f"fixed set is sequence classification, which reads each text once instead of {count} times; use run_classification.py "

@@ -18,7 +18,7 @@ from utils.data.classes import written_labels
 from utils.data.label_columns import as_unknown
 from utils.data.labels import MISSING, PLACEHOLDERS
 from utils.data.profile import is_number
-from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list
+from utils.files.cells import UNKNOWN, class_name, is_empty, is_marked, is_missing, read_list
 from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
@@ -114,8 +114,8 @@ class ChoiceFormat:
         return dataset[beside][:] if beside != self.choices[0] and beside in columns(dataset) else [[]] * len(dataset)
 
     def answers(self, dataset: Dataset) -> list:
-        """Return the cells of the column of answers, None where `unknown_label` stands."""
-        return [None if class_name(value).strip() == self.unknown_label else value for value in dataset[self.answer][:]]
+        """Return the cells of the column of answers, None where a mark of `unknown_label` stands."""
+        return [None if is_marked(value, self.unknown_label) else value for value in dataset[self.answer][:]]
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the column of answers, with an answer in at least one row."""
@@ -153,8 +153,9 @@ class ChoiceFormat:
             if math.isnan(position):
                 expected = self._expected(candidates[row], keys[row])
                 placeholder = str(value).strip().casefold() in PLACEHOLDERS | MISSING
-                if placeholder if self.answer_kind == "text" else not is_number(value):
-                    expected += f", or add {as_unknown(value)}"
+                letter = len(str(value).strip()) == 1 and str(value).isalpha()
+                if placeholder if self.answer_kind == "text" else not (is_number(value) or letter):
+                    expected += f", or add {as_unknown(value, self.unknown_label)}"
                 raise cell_error(dataset, row, self.answer, f"found {value!r}, expected {expected}")
             right = candidates[row][position]
             equal = [i for i, text in enumerate(candidates[row]) if text.strip() == right.strip()]
@@ -250,6 +251,10 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, f
             f"{', its key' if any(keys) else ''} or its text: {'; '.join(candidates[row])[:120]}"
         )
         raise cell_error(dataset, row, found.answer, problem)
+    letter = next((row for row in known if str(values[row]).strip(" ().:").isalpha()), None)
+    if kind in ("index", "number") and letter is not None and len(str(values[letter]).strip(" ().:")) == 1:
+        problem = f"found the letter {values[letter]!r} among positions: write all answers in one way"
+        raise cell_error(dataset, letter, found.answer, problem)
     if kind == "index" and not from_zero and first_position is None and unreadable["number"] == unreadable["index"]:
         if len(found.choices) > 1 and found.choices[0][-1:] in ("0", "1"):
             return "index" if found.choices[0].endswith("0") else "number"

@@ -4,6 +4,7 @@ import logging
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +17,25 @@ from utils.data.classes import ROUNDING, ClassFormat, only_name, saved_format
 from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import find_label_column
 from utils.data.labels import ask_about_placeholder, warn_of_alike, warn_of_misspelt
-from utils.files.cells import CODE, class_name, is_empty, is_missing, natural_order, parse_cell, read_number, read_row
-from utils.files.rows import cell_error, column_error, columns, distinct_cells
+from utils.files.cells import (
+    CODE,
+    UNKNOWN,
+    class_name,
+    is_empty,
+    is_marked,
+    is_missing,
+    natural_order,
+    parse_cell,
+    read_number,
+    read_row,
+)
+from utils.files.rows import cell_error, column_error, columns, distinct_cells, file_of, name_key
 
 logger = logging.getLogger(__name__)
 
+FEW_NUMBERS = 20  # so many different whole numbers may be classes, beside which a fraction is odd
+QUANTITIES = {"score", "similarity", "quality", "grade", "rating", "age", "year", "price", "count"}  # names of numbers
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 MEASURE = re.compile(r"[-+]?\d[\d.,' ]*(%|/ ?\d+|[^\W\d]{1,3}|[€$£])?|[€$£] ?\d[\d.,']*")  # a number with its unit: 42/100, 7,995
 
 
@@ -51,13 +66,13 @@ def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFor
     if "train" in splits or ("validation" in splits and not set(names) <= set(columns(source))):
         names = names or find_label_column(source)
     column = ",".join(names)
+    unknown_label = saved.unknown_label if saved and args.unknown_label is None else args.unknown_label
     if len(names) > 1:
         require_columns(source, names, "--label_column_name")
         for name, split in splits.items():
-            splits[name] = name_classes(split, names) if set(names) <= set(columns(split)) else split
+            splits[name] = name_classes(split, names, unknown_label) if set(names) <= set(columns(split)) else split
         source = next(iter(splits.values()))
     if "train" not in splits:
-        unknown_label = saved.unknown_label if args.unknown_label is None else args.unknown_label
         return replace(saved, column=column, ids=_all_ids(source, column), unknown_label=unknown_label)
     require_columns(source, [column], "--label_column_name")
     found = recognize_classes(source, column, args)
@@ -72,16 +87,27 @@ def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFor
     return replace(found, names=saved.names, form=form)
 
 
-def name_classes(split: Dataset, names: list[str]) -> Dataset:
-    """Return a split with one column of classes in place of a 0/1 column for each. Raises a `UserError` unless one is 1 a row."""
-    classes = []
-    for row, cells in enumerate(zip(*(split[name][:] for name in names), strict=True)):
-        ones = [name for name, cell in zip(names, map(parse_cell, cells), strict=True) if cell == 1]
-        if len(ones) != 1 and not all(map(is_empty, cells)):
+def name_classes(split: Dataset, names: list[str], unknown_label: str | None) -> Dataset:
+    """Return a split with one column of classes in place of a 0/1 column for each; no class where all are unknown.
+
+    Raises a `UserError` unless one is 1 in each other row.
+    """
+    classes, partly = [], 0
+    rows = list(zip(*(split[name][:] for name in names), strict=True))
+    table = [[UNKNOWN if is_marked(cell, unknown_label) else parse_cell(cell) for cell in written] for written in rows]
+    says_no = any(0 in cells for cells in table)  # or an empty cell and -1 do
+    for row, (cells, written) in enumerate(zip(table, rows, strict=True)):
+        ones = [name for name, cell in zip(names, cells, strict=True) if cell == 1]
+        unknown = all(map(is_empty, written)) or (says_no and set(cells) == {UNKNOWN})
+        partly += says_no and not unknown and UNKNOWN in cells
+        if len(ones) != 1 and not unknown:
             advice = f"for any number of labels use run_multilabel.py --label_column_names {quoted(names)}"
             problem = f"{len(ones)} of these columns are 1, expected one, the class of the row; {advice}"
             raise cell_error(split, row, shorten(names), problem)
         classes.append(ones[0] if ones else None)
+    if partly:
+        told = "%s: in %s some of the columns %s are empty or -1, which is read as 0, as another is 1"
+        logger.warning(told, file_of(split), number_of(partly, "row"), shorten(names))
     return split.remove_columns(names).add_column(",".join(names), classes)
 
 
@@ -103,7 +129,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     written = different if isinstance(feature, ClassLabel) else {row: only_name(value) for row, value in different.items()}
     if any(isinstance(value, list) or str(value).startswith("[") for value in written.values()):
         written = different  # not one name in each list
-    cells = {row: value for row, value in written.items() if not is_empty(value) and class_name(value) != marked}
+    cells = {row: value for row, value in written.items() if not (is_empty(value) or is_marked(value, marked))}
     if isinstance(feature, ClassLabel):
         cells = {row: value for row, value in cells.items() if value != -1}
     if not cells:
@@ -154,13 +180,17 @@ def _recognize_numbers(
     Raises:
         UserError: the options ask for something else, or some text stands among numbers.
     """
+
+    def count_of(rows: Iterable[int]) -> int:
+        return sum(map(rows_with.get, rows))
+
     texts = [row for row, number in numbers.items() if number is None]
     fractions = [row for row, number in numbers.items() if number is not None and not number.is_integer()]
     if args.problem_type == "regression":
         if texts:
             raise cell_error(dataset, texts[0], column, f"found {cells[texts[0]]!r}, expected a number (regression)")
         return "regression"
-    if texts and 2 * sum(map(rows_with.get, fractions)) >= sum(map(rows_with.get, cells)) and args.problem_type is None:
+    if texts and 2 * count_of(fractions) >= count_of(cells) and args.problem_type is None:
         problem = (
             f"found {cells[texts[0]]!r} among numbers such as {cells[fractions[0]]}; correct the cell, leave it empty if the "
             f"number is unknown, or insist on classes with --problem_type multi"
@@ -171,6 +201,12 @@ def _recognize_numbers(
     shares = all(0 <= number <= 1 for number in numbers.values())
     if shares and args.binary_form in ("one_logit", "one_hot"):
         return "shares"
+    whole = {number for number in numbers.values() if number.is_integer()}
+    if not args.problem_type and not shares and len(whole) <= FEW_NUMBERS and 20 * count_of(fractions) <= count_of(cells):
+        problem = (
+            f"found {cells[fractions[0]]} among whole numbers such as {min(whole):g}: correct the cell, or, if all are numbers"
+        )
+        raise cell_error(dataset, fractions[0], column, f"{problem} to be predicted as such, add --problem_type regression")
     if args.binary_form or args.problem_type:
         asked = f"--binary_form {args.binary_form}" if args.binary_form else f"--problem_type {args.problem_type}"
         problem = (
@@ -199,6 +235,9 @@ def _recognize_rows(dataset: Dataset, column: str, args: DataArguments, values: 
     shares = all(rows) and len(widths) == 1 and all(0 <= cell <= 1 for row in rows for cell in row)
     width = widths.pop() if shares else 0
     if not shares or (width > 1 and any(abs(sum(row) - 1) > ROUNDING for row in rows)):
+        if str(values[0]).replace(" ", "").startswith(("[[", "[{")):
+            told = "parts of a text with labels of their own are token classification, for which there is no script here"
+            raise column_error(dataset, column, f"found {str(values[0])[:60]}, expected a label: {told}")
         problem = (
             f"found lists such as {str(values[0])[:60]}: any number of labels per text; use run_multilabel.py "
             f"--label_column_names {quoted([column])} (for classification: one label a row, or probabilities that sum to 1)"
@@ -268,26 +307,51 @@ def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list
         )
         raise column_error(dataset, column, problem)
     if numeric:
-        ids = sorted({int(float(name)) for name in names})
-        missing = next((value for value in range(ids[0], ids[-1]) if value not in ids), None)
-        if missing is not None and ids != [-1, 1]:
-            kind = "binary" if len(names) == 2 else "multi"
-            problem = (
-                f"the labels {shorten(names)} leave out {missing}, so class ids would not fit a head of {len(names)} logits; "
-                f"write names or ids without a gap, or insist: --problem_type {kind} for classes, regression for numbers"
-            )
-            raise column_error(dataset, column, problem)
-    elif rows > 20 and 5 * len(names) > 4 * rows:
+        _check_ids(dataset, column, names, rows)
+    else:
+        _check_texts(dataset, column, names, rows)
+
+
+def _check_ids(dataset: Dataset, column: str, names: list[str], rows: int) -> None:
+    """Raise a `UserError` for whole numbers that leave one out, or are so many that they may be no ids of classes."""
+    ids = sorted({int(float(name)) for name in names})
+    missing = next((value for value in range(ids[0], ids[-1]) if value not in ids), None)
+    if missing is not None and ids != [-1, 1]:
+        kind = "binary" if len(names) == 2 else "multi"
+        problem = (
+            f"the labels {shorten(names)} leave out {missing}, so class ids would not fit a head of {len(names)} logits; "
+            f"write names or ids without a gap, or insist: --problem_type {kind} for classes, regression for numbers"
+        )
+        raise column_error(dataset, column, problem)
+    if len(names) > FEW_NUMBERS and (5 * len(names) > rows or name_key(column) in QUANTITIES):
+        problem = (
+            f"found {len(names)} different whole numbers in {rows} rows: add --problem_type regression if they are numbers to be "
+            f"predicted as such, or --problem_type multi if each is a class"
+        )
+        raise column_error(dataset, column, problem)
+
+
+def _check_texts(dataset: Dataset, column: str, names: list[str], rows: int) -> None:
+    """Raise a `UserError` for texts that are numbers in other writing, one of each row, or several labels in one."""
+    insist = "or insist on classes with --problem_type multi"
+    with_comma = [name for name in names if DECIMAL_COMMA.fullmatch(name)]
+    if with_comma and all(name in with_comma or read_number(name) is not None for name in names):
+        advice = f"write a point if that is a number; use run_multilabel.py if it is a list; {insist}"
+        raise column_error(dataset, column, f"{with_comma[0]!r} may be a number or a list: {advice}")
+    if len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
+        advice = f"write plain numbers such as 42 or 4.2 for regression, {insist}"
+        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {advice}")
+    if rows > 20 and 5 * len(names) > 4 * rows:
         advice = "name the column of classes with --label_column_name, or insist with --problem_type multi"
         raise column_error(dataset, column, f"the {rows} rows have {len(names)} different labels; {advice}")
-    elif len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
-        advice = "write plain numbers such as 42 or 4.2 for regression, or insist on classes with --problem_type multi"
-        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {advice}")
     for delimiter in ";|,":
         joined = [name for name in names if delimiter in name]
-        if joined and {part.strip() for name in joined for part in name.split(delimiter)} <= set(names):
+        parts = {part.strip() for name in joined for part in name.split(delimiter)}
+        of_others = Counter(part.strip() for name in names for part in set(name.split(delimiter)))
+        again = [part for part in parts if of_others[part] > 1]
+        if 2 * len(again) > len(parts) or (again and delimiter != ","):  # names of classes may hold a comma
             advice = f"use run_multilabel.py --label_column_names {quoted([column])} (or insist with --problem_type multi)"
-            raise column_error(dataset, column, f"{joined[0]!r} holds several labels of other rows; {advice}")
+            raise column_error(dataset, column, f"{joined[0]!r} holds several labels, as parts of it occur again; {advice}")
 
 
 def _settle_form(found: ClassFormat, args: Arguments, training: bool) -> ClassFormat:

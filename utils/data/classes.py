@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 from utils.arguments import shorten
 from utils.data.columns import require_columns
 from utils.data.labels import saved_label_names, saved_setting, unknown_label
-from utils.files.cells import UNKNOWN, class_name, is_empty, is_missing, read_list, read_number, read_row
+from utils.files.cells import UNKNOWN, class_name, is_empty, is_marked, is_missing, read_list, read_number, read_row
 from utils.files.rows import cell_error, columns, distinct_cells
 
 ROUNDING = 0.02  # how far the sum of a row of probabilities may be from 1
@@ -79,8 +79,8 @@ class ClassFormat:
 
     def is_unknown(self, value: Any) -> bool:
         """Return whether a cell holds no label. Among numbers -1 is one."""
-        mark = "-1" if self.unknown_label is None and not self.regression else self.unknown_label
-        return is_empty(value) or (class_name(value) == mark and mark not in self.names)
+        marks = "-1" if self.unknown_label is None and not self.regression else self.unknown_label
+        return is_empty(value) or (is_marked(value, marks) and class_name(value) not in self.names)
 
     def words(self, target: np.ndarray) -> str:
         """Return the label of a row in words, "" if it is unknown."""

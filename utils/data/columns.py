@@ -26,14 +26,14 @@ PAIRS += (("question", "paragraph"), ("text", "textpair"), ("claim", "evidence")
 SIDES = {("1", "2"), ("0", "1"), ("a", "b"), ("left", "right"), ("first", "second")}  # the words that tell two names apart
 
 
-def require_columns(dataset: Dataset, names: list[str], option: str) -> None:
-    """Raise a `UserError` that lists the columns of `dataset` if one of `names` is missing."""
+def require_columns(dataset: Dataset, names: list[str], advice: str) -> None:
+    """Raise a `UserError` that lists the columns of `dataset` if one of `names` is missing; `advice` is an option to see."""
     for name in names:
         if name not in columns(dataset):
             near = difflib.get_close_matches(name, columns(dataset), n=1)
             meant = f" (did you mean {near[0]!r}?)" if near else ""
             raise UserError(
-                f"{file_of(dataset)} has no column {name!r}{meant}; its columns: {', '.join(columns(dataset))}; see {option}"
+                f"{file_of(dataset)} has no column {name!r}{meant}; its columns: {', '.join(columns(dataset))}; see {advice}"
             )
 
 
@@ -83,7 +83,8 @@ def find_text_columns(
         if name in taken:
             raise UserError(f"--text_column_names {','.join(names)}: {name!r} is a label column")
     for split in splits.values():
-        require_columns(split, names, "--text_column_names")
+        rename = "" if split is first else ", or rename the column: all files need the same names"
+        require_columns(split, names, f"--text_column_names{rename}")
         require_texts(split, names)
     return names
 
@@ -103,7 +104,8 @@ def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
     parts = [p for p in free if p.key in PARTS and p.kind in ("text", "short")]
     texts = [p for p in free if p.kind == "text" or p in usual or p in parts]
     if not set(texts) - set(parts):  # nothing but a title, or not even that
-        texts = parts or [p for p in free if p.kind in ("short", "name", "delimited") and p.distinct > 1]
+        kinds = ("short", "name", "delimited") if taken else ("short",)  # without labels a name may be one
+        texts = parts or [p for p in free if p.kind in kinds and p.distinct > 1]
     if not texts:
         raise UserError(
             f"no column of texts among {shorten(columns(dataset), 30)}: name one with --text_column_names (numbers become text)"
@@ -201,7 +203,7 @@ def warn_of_shared_texts(splits: dict[str, Dataset], columns: list[str]) -> None
         if name not in splits:
             continue
         alike = _rows_among(splits["train"], splits[name], columns[0])  # few rows share one text without sharing all
-        known = set(texts_of(alike, columns))
+        known = {texts for texts in texts_of(alike, columns) if set(texts) - {"", "None"}}
         shared = sum(map(known.__contains__, texts_of(_rows_among(splits[name], alike, columns[0]), columns)))
         if shared:
             logger.warning("%s: the texts of %d of %d rows stand in the training data too", name, shared, len(splits[name]))

@@ -94,10 +94,11 @@ def add_targets(
     return result
 
 
-def warn_of_unused_mark(splits: dict[str, Dataset], label_columns: list[str], mark: str) -> None:
-    """Warn of an --unknown_label that no cell of the label columns holds: it may be misspelt."""
+def warn_of_unused_mark(splits: dict[str, Dataset], label_columns: list[str], marks: str) -> None:
+    """Warn of a mark of --unknown_label that no cell of the label columns holds: it may be misspelt."""
     held = [distinct_cells(split, name)[0] for split in splits.values() for name in label_columns if name in columns(split)]
-    if held and not any(class_name(value).strip() == mark for cells in held for value in cells.values()):
+    found = {class_name(value).strip() for cells in held for value in cells.values()}
+    for mark in filter(None, set(marks.split(",")) - found if held else ()):
         logger.warning("--unknown_label %r stands in no cell of %s", mark, shorten(label_columns))
 
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 from utils.arguments import UserError, shorten
 from utils.data.columns import TEXTS, ask, quoted
 from utils.data.profile import Profile, describe_columns, is_number
-from utils.files.cells import UNKNOWN, parse_cell
+from utils.files.cells import UNKNOWN, is_marked, parse_cell
 from utils.files.rows import cell_error, columns, file_of
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,9 @@ def find_label_column(dataset: Dataset) -> list[str]:
         possible = possible or other_column(profiles)
         several = [profile.name for profile in possible if profile.kind == "cell"]
         if len(several) == len(possible) > 1:
-            cells = zip(*(map(parse_cell, dataset[name][:]) for name in several), strict=True)
-            if all(row.count(1) == 1 for row in cells):
+            cells = list(zip(*(map(parse_cell, dataset[name][:]) for name in several), strict=True))
+            says_no = any(0 in row for row in cells)  # or an empty cell does, and a row of them has no class
+            if all(row.count(1) == 1 for row in cells if not (says_no and set(row) == {UNKNOWN})):
                 logger.info("label: the column that is 1, among %s (found; --label_column_name to change)", shorten(several))
                 return several
             raise UserError(
@@ -82,8 +83,9 @@ def other_column(profiles: list[Profile]) -> list[Profile]:
     if len(profiles) != 2:
         return []
     text, other = sorted(profiles, key=lambda p: (p.key in TEXTS, p.kind == "text", p.words_in_cell), reverse=True)
+    identifies = other.words[-1:] == ("id",) and not set(other.words) & (LABELS | OTHER_LABELS)
     another_text = other.kind == "text" and other.distinct == other.filled > 5
-    return [] if other.kind in NO_LABEL or text.kind in NUMBERS or another_text else [other]
+    return [] if other.kind in NO_LABEL or text.kind in NUMBERS or another_text or identifies else [other]
 
 
 def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> list[str]:
@@ -118,6 +120,8 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
             raise odd
         counts = [p.name for p in profiles if p.kind in NUMBERS]
         hint = f" ({shorten(counts)}: numbers are no labels; write 0 and 1, or shares from 0 to 1)" if len(counts) > 1 else ""
+        shares = [p.name for p in profiles if p.kind == "share"]
+        hint = f", such as --label_column_names {quoted(shares)} for these shares" if len(shares) > 1 else hint
         raise UserError(
             f"no label columns among {shorten(columns(dataset), 30)}: name the column of lists, the delimited column, "
             f"or the 0/1 columns with --label_column_names{hint}; for one label a text use run_classification.py"
@@ -128,9 +132,9 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
     return [profile.name for profile in ways[0]]
 
 
-def as_unknown(value: Any) -> str:
-    """Return the option which says that a cell stands for an unknown label."""
-    return f"--unknown_label {shlex.quote(str(value))} if that stands for an unknown label"
+def as_unknown(value: Any, marks: str | None) -> str:
+    """Return the option which says that a cell stands for an unknown label, as other `marks` do that were given."""
+    return f"--unknown_label {shlex.quote(','.join(filter(None, (marks, str(value)))))} if that stands for an unknown label"
 
 
 def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str | None) -> tuple[list[Profile], UserError | None]:
@@ -139,7 +143,7 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str 
     for profile in profiles:
         if profile.kind not in ("share", "name", "short", "whole", "number"):
             continue
-        values = [None if str(value) == unknown_label else value for value in dataset[profile.name][:]]
+        values = [None if is_marked(value, unknown_label) else value for value in dataset[profile.name][:]]
         read = [parse_cell(value) for value in values]
         odd = [row for row, cell in enumerate(read) if cell is None]
         sure = sum(cell in (0, 1) for cell in read)
@@ -148,7 +152,7 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str 
         elif odd and not problem and len(odd) <= _most_odd(read, [values[row] for row in odd]):
             others = [p.name for p in profiles if p.kind == "cell"]
             without = f", leave this column out with --label_column_names {quoted(others)}" if len(others) > 1 else ""
-            advice = f"correct the cell{without}, or add {as_unknown(values[odd[0]])}"
+            advice = f"correct the cell{without}, or add {as_unknown(values[odd[0]], unknown_label)}"
             problem = cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
     return [p for p in profiles if p in cells], problem
 

@@ -16,15 +16,27 @@ from utils.arguments import DataArguments, UserError, number_of, shorten
 from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import as_unknown, find_label_columns, is_cell_column
 from utils.data.profile import is_number, is_written_list, same_name
-from utils.files.cells import LISTS, UNKNOWN, as_list, class_name, class_names, is_empty, natural_order, parse_cell, read_number
+from utils.files.cells import (
+    LISTS,
+    UNKNOWN,
+    as_list,
+    class_name,
+    class_names,
+    is_empty,
+    is_marked,
+    natural_order,
+    parse_cell,
+    read_number,
+)
 from utils.files.rows import PLACE, cell_error, column_error, columns, distinct_cells, file_of
 
 logger = logging.getLogger(__name__)
 
-PLACEHOLDERS = {"none", "na", "-", "?"}  # a label of few rows may be one
+PLACEHOLDERS = {"none", "-", "?"}  # a label of few rows may be one
 MANY_ROWS, MOST_MISSPELT = 10, 100  # rows of a label that another may be a misspelling of; how many others are looked at
 MARKED = ({"x", ""}, {"✓", ""}, {"✔", ""})
-MISSING = {"nan", "null", "n/a", "#n/a", "<na>", "\\n"}  # of any number of rows
+MISSING = {"na", "nan", "null", "n/a", "#n/a", "<na>", "\\n"}  # of any number of rows
+MARKS = "#/+&\n"  # that separate labels if each part also stands alone
 DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
 
 
@@ -59,7 +71,7 @@ class LabelFormat:
         targets = np.zeros((len(cells), len(self.names)), np.float32)
         for cell, (row, value) in enumerate(cells.items()):
             try:
-                items = None if str(value) == self.unknown_label else as_list(value, self.delimiter)
+                items = None if is_marked(value, self.unknown_label) else as_list(value, self.delimiter)
             except ValueError:
                 raise cell_error(dataset, row, column, f"found {value!r}, expected a list such as ['a', 'b']") from None
             if items is None or (self.kind == "0/1 vector" and not items):
@@ -69,7 +81,7 @@ class LabelFormat:
                 if len(items) != len(self.names):
                     problem = f"found {len(items)} values, expected {len(self.names)}, one for each label"
                     raise cell_error(dataset, row, column, problem)
-                targets[cell] = [_cell(item, dataset, row, column) for item in items]
+                targets[cell] = [_cell(item, dataset, row, column, self.unknown_label) for item in items]
                 continue
             for item in items:
                 if item is None:
@@ -83,7 +95,7 @@ class LabelFormat:
 
     def _cells(self, dataset: Dataset, name: str) -> np.ndarray:
         """Return the targets [rows] in a 0/1 column."""
-        unknown, read = {self.unknown_label, "", "-1"} - {self.absent}, []
+        unknown, read = {*(self.unknown_label or "").split(","), "", "-1"} - {self.absent}, []
         in_words, in_numbers = [], []
         cells, cell_of_row = distinct_cells(dataset, name)
         for row, value in cells.items():
@@ -93,7 +105,7 @@ class LabelFormat:
             elif text == self.absent:
                 read.append(0.0)
             else:
-                read.append(_cell(value, dataset, row, name))
+                read.append(_cell(value, dataset, row, name, self.unknown_label))
                 (in_numbers if is_number(value) else in_words).append((row, value, read[-1]))
         if in_words and in_numbers:
             row, value, cell = in_words[0]
@@ -192,7 +204,7 @@ def unknown_label(name: str, names: list[str], *others: str) -> str:
     return f"the label {name!r} is not among the labels of the training data or model ({shorten(names)}); {meant}"
 
 
-def _cell(value: Any, dataset: Dataset, row: int, column: str) -> float:
+def _cell(value: Any, dataset: Dataset, row: int, column: str, marks: str | None) -> float:
     cell, number = parse_cell(value), read_number(str(value).rstrip(" %"))
     if cell is None and number is not None and number > 1:
         problem = (
@@ -202,7 +214,7 @@ def _cell(value: Any, dataset: Dataset, row: int, column: str) -> float:
     if cell is None:
         problem = (
             f"found {value!r}, expected 0 or 1, a fraction between them, or -1 or nothing if the label is unknown; correct the "
-            f"cell, leave this column out of --label_column_names, or add {as_unknown(value)}"
+            f"cell, leave this column out of --label_column_names, or add {as_unknown(value, marks)}"
         )
         raise cell_error(dataset, row, column, problem)
     return cell
@@ -270,7 +282,7 @@ def _cell_format(dataset: Dataset, columns: list[str], names: list[str], unknown
     """Return the format of 0/1 columns. Where none of them holds a 0, -1 or else an empty cell says no."""
     found = {class_name("" if is_empty(value) else value).strip() for name in columns for value in set(dataset[name][:])}
     no = any(text not in ("", "-1") and (parse_cell(text) or 0) < 1 for text in found)
-    absent = None if no else next((text for text in ("-1", "") if text in found - {unknown_label}), None)
+    absent = None if no else next((text for text in ("-1", "") if text in found and not is_marked(text, unknown_label)), None)
     return LabelFormat("one 0/1 column per label", columns, names, absent=absent, unknown_label=unknown_label)
 
 
@@ -301,7 +313,7 @@ def recognize_labels(
     column, settled = found[0], {"unknown_label": unknown_label}
     if class_names(dataset.features[column]):
         return LabelFormat("list of ids", found, names or class_names(dataset.features[column]), **settled)
-    values = {row: None if str(value) == unknown_label else value for row, value in distinct.items()}
+    values = {row: None if is_marked(value, unknown_label) else value for row, value in distinct.items()}
     counts = dict(zip(values, np.bincount(distinct_of_row).tolist(), strict=True))
     texts = Counter({value: counts[row] for row, value in values.items() if isinstance(value, str) and value.strip()})
     if not names:
@@ -378,7 +390,7 @@ def find_delimiter(dataset: Dataset, column: str, texts: Collection[str]) -> str
         raise column_error(dataset, column, f"cells contain {shown}; say which one separates labels with --label_delimiter")
     if used:
         return used[0]
-    for delimiter in (*"#/+&\n", " "):
+    for delimiter in (*MARKS, " "):
         joined = {text.strip() for text in texts if delimiter in text.strip()}
         alone = {text.strip() for text in texts} - joined
         if joined and all(part.strip() in alone for text in joined for part in text.split(delimiter) if part.strip()):
@@ -393,7 +405,7 @@ def find_delimiter(dataset: Dataset, column: str, texts: Collection[str]) -> str
 
 
 def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], unknown_label: str | None) -> None:
-    """Raise a `UserError` if a few rows have a label such as N/A, and --unknown_label does not say what it is.
+    """Raise a `UserError` if a few rows have a label such as N/A, and there is no --unknown_label; warn if it has other marks.
 
     `counts` tells how many rows have each label. Few are clearly fewer than other labels have; beside numbers, any. What tools
     write for nothing is asked about in any case.
@@ -401,13 +413,18 @@ def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], u
     counts, rows = counts.copy(), counts.total()
     named = {value: counts.pop(value) for value in list(counts) if value.strip().casefold() in PLACEHOLDERS | MISSING}
     usual = rows if all(read_number(value) is not None for value in counts) else counts.total() / len(counts)
-    for value, count in named.items():
-        few = 5 * count <= rows and 3 * count < 2 * usual
-        if unknown_label is None and (few or value.strip().casefold() in MISSING):
-            row = next(row for row, cell in enumerate(dataset[column][:]) if str(cell) == value)
-            problem = f"{value!r} is the label of {count} of {rows} rows: if it stands for an unknown label, add"
-            answer = f"--unknown_label {shlex.quote(value)}; if it is a label of its own, add --unknown_label ''"
-            raise cell_error(dataset, row, column, f"{problem} {answer}")
+    few = {value for value, count in named.items() if 5 * count <= rows and 3 * count < 2 * usual}
+    asked = [value for value in named if value in few or value.strip().casefold() in MISSING]
+    if not asked or unknown_label == "":
+        return
+    marks = f"--unknown_label {shlex.quote(','.join(filter(None, (unknown_label, *asked))))}"
+    first, *others = (f"{value!r} is the label of {named[value]} of {rows} rows" for value in asked)
+    if unknown_label:
+        logger.warning("%s: if that stands for an unknown label, too, add %s", ", ".join([first, *others]), marks)
+        return
+    row = next(row for row, cell in enumerate(dataset[column][:]) if str(cell) == asked[0])
+    problem = f"{', '.join([first, *others])}: if it stands for an unknown label, add {marks}"
+    raise cell_error(dataset, row, column, f"{problem}; if it is a label of its own, add --unknown_label ''")
 
 
 def warn_of_alike(names: list[str]) -> None:
@@ -435,11 +452,14 @@ def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
     targets = targets[~label_format.unknown_rows(targets)]
     if len(targets) and np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
         if len(label_format.columns) == 1:
-            found = f"every row of column {label_format.columns[0]!r} has exactly one label"
+            found = f"every labelled row of column {label_format.columns[0]!r} has exactly one label"
         else:
-            found = f"in every row exactly one of the columns {shorten(label_format.columns)} is 1"
+            found = f"in every labelled row exactly one of the columns {shorten(label_format.columns)} is 1"
         column = quoted(label_format.columns)
+        inside = [mark for mark in MARKS if any(mark in name.strip() for name in label_format.names)]
+        written = shlex.quote(inside[0]).replace("\n", "\\n").replace("'\\n'", "$'\\n'") if inside else ""
+        several = f"; if {inside[0]!r} separates labels, add --label_delimiter {written}" if inside else ""
         raise UserError(
             f"{found}: that is sequence classification; use run_classification.py --label_column_name {column} "
-            f"(or another column; or insist with --problem_type multi_label_classification)"
+            f"(or another column; or insist with --problem_type multi_label_classification){several}"
         )

@@ -146,6 +146,11 @@ def is_missing(value: Any) -> bool:
     return is_empty(value) or read_number(value) == -1
 
 
+def is_marked(value: Any, marks: str | None) -> bool:
+    """Return whether a cell holds one of the `marks` of --unknown_label, which commas join; None is no mark."""
+    return marks is not None and class_name(value).strip() in marks.split(",")
+
+
 def class_name(value: Any) -> str:
     """Return the name of a class as written, except that 1.0 becomes "1"."""
     number = read_number(value)

@@ -63,7 +63,7 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
     names, is_header = name_columns(path, lines[0], columns, options)
     table = {name: column[is_header:] for name, column in zip(names, columns, strict=True)}
     if delimiter == ";" and getattr(options, "label_delimiter", None) != ",":  # of run_multilabel.py
-        use_decimal_points(path, table)
+        use_decimal_points(path, table, "; for lists, add --label_delimiter ," if hasattr(options, "label_delimiter") else "")
     places = [f"{path}, line {line}" for line in lines[is_header:]]
     plain, places = read_export_columns(path, table, places) if places else (table, places)
     kind = pa.string() if plain is table else None  # to find out what a column holds takes longer

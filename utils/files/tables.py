@@ -21,6 +21,7 @@ LETTERS = list(string.ascii_uppercase)
 SURE_NAMES = 3  # names that show that a row is a header, although another one occurs below
 LEADING = 20  # rows that may stand above the header
 SAMPLE = 1000  # rows that show what a column without a name holds
+THOUSANDS = re.compile(r"[1-9]\d{0,2}\.\d{3}")  # 1.250, which may be 1250
 USUAL_NAMES = {"id", "text", "sentence", "label", "labels", "class", "category"}
 
 
@@ -220,13 +221,22 @@ def _is_prose(cell: str) -> bool:
     return " " in cell.strip() and sum(map(str.isalpha, cell)) > len(cell) / 2
 
 
-def use_decimal_points(path: str, table: dict[str, list[str]]) -> None:
-    """Replace decimal commas, `3,5`, by points in the columns of `table` that hold nothing but numbers."""
-    changed = [name for name, cells in table.items() if _has_decimal_commas(cells)]
-    for name in changed:
-        table[name] = [cell.replace(",", ".") for cell in table[name]]
-    if changed:
-        logger.info("%s: decimal commas are read as points in %s", path, shorten(changed))
+def use_decimal_points(path: str, table: dict[str, list[str]], advice: str) -> None:
+    """Replace decimal commas, `3,5`, by points in the columns of `table` that hold nothing but numbers; say so, with `advice`.
+
+    Such a table may have points that separate thousands, which are decimal points here: that is said, too.
+    """
+    for name, cells in table.items():
+        if _has_decimal_commas(cells):
+            shown = next(cell for cell in cells if "," in cell)
+            table[name] = [cell.replace(",", ".") for cell in cells]
+            logger.info("%s: decimal commas are read as points in %s: %s is a number%s", path, name, shown.strip(), advice)
+        elif any(map(THOUSANDS.fullmatch, cells)) and all(
+            THOUSANDS.fullmatch(cell) or cell.isdecimal() for cell in cells if cell
+        ):
+            shown = next(filter(THOUSANDS.fullmatch, cells))
+            told = "%s: points are decimal points in %s: %s is %g; if they separate thousands, leave them out"
+            logger.warning(told, path, name, shown, float(shown))
 
 
 def _has_decimal_commas(cells: list[str]) -> bool:

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
-from utils.arguments import TextArguments, UserError
+from utils.arguments import TextArguments, UserError, shorten
 from utils.files.content import decode, read_content
 from utils.files.reading import matching, read_splits
 from utils.files.rows import PLACE, align_columns, columns, flatten, rows_to_dataset, with_places
@@ -40,6 +40,9 @@ def read_texts(pattern: str, options: TextArguments) -> Dataset | dict[str, Data
             f"the files have no column in common ({found}): rename that of the texts (a .txt file takes the name in "
             f"--text_column_names)"
         )
+    left = {name for part in parts for name in columns(part)} - set(shared)
+    if left:
+        logger.info("columns that not all files have are left out: %s", shorten(sorted(left)))
     logger.info("texts: %s", ", ".join(f"{len(part):,} in {path}" for path, part in zip(paths, parts, strict=True)))
     return concatenate_datasets([part.select_columns(shared) for part in parts])
 

@@ -193,9 +193,9 @@ class Task:
         self.row_columns = row_columns = (row_columns,) if isinstance(row_columns, str) else row_columns
         read = {self.id_column, data.group_column_name, *row_columns, *self.text_columns}
         read.update(*self.format.columns_by_option.values())
-        others = [name for name in columns(next(iter(self.splits.values()))) if name not in read]
+        others = dict.fromkeys(name for split in self.splits.values() for name in columns(split) if name not in read)
         if others:
-            logger.info("neither text, label nor id: %s", shorten(others))
+            logger.info("neither text, label nor id: %s", shorten(list(others)))
         texts = self.text_columns or list(filter(None, (self.format.context, self.format.question)))
         splits = add_targets(self.splits, self.format, data, seed, check, texts)
         splits = first_rows(splits, data, seed)
