@@ -311,7 +311,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits = load_splits(args.data)
     if args.several:
         # 3. Search, or train by folds, if asked.
-        metrics = several_runs(main, args, splits, prepare, build_trainer, SEARCH_SPACE)
+        metrics = several_runs(main, args, splits, prepare, build_trainer, decide, SEARCH_SPACE)
         if metrics is not None:
             return metrics
     task = prepare(splits, args)

@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits = load_splits(args.data, read=partial(read_texts, options=args.data))
     if args.several:
         # 3. Search, if asked.
-        metrics = several_runs(main, args, splits, prepare, build_trainer, SEARCH_SPACE)
+        metrics = several_runs(main, args, splits, prepare, build_trainer, None, SEARCH_SPACE)
         if metrics is not None:
             return metrics
     task = prepare(splits, args)

@@ -171,9 +171,14 @@ def encode(rows: dict[str, list], tokenizer, columns: list[str], max_length: int
     return tokenizer(*texts, truncation=True, max_length=max_length)
 
 
+def present(probabilities: np.ndarray, thresholds: float | np.ndarray) -> np.ndarray:
+    """Return which labels each row has [rows, labels]: those whose probability reaches their threshold."""
+    return probabilities >= thresholds
+
+
 def decide(probabilities: np.ndarray, thresholds: np.ndarray, names: list[str]) -> list[str]:
-    """Return each row's labels, those whose probability reaches their threshold, joined by semicolons."""
-    return [";".join(names[label] for label in np.flatnonzero(row)) for row in probabilities >= thresholds]
+    """Return the names of each row's labels, joined by semicolons."""
+    return [";".join(names[label] for label in np.flatnonzero(row)) for row in present(probabilities, thresholds)]
 
 
 def scores(
@@ -185,8 +190,9 @@ def scores(
     """
     if targets is None:
         return {}
+    decided = present(probabilities, thresholds)
     return MultilabelMetrics(keep_in_memory=True).compute(
-        predictions=probabilities, references=targets, label_names=names, thresholds=thresholds, per_label=per_label
+        predictions=probabilities, references=targets, label_names=names, decided=decided, per_label=per_label
     )
 
 
@@ -241,7 +247,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits = load_splits(args.data)
     if args.several:
         # 3. Search, or train by folds, if asked.
-        metrics = several_runs(main, args, splits, prepare, build_trainer, SEARCH_SPACE)
+        metrics = several_runs(main, args, splits, prepare, build_trainer, decide, SEARCH_SPACE)
         if metrics is not None:
             return metrics
     task = prepare(splits, args)

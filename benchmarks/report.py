@@ -48,7 +48,11 @@ def scores_of(kind: str, probabilities: np.ndarray, truth: np.ndarray, names: li
     """Return what a run has in all_results.json."""
     if kind == "labels":
         scores = MultilabelMetrics().compute(
-            predictions=probabilities, references=truth.astype(float), label_names=names, thresholds=0.5, per_label=True
+            predictions=probabilities,
+            references=truth.astype(float),
+            label_names=names,
+            decided=probabilities >= 0.5,
+            per_label=True,
         )
     elif kind == "classes":
         decided = probabilities.argmax(axis=1)

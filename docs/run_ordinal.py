@@ -197,7 +197,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     splits = load_splits(args.data)
     if args.several:
         # 3. Search, or train by folds, if asked.
-        metrics = several_runs(main, args, splits, prepare, build_trainer, SEARCH_SPACE)
+        metrics = several_runs(main, args, splits, prepare, build_trainer, None, SEARCH_SPACE)
         if metrics is not None:
             return metrics
     task = prepare(splits, args)

@@ -205,6 +205,36 @@ def test_folds_of_classes_numbers_and_choices(tiny_model, tmp_path):
             assert [row["text"] for row in written] == [row["text"] for row in rows]
 
 
+def at_least_one(probabilities, thresholds):
+    """Decide on the most probable label where none reaches its threshold."""
+    best = np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
+    return (probabilities >= thresholds) | (best & ~(probabilities >= thresholds).any(axis=1, keepdims=True))
+
+
+def test_an_own_decision_and_an_own_metric_are_those_of_all_folds_together(options, tmp_path, monkeypatch, report):
+    scores = run_multilabel.scores
+
+    def more_scores(probabilities, targets, names, thresholds=0.5, per_label=False):
+        found = scores(probabilities, targets, names, thresholds, per_label)
+        return found | {"share_of_rows": 1.0 - float(thresholds is None)} if found else found
+
+    monkeypatch.setattr(run_multilabel, "present", at_least_one)
+    monkeypatch.setattr(run_multilabel, "scores", more_scores)
+    monkeypatch.setattr(run_multilabel, "METRIC_DIRECTIONS", {"share_of_rows": "higher"})
+    few = ["--threshold", "0.99", "--max_steps", "2", "--metric_for_best_model", "share_of_rows"]
+    metrics = run_multilabel.main([*options, *few, "--output_dir", str(tmp_path / "out")])
+    assert metrics["eval_share_of_rows_mean_of_folds"] == 1.0
+    for rows in (read(tmp_path / "out" / name) for name in ("oof_predictions.csv", "predictions.csv")):
+        for row, decided in zip(rows, at_least_one(probabilities(rows), 0.99), strict=True):
+            assert row["prediction"] == ";".join(np.array(LABELS)[decided]) != ""
+    right = np.mean([row["prediction"] == row["label"] for row in read(tmp_path / "out" / "oof_predictions.csv")])
+    assert metrics["eval_accuracy"] == pytest.approx(right)
+    assert metrics["eval_accuracy_low"] <= right <= metrics["eval_accuracy_high"]
+    predicted = ["--model_name_or_path", str(tmp_path / "out"), "--test_file", options[options.index("--test_file") + 1]]
+    run_multilabel.main([*predicted, "--output_dir", str(tmp_path / "later")])
+    assert all(row["prediction"] for row in read(tmp_path / "later" / "predictions.csv"))
+
+
 def test_check_data_names_near_repeats_across_folds(tiny_model, tmp_path, caplog):
     rows = make_rows(40)
     long = [" ".join(row["text"] for row in make_rows(5, seed=seed)) for seed in range(40)]

@@ -7,8 +7,9 @@ from conftest import CHROMIUM, check_pages
 
 from tools import compare
 from utils.arguments import UserError
-from utils.results.comparison import compare_runs
+from utils.results.comparison import compare_runs, in_words
 from utils.results.finished import read_run
+from utils.scoring.evaluation import Evaluation
 
 NAMES = ["refund", "late"]
 
@@ -28,12 +29,15 @@ def write_run(folder, probabilities, truth, names=NAMES, kind="labels", ids=None
     (folder / "report.json").write_text(json.dumps(facts))
     ids = ids or [f"r{row}" for row in range(len(truth))]
     texts = texts or [f"text of {name}" for name in ids]
+    values = np.array([[np.nan if cell == "" else cell for cell in np.atleast_1d(row)] for row in probabilities], float)
+    evaluation = Evaluation(kind, names, values.reshape(len(truth), -1), np.zeros(len(truth)), np.array(thresholds or [0.5]))
+    decided = evaluation.decided.tolist() if kind in ("choices", "numbers") else in_words(evaluation, evaluation.decided)
     with (folder / {"test": "predictions.csv", "validation": "validation_predictions.csv"}[split]).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", *names, "prediction", "label", "text"])
         for row, values in enumerate(probabilities):
             shown = values if kind != "numbers" else []
-            writer.writerow([ids[row], *shown, "" if kind != "numbers" else values[0], truth[row], texts[row]])
+            writer.writerow([ids[row], *shown, decided[row], truth[row], texts[row]])
     return folder
 
 

@@ -42,7 +42,7 @@ def write_run(
     evaluation = Evaluation(kind, names, probabilities, truth, np.array(thresholds))
     decided, rows, targets = evaluation.decided, len(truth), np.where(np.isnan(truth), UNKNOWN, truth)
     if kind == "labels":
-        options = {"label_names": names, "thresholds": evaluation.thresholds, "per_label": True}
+        options = {"label_names": names, "decided": decided, "per_label": True}
         scores = scores or MultilabelMetrics().compute(predictions=probabilities, references=targets, **options)
         words = [LabelFormat("list of names", ["labels"], names).words(row) for row in targets]
         columns = {"prediction": [";".join(np.array(names)[row]) for row in decided]}

@@ -44,10 +44,10 @@ def numbers(rows=120, seed=0):
 def expected(evaluation, rows):
     """The scores of `utils.scoring.metrics` on these rows."""
     probabilities, truth, decided = evaluation.probabilities[rows], evaluation.truth[rows], evaluation.decided[rows]
-    names, thresholds = {"label_names": evaluation.names, "per_label": True}, evaluation.thresholds
+    names = {"label_names": evaluation.names, "per_label": True}
     if evaluation.kind == "labels":
         targets = np.nan_to_num(truth, nan=UNKNOWN)
-        return MultilabelMetrics().compute(predictions=probabilities, references=targets, thresholds=thresholds, **names)
+        return MultilabelMetrics().compute(predictions=probabilities, references=targets, decided=decided, **names)
     if evaluation.kind == "classes":
         return ClassificationMetrics().compute(predictions=probabilities, references=truth, decided=decided, **names)
     metric = RegressionMetrics() if evaluation.kind == "numbers" else MultipleChoiceMetrics()

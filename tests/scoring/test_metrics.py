@@ -15,7 +15,11 @@ NAMES = ["a", "b", "c"]
 
 def compute(probabilities, targets, thresholds=(0.5, 0.5, 0.5), names=NAMES):
     return MultilabelMetrics(keep_in_memory=True).compute(
-        predictions=probabilities, references=targets, label_names=names, thresholds=np.array(thresholds), per_label=True
+        predictions=probabilities,
+        references=targets,
+        label_names=names,
+        decided=probabilities >= np.array(thresholds),
+        per_label=True,
     )
 
 

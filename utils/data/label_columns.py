@@ -83,7 +83,7 @@ def other_column(profiles: list[Profile]) -> list[Profile]:
     if len(profiles) != 2:
         return []
     text, other = sorted(profiles, key=lambda p: (p.key in TEXTS, p.kind == "text", p.words_in_cell), reverse=True)
-    identifies = other.words[-1:] == ("id",) and not set(other.words) & (LABELS | OTHER_LABELS)
+    identifies = other.words[-1:] == ["id"] and not set(other.words) & (LABELS | OTHER_LABELS)
     another_text = other.kind == "text" and other.distinct == other.filled > 5
     return [] if other.kind in NO_LABEL or text.kind in NUMBERS or another_text or identifies else [other]
 

@@ -34,7 +34,7 @@ def blend(members: Sequence[Predictions], weights: np.ndarray | None = None, met
     values = np.stack([each.probabilities for each in members])
     if method == "rank":  # the share of rows below, of ties the middle: the ranking of each member counts, not how sure it is
         values = (rankdata(values, axis=1) - 0.5) / values.shape[1]
-    found = replace(members[0], probabilities=np.average(values, axis=0, weights=weights))
+    found = replace(members[0], probabilities=np.average(values, axis=0, weights=weights), decisions=[])
     if found.chosen:  # the text of a candidate that no member has chosen is not in their files
         best = np.nanargmax(found.probabilities, axis=1)
         own = zip(*(each.chosen for each in members), strict=True)

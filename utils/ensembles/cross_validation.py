@@ -15,7 +15,7 @@ from datasets import Dataset
 from utils.arguments import Arguments, UserError
 from utils.data.columns import texts_of
 from utils.ensembles.blending import align, blend
-from utils.ensembles.writing import tune_thresholds, write_ensemble
+from utils.ensembles.writing import Decide, tune_thresholds, write_ensemble
 from utils.files.rows import GROUP, PLACE
 from utils.results.assessment import write_issues
 from utils.results.finished import FACTS, OVERALL, Predictions, Run, read_run
@@ -36,6 +36,7 @@ def cross_validate(
     args: Arguments,
     splits: dict[str, Dataset],
     prepare: Callable[[dict[str, Dataset], Arguments], Task],
+    decide: Decide | None,
 ) -> dict[str, float] | None:
     """Run a script's `main` for each fold that is not finished yet, put the folds together, and return the metrics.
 
@@ -68,7 +69,7 @@ def cross_validate(
         tasks.append(task)
     metrics = {}
     if args.training.process_index == 0:
-        metrics = _collect(args, tasks, splits)
+        metrics = _collect(args, tasks, splits, decide)
     if args.training.world_size > 1:
         torch.distributed.barrier()
     return metrics
@@ -152,7 +153,7 @@ def _warn_of_near_repeats(tasks: list[Task], columns: list[str]) -> None:
         )
 
 
-def _collect(args: Arguments, tasks: list[Task], splits: dict[str, Dataset]) -> dict[str, float]:
+def _collect(args: Arguments, tasks: list[Task], splits: dict[str, Dataset], decide: Decide | None) -> dict[str, float]:
     """Write what all folds predict together, and return the metrics."""
     folder, task, report = Path(args.training.output_dir), tasks[0], not args.training.no_report
     runs = [read_run(Path(task.args.training.output_dir)) for task in tasks]
@@ -170,16 +171,17 @@ def _collect(args: Arguments, tasks: list[Task], splits: dict[str, Dataset]) -> 
     }
     sample = getattr(task.args.data, "sample_submission", None)
     logger.info("\nall %d folds together", len(runs))
-    scores, metrics = [{name: run.metrics.get(f"eval_{name}", np.nan) for name in OVERALL} for run in runs], {}
+    every = dict.fromkeys((*OVERALL, task.args.training.metric_for_best_model.removeprefix("eval_")))
+    scores, metrics = [{name: run.metrics.get(f"eval_{name}", np.nan) for name in every} for run in runs], {}
     table = [["metric", "mean of folds", "deviation", *(run.folder.name for run in runs)]]
-    for name in OVERALL:
+    for name in every:
         values = [score[name] for score in scores]
         if not np.isnan(values).any():
             mean, deviation = np.mean(values), np.std(values, ddof=1)
             metrics |= {f"eval_{name}_mean_of_folds": float(mean), f"eval_{name}_deviation_of_folds": float(deviation)}
             table.append([name, *(f"{value:.3f}" for value in (mean, deviation, *values))])
     print_table(table)
-    run = write_ensemble(folder, FILES, found, thresholds, facts, metrics, sample, report)
+    run = write_ensemble(folder, FILES, found, thresholds, facts, metrics, sample, report, decide)
     if report:
         with a_report_costs_no_run():
             write_issues(run, places)
@@ -207,6 +209,7 @@ def _out_of_fold(tasks: list[Task], runs: list[Run], places: list[str]) -> tuple
     together = replace(
         first,
         probabilities=np.concatenate([part.probabilities for part in parts])[order],
+        decisions=[],
         ids=joined("ids") if first.id_name != "row" else [str(row) for row in rows[order]],
         **{name: joined(name) for name in ("labels", "texts", "chosen")},
     )

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from utils.arguments import Arguments, UserError
 from utils.ensembles.blending import align, blend
-from utils.ensembles.writing import FILES, write_ensemble
+from utils.ensembles.writing import FILES, Decide, write_ensemble
 from utils.files.rows import flatten
 from utils.results.finished import FACTS, Run, read_run
 from utils.results.report import write_options
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def predict_with_folds(
-    main: Callable[[list[str]], dict[str, float]], args: Arguments, splits: dict[str, Dataset]
+    main: Callable[[list[str]], dict[str, float]], args: Arguments, splits: dict[str, Dataset], decide: Decide | None
 ) -> dict[str, float]:
     """Predict with the model of each fold, in a folder of its own in --output_dir. Write the mean, and return the metrics.
 
@@ -53,20 +53,20 @@ def predict_with_folds(
         if args.data.check_data:
             return metrics
     if args.training.process_index == 0:
-        metrics = _collect(args, trained, [read_run(folder / fold.name) for fold in folds])
+        metrics = _collect(args, trained, [read_run(folder / fold.name) for fold in folds], decide)
     if args.training.world_size > 1:
         torch.distributed.barrier()
     return metrics
 
 
-def _collect(args: Arguments, trained: Run, runs: list[Run]) -> dict[str, float]:
+def _collect(args: Arguments, trained: Run, runs: list[Run], decide: Decide | None) -> dict[str, float]:
     folder, names = Path(args.training.output_dir), [str(run.folder) for run in runs]
     found = {split: blend(align([run.predictions[split] for run in runs], names)) for split in runs[0].predictions}
     deciding = [trained] if getattr(args.data, "threshold", None) is None else runs
     thresholds = np.mean([run.thresholds(runs[0].names) for run in deciding], axis=0)
     sample = getattr(args.data, "sample_submission", None)
     logger.info("\nthe mean of %d models", len(runs))
-    run = write_ensemble(folder, FILES, found, thresholds, runs[0].facts, {}, sample, not args.training.no_report)
+    run = write_ensemble(folder, FILES, found, thresholds, runs[0].facts, {}, sample, not args.training.no_report, decide)
     written = {name: value for name, value in runs[0].options.items() if name != "no_report"}
     write_options(written | args.given, folder / "args.yaml", "Given, or found in the data")
     logger.info("\nin %s: %s", folder, ", ".join(sorted(path.name for path in folder.iterdir())))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from utils.scoring.selection import choose_threshold, choose_thresholds
 
 logger = logging.getLogger(__name__)
 
+Decide = Callable[..., list]  # a script's `decide`
 FILES = {split: names[0] for split, names in PREDICTIONS.items()}  # but for folds
 HEADINGS = {"oof_predictions.csv": "Out-of-fold", "validation_predictions.csv": "Validation", "predictions.csv": "Test"}
 
@@ -54,7 +56,7 @@ def all_scores(evaluation: Evaluation) -> dict[str, float]:
     found = {"predictions": evaluation.probabilities, "references": evaluation.truth}
     if evaluation.kind == "labels":
         found["references"] = np.nan_to_num(evaluation.truth, nan=UNKNOWN)
-        options = {"label_names": evaluation.names, "thresholds": evaluation.thresholds, "per_label": True}
+        options = {"label_names": evaluation.names, "decided": evaluation.decided, "per_label": True}
         return MultilabelMetrics(keep_in_memory=True).compute(**found, **options)
     if evaluation.kind == "classes":
         options = {"label_names": evaluation.names, "decided": evaluation.decided, "per_label": True}
@@ -73,6 +75,7 @@ def write_ensemble(
     metrics: dict[str, float],
     sample: str | None,
     report: bool,
+    decide: Decide | None = None,
 ) -> Run:
     """Write what an ensemble predicts by split, its scores and report.html to `folder`, and print the scores.
 
@@ -82,6 +85,7 @@ def write_ensemble(
         metrics: further metrics of the ensemble, for all_results.json.
         sample: Kaggle's sample file, to write a submission like it, of the test rows.
         report: whether to write report.html with intervals.
+        decide: the script's; without one it is decided at the thresholds.
 
     Raises:
         UserError: the sample does not fit the test rows or the labels.
@@ -96,10 +100,12 @@ def write_ensemble(
     facts["thresholds"] = thresholds.tolist()
     safe, evaluations, scores = facts["safe_csv"], {}, {}
     for split, rows in found.items():
+        decided = {"prediction": decisions(rows, thresholds, decide)}
+        rows = replace(rows, decisions=list(map(str, decided["prediction"])))
         evaluations[split] = rows.evaluation(thresholds)
-        decided = {"prediction": decisions(rows, thresholds)}
         if rows.chosen:
-            decided["prediction_text"] = [text for _, text in rows.chosen]
+            pairs = zip(rows.decisions, rows.chosen, strict=True)
+            decided["prediction_text"] = [text if place == decision else "" for decision, (place, text) in pairs]
         of_row = {"label": rows.labels or [], "text": rows.texts}
         of_row = {name: values for name, values in of_row.items() if values}
         names = [] if rows.kind == "numbers" else rows.names
@@ -130,8 +136,10 @@ def write_ensemble(
     return run
 
 
-def decisions(rows: Predictions, thresholds: np.ndarray) -> list[Any]:
+def decisions(rows: Predictions, thresholds: np.ndarray, decide: Decide | None = None) -> list[Any]:
     """Return what is decided of each row, as a run writes it."""
+    if decide is not None:
+        return decide(rows.probabilities) if rows.kind == "choices" else decide(rows.probabilities, thresholds, rows.names)
     every = np.arange(len(rows.ids))
     evaluation = replace(Evaluation(rows.kind, rows.names, rows.probabilities, every), thresholds=thresholds)
     return evaluation.decided.tolist() if rows.kind in ("choices", "numbers") else in_words(evaluation, evaluation.decided)

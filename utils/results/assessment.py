@@ -63,7 +63,7 @@ def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
         for baseline, probabilities in baselines.items():
             half = np.full(len(evaluation.thresholds), 0.5)
             at = thresholds if kind == "labels" and baseline == "baseline" else half
-            scores = point_scores(replace(evaluation, probabilities=probabilities, thresholds=at))
+            scores = point_scores(replace(evaluation, probabilities=probabilities, thresholds=at, own=None))
             if kind == "choices" and baseline == "majority":
                 scores = chance(probabilities)
             metrics |= {f"{PREFIXES[split]}_{baseline}_{name}": value for name, value in scores.items() if name in OVERALL}
@@ -99,9 +99,10 @@ def write_issues(run: Run, places: dict[str, list[str]]) -> int:
     each = list(run.evaluations.values())
     rows = [(split, position) for split, evaluation in run.evaluations.items() for position in range(len(evaluation))]
     columns = {name: column for column, name in enumerate(run.names)}
-    together = {name: np.concatenate([getattr(one, name) for one in each]) for name in ("probabilities", "truth")}
-    pooled, found = replace(each[0], **together), []
-    decided = pooled.decided
+    probabilities, truth, decided = (
+        np.concatenate([getattr(one, name) for one in each]) for name in ("probabilities", "truth", "decided")
+    )
+    pooled, found = replace(each[0], probabilities=probabilities, truth=truth, own=decided), []
     for issue in find_label_issues(pooled):
         answer = decided[issue.position]
         if issue.suggested != (run.names[answer] if issue.label is None else "yes" if answer[columns[issue.label]] else "no"):

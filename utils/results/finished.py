@@ -54,6 +54,7 @@ class Predictions:
         id_name, ids: what identifies the rows.
         labels: the true label of each row as the file has it; None if it has none.
         texts: the beginning of each row's text; none if the file has none.
+        decisions: what is decided of each row, in words; none where the thresholds say it, as of a blend.
         chosen: what is decided of each row, and the text of that candidate; none if the file has no such texts.
     """
 
@@ -64,19 +65,38 @@ class Predictions:
     ids: list[str]
     labels: list[str] | None
     texts: list[str]
+    decisions: list[str]
     chosen: list[tuple[str, str]]
 
     def evaluation(self, thresholds: np.ndarray) -> Evaluation:
-        """Return the labelled rows, decided at `thresholds`. Raises a `ValueError` for a label that is none."""
+        """Return the labelled rows, decided as the script has, or at `thresholds` where it has decided on something else than
+        labels. Raises a `ValueError` for a label that is none."""
         read = _reader(self.kind, self.names)
         truths = [None if self.labels is None else read(self.labels[row]) for row in range(len(self.ids))]
         rows = np.array([row for row, truth in enumerate(truths) if truth is not None], int)
         known, truth = self.of_rows(rows), np.array([truths[row] for row in rows])
-        return Evaluation(self.kind, self.names, known.probabilities, truth, thresholds, rows, known.ids, known.texts)
+        return Evaluation(
+            self.kind, self.names, known.probabilities, truth, thresholds, rows, known.ids, known.texts, known.read_decisions()
+        )
+
+    def read_decisions(self) -> np.ndarray | None:
+        """Return the decisions as `Evaluation.decided` has them; None if there are none, or one is no label."""
+        if self.kind == "numbers" or not self.decisions:
+            return None
+        try:
+            read = list(map(_reader(self.kind, self.names), self.decisions))
+        except ValueError:
+            return None
+        if any(decision is None for decision in read):
+            return None
+        if self.kind == "labels":
+            whole = [";".join(name for name, yes in zip(self.names, row, strict=True) if yes) for row in read]
+            return np.array(read) == 1 if whole == self.decisions else None
+        return None if min(read) < 0 else np.array(read)
 
     def of_rows(self, rows: Sequence[int]) -> "Predictions":
         """Return those of some rows, in the order of their positions `rows`."""
-        columns = {name: getattr(self, name) for name in ("ids", "labels", "texts", "chosen")}
+        columns = {name: getattr(self, name) for name in ("ids", "labels", "texts", "decisions", "chosen")}
         taken = {name: [column[row] for row in rows] if column else column for name, column in columns.items()}
         return replace(self, probabilities=self.probabilities[rows], **taken)
 
@@ -182,9 +202,11 @@ def read_predictions(path: Path, facts: dict[str, Any]) -> Predictions:
             shown = slice(1, width) if kind != "numbers" else slice(header.index("prediction"), header.index("prediction") + 1)
             values = np.array([[float(cell or "nan") for cell in row[shown]] for row in cells], float)
         labels, texts = column("test_label", "label"), column("test_text", "text")
-        chosen = list(zip(column("prediction") or [], column("prediction_text") or [], strict=False))
+        decisions = column("prediction") or []
+        chosen = list(zip(decisions, column("prediction_text") or [], strict=False))
         probabilities = values.reshape(len(cells), max(len(names), 1))
-        found = Predictions(kind, names, probabilities, header[0], [row[0] for row in cells], labels, texts or [], chosen)
+        ids = [row[0] for row in cells]
+        found = Predictions(kind, names, probabilities, header[0], ids, labels, texts or [], decisions, chosen)
         found.evaluation(np.empty(0))
     except (ValueError, IndexError) as error:
         raise UserError(f"{path} is not as the run has written it ({error}): run it again") from error

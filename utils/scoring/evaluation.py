@@ -24,6 +24,7 @@ class Evaluation:
         thresholds: of labels [names]; of two classes the second's [1]; else empty.
         rows: the position [rows] of each row in the file of predictions, which has unlabelled rows too.
         ids, texts: of each row, as in the file of predictions; no texts with --no_text.
+        own: what the script has decided of each row, as `decided`; None where the thresholds say it.
     """
 
     kind: Kind
@@ -34,13 +35,16 @@ class Evaluation:
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, int))
     ids: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    own: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
 
     @property
     def decided(self) -> np.ndarray:
-        """What is decided at the thresholds: of labels yes or no [rows, names], of numbers themselves, else ids [rows]."""
+        """What is decided: of labels yes or no [rows, names], of numbers themselves, else ids [rows]."""
+        if self.own is not None:
+            return self.own
         if self.kind == "labels":
             return self.probabilities >= self.thresholds
         if self.kind == "numbers":

@@ -48,11 +48,11 @@ class ArrayMetric(evaluate.Metric):
 class MultilabelMetrics(ArrayMetric):
     """Scores of independent labels.
 
-    `compute(predictions, references, label_names, thresholds, per_label=False)`:
+    `compute(predictions, references, label_names, decided, per_label=False)`:
         predictions: probabilities [rows, labels].
         references: targets [rows, labels]. 0.5 and above is positive; `UNKNOWN` cells are ignored.
         label_names: names of the columns.
-        thresholds: decision thresholds [labels]. A probability at or above its threshold is a positive decision.
+        decided: whether a row has a label [rows, labels].
         per_label: whether to add each label's scores as `<label>_<score>`.
 
     A label without positives or without negatives is left out of the macro means, and counted in `labels_left_out`. A mean
@@ -61,12 +61,12 @@ class MultilabelMetrics(ArrayMetric):
 
     true = ArrayMetric.predicted
 
-    def _compute(self, predictions, references, label_names, thresholds, per_label=False):
+    def _compute(self, predictions, references, label_names, decided, per_label=False):
         probabilities, targets = np.asarray(predictions), np.asarray(references)
         known = targets != UNKNOWN
         if not known.any():
             return {"labels_left_out": float(len(label_names))}
-        truth, decided = known & (targets >= 0.5), known & (probabilities >= thresholds)
+        truth, decided = known & (targets >= 0.5), known & decided
         decisions = decision_scores(truth, decided)
         defined = np.flatnonzero(truth.any(axis=0) & (known & ~truth).any(axis=0)).tolist()
         cells = ((label, known[:, label]) for label in defined)
