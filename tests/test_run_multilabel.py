@@ -435,7 +435,7 @@ def test_a_word_among_numbers_is_told_or_set_aside(tmp_path, caplog):
         run_multilabel.main(check)
     assert f"{path}, line 6, column {LABELS[0]!r}: 'yes' counts as 1, in a column of numbers" in caplog.messages
     yes = sum(row[1] in (1, "yes") for row in rows)
-    assert f"training data: {LABELS[0]} {yes} yes and {28 - yes} no (1 between, 1 unknown), " in caplog.text
+    assert f"training data: {LABELS[0]} {yes} yes and {28 - yes} no (1 between and 1 unknown), " in caplog.text
     caplog.clear()
     run_multilabel.main([*check, "--unknown_label=yes"])
     report = json.loads((tmp_path / "o" / "data_report.json").read_text())["train"]

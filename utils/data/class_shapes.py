@@ -338,12 +338,12 @@ def _check_texts(dataset: Dataset, column: str, names: list[str], rows: int) -> 
     if with_comma and all(name in with_comma or read_number(name) is not None for name in names):
         advice = f"write a point if that is a number; use run_multilabel.py if it is a list; {insist}"
         raise column_error(dataset, column, f"{with_comma[0]!r} may be a number or a list: {advice}")
-    if len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
-        advice = f"write plain numbers such as 42 or 4.2 for regression, {insist}"
-        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {advice}")
     if rows > 20 and 5 * len(names) > 4 * rows:
         advice = "name the column of classes with --label_column_name, or insist with --problem_type multi"
         raise column_error(dataset, column, f"the {rows} rows have {len(names)} different labels; {advice}")
+    if len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
+        advice = f"write plain numbers such as 42 or 4.2 for regression, {insist}"
+        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {advice}")
     for delimiter in ";|,":
         joined = [name for name in names if delimiter in name]
         parts = {part.strip() for name in joined for part in name.split(delimiter)}

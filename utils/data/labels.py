@@ -150,7 +150,7 @@ class LabelFormat:
             for name, cells in zip(self.names, targets.T, strict=True):
                 yes, no, unknown = (int((cells == value).sum()) for value in (1, 0, UNKNOWN))
                 others = {"between": len(cells) - yes - no - unknown, "unknown": unknown}
-                told = ", ".join(f"{count} {kind}" for kind, count in others.items() if count)
+                told = " and ".join(f"{count} {kind}" for kind, count in others.items() if count)
                 counts.append(f"{name} {yes} yes and {no} no" + (f" ({told})" if told else ""))
             logger.info("training data: %s%s", reason, shorten(counts))
         for label, count, sure in zip(self.names, (targets == 1).sum(axis=0), known, strict=True):
