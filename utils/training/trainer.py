@@ -130,7 +130,7 @@ class FineTuningTrainer(Trainer):
     def _check_row_columns(self, splits: dict[str, Dataset]) -> None:
         for split in splits.values():
             for name in self.read_by_model & set(self.row_columns) - set(split.column_names):
-                raise UserError(f"{file_of(split)}: the model reads the column {name!r}, which is not there; add it")
+                raise UserError(f"{file_of(split)}: the model reads the column {name!r}, which is not there: give a file with it")
 
     def _example(self, splits: dict[str, Dataset]) -> dict[str, torch.Tensor]:
         """Return a batch of two rows, to try the model on."""
