@@ -16,7 +16,7 @@ from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, n
 from utils.data.classes import ROUNDING, ClassFormat, only_name, saved_format
 from utils.data.columns import named_columns, quoted, require_columns
 from utils.data.label_columns import find_label_column
-from utils.data.labels import ask_about_placeholder, warn_of_alike, warn_of_misspelt
+from utils.data.labels import ask_about_placeholder, joined_parts, warn_of_alike, warn_of_misspelt
 from utils.files.cells import (
     CODE,
     UNKNOWN,
@@ -345,10 +345,7 @@ def _check_texts(dataset: Dataset, column: str, names: list[str], rows: int) -> 
         advice = f"write plain numbers such as 42 or 4.2 for regression, {insist}"
         raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {advice}")
     for delimiter in ";|,":
-        joined = [name for name in names if delimiter in name]
-        parts = {part.strip() for name in joined for part in name.split(delimiter)}
-        of_others = Counter(part.strip() for name in names for part in set(name.split(delimiter)))
-        again = [part for part in parts if of_others[part] > 1]
+        joined, parts, again = joined_parts(names, delimiter)
         if 2 * len(again) > len(parts) or (again and delimiter != ","):  # names of classes may hold a comma
             advice = f"use run_multilabel.py --label_column_names {quoted([column])} (or insist with --problem_type multi)"
             raise column_error(dataset, column, f"{joined[0]!r} holds several labels, as parts of it occur again; {advice}")

@@ -404,6 +404,14 @@ def find_delimiter(dataset: Dataset, column: str, texts: Collection[str]) -> str
     raise column_error(dataset, column, f"{min(joined)!r} may be one label or several; {advice}")
 
 
+def joined_parts(names: Collection[str], delimiter: str) -> tuple[list[str], set[str], set[str]]:
+    """Return the names that a delimiter joins, their parts, and those of them that another name has, or is, too."""
+    joined = [name for name in names if delimiter in name.strip()]
+    parts = {part.strip() for name in joined for part in name.split(delimiter)}
+    counts = Counter(part.strip() for name in names for part in set(name.split(delimiter)))
+    return joined, parts, {part for part in parts if counts[part] > 1}
+
+
 def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], unknown_label: str | None) -> None:
     """Raise a `UserError` if a few rows have a label such as N/A, and there is no --unknown_label; warn if it has other marks.
 
@@ -456,7 +464,7 @@ def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
         else:
             found = f"in every labelled row exactly one of the columns {shorten(label_format.columns)} is 1"
         column = quoted(label_format.columns)
-        inside = [mark for mark in MARKS if any(mark in name.strip() for name in label_format.names)]
+        inside = [mark for mark in MARKS if joined_parts(label_format.names, mark)[2]]
         written = shlex.quote(inside[0]).replace("\n", "\\n").replace("'\\n'", "$'\\n'") if inside else ""
         several = f"; if {inside[0]!r} separates labels, add --label_delimiter {written}" if inside else ""
         raise UserError(

@@ -69,8 +69,10 @@ class Predictions:
     chosen: list[tuple[str, str]]
 
     def evaluation(self, thresholds: np.ndarray) -> Evaluation:
-        """Return the labelled rows, decided as the script has, or at `thresholds` where it has decided on something else than
-        labels. Raises a `ValueError` for a label that is none."""
+        """Return the labelled rows with what the script has decided, or where that is no label, what `thresholds` say.
+
+        Raises a `ValueError` for a true label that is none.
+        """
         read = _reader(self.kind, self.names)
         truths = [None if self.labels is None else read(self.labels[row]) for row in range(len(self.ids))]
         rows = np.array([row for row, truth in enumerate(truths) if truth is not None], int)
