@@ -1663,6 +1663,29 @@ DOUBTFUL_CASES = [
         {"insult"}, ["insult", "toxic"], asked=r"--label_column_names toxic,insult", answer=labels("toxic", "insult"),
         or_read=True,
     ),
+    multilabel(
+        "shares without a 0 beside columns of 0 and 1",
+        table({"text": BODIES, "toxic": [0.1, 0.9, 0.3, 1], "insult": [1, 0, 0], "threat": [0, 1]}), (BODIES[0],), {"insult"},
+        ["insult", "threat", "toxic"], asked=r"--label_column_names insult,threat, or --label_column_names toxic,insult,threat",
+        answer=labels("toxic", "insult", "threat"),
+    ),
+    classification(
+        "a scale from -2 to 2", table({"text": BODIES, "sentiment": [-2, -1, 0, 1, 2, 0]}), (BODIES[0],), "-2",
+        ["-1", "-2", "0", "1", "2"],
+    ),
+    classification(
+        "thousands and decimal commas", table({"text": BODIES, "price": [f"{n}.241,{n}0" for n in range(1, 13)]}, ";"),
+        refused="look like numbers; write plain numbers such as 42 or 4.2",
+    ),
+    multilabel(
+        "fractions with a comma", table({"text": BODIES, "toxic": ["0", "0,5", "1"], "rude": ["0,25", "1", "0"]}),
+        options=labels("toxic", "rude"), refused=r"write a fraction with a point, 0\.5",
+    ),
+    choice(
+        "two right answers", table({"question": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2],
+                                    "answer": some(LETTERS, {1: "A,B"})}),
+        refused="leave the cell empty if the label is unknown",
+    ),
     choice(
         "the same candidates in another order", {"train.jsonl": lines({"text": BODIES, "choices": TURNED, "label": [0, 2, 1]})},
         refused="in changing order.*write the right candidate itself",

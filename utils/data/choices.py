@@ -155,7 +155,7 @@ class ChoiceFormat:
                 placeholder = str(value).strip().casefold() in PLACEHOLDERS | MISSING
                 letter = len(str(value).strip()) == 1 and str(value).isalpha()
                 if placeholder if self.answer_kind == "text" else not (is_number(value) or letter):
-                    expected += f", or add {as_unknown(value, self.unknown_label)}"
+                    expected += f", or {as_unknown(value, self.unknown_label)}"
                 raise cell_error(dataset, row, self.answer, f"found {value!r}, expected {expected}")
             right = candidates[row][position]
             equal = [i for i, text in enumerate(candidates[row]) if text.strip() == right.strip()]

@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, number_of, shorten
 from utils.data.classes import ROUNDING, ClassFormat, only_name, saved_format
 from utils.data.columns import named_columns, quoted, require_columns
-from utils.data.label_columns import find_label_column
+from utils.data.label_columns import find_label_column, unknown_option
 from utils.data.labels import ask_about_placeholder, joined_parts, warn_of_alike, warn_of_misspelt
 from utils.files.cells import (
     CODE,
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 FEW_NUMBERS = 20  # so many different whole numbers may be classes, beside which a fraction is odd
 QUANTITIES = {"score", "similarity", "quality", "grade", "rating", "age", "year", "price", "count"}  # names of numbers
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+DIGITS = re.compile(r"[-+]?\d[\d.,' ]*")
 MEASURE = re.compile(r"[-+]?\d[\d.,' ]*(%|/ ?\d+|[^\W\d]{1,3}|[€$£])?|[€$£] ?\d[\d.,']*")  # a number with its unit: 42/100, 7,995
 
 
@@ -188,7 +189,9 @@ def _recognize_numbers(
     fractions = [row for row, number in numbers.items() if number is not None and not number.is_integer()]
     if args.problem_type == "regression":
         if texts:
-            raise cell_error(dataset, texts[0], column, f"found {cells[texts[0]]!r}, expected a number (regression)")
+            raise cell_error(
+                dataset, texts[0], column, f"found {cells[texts[0]]!r}, expected a number (regression), such as 1250.5"
+            )
         return "regression"
     if texts and 2 * count_of(fractions) >= count_of(cells) and args.problem_type is None:
         problem = (
@@ -219,9 +222,16 @@ def _recognize_numbers(
 
 
 def _ask_about_minus_one(dataset: Dataset, column: str, cells: dict[int, Any], unknown_label: str | None) -> None:
-    """Raise a `UserError` if -1 may be a class or stand for an unknown label. Of -1, 0 and 1, and of -1 and 1, it is a class."""
+    """Raise a `UserError` if -1 may be a class or stand for an unknown label; warn if another mark was given.
+
+    Of -1, 0 and 1, of -1 and 1, and beside other numbers below 0 it is a class.
+    """
     names = {class_name(value) for value in cells.values()}
-    if unknown_label is None and "-1" in names and names not in ({"-1", "1"}, {"-1", "0", "1"}):
+    sure = names in ({"-1", "1"}, {"-1", "0", "1"}) or any((read_number(name) or 0) < 0 for name in names - {"-1"})
+    if unknown_label and "-1" in names and not sure:
+        told = "-1 is a label of its own here: if it means that the label is unknown, add %s"
+        logger.warning(told, unknown_option(unknown_label, "-1"))
+    elif unknown_label is None and "-1" in names and not sure:
         row = next(row for row, value in cells.items() if class_name(value) == "-1")
         others = shorten(natural_order(names - {"-1"}))
         problem = f"-1 stands beside {others}: if it means that the label is unknown, add --unknown_label -1; if it is a label of"
@@ -314,6 +324,12 @@ def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list
 
 def _check_ids(dataset: Dataset, column: str, names: list[str], rows: int) -> None:
     """Raise a `UserError` for whole numbers that leave one out, or are so many that they may be no ids of classes."""
+    if len(names) > FEW_NUMBERS and (5 * len(names) > rows or name_key(column) in QUANTITIES):
+        problem = (
+            f"found {len(names)} different whole numbers in {rows} rows: add --problem_type regression if they are numbers to be "
+            f"predicted as such, or --problem_type multi if each is a class"
+        )
+        raise column_error(dataset, column, problem)
     ids = sorted({int(float(name)) for name in names})
     missing = next((value for value in range(ids[0], ids[-1]) if value not in ids), None)
     if missing is not None and ids != [-1, 1]:
@@ -323,27 +339,23 @@ def _check_ids(dataset: Dataset, column: str, names: list[str], rows: int) -> No
             f"write names or ids without a gap, or insist: --problem_type {kind} for classes, regression for numbers"
         )
         raise column_error(dataset, column, problem)
-    if len(names) > FEW_NUMBERS and (5 * len(names) > rows or name_key(column) in QUANTITIES):
-        problem = (
-            f"found {len(names)} different whole numbers in {rows} rows: add --problem_type regression if they are numbers to be "
-            f"predicted as such, or --problem_type multi if each is a class"
-        )
-        raise column_error(dataset, column, problem)
 
 
 def _check_texts(dataset: Dataset, column: str, names: list[str], rows: int) -> None:
     """Raise a `UserError` for texts that are numbers in other writing, one of each row, or several labels in one."""
     insist = "or insist on classes with --problem_type multi"
+    plain = f"write plain numbers such as 42 or 4.2 for regression, {insist}"
     with_comma = [name for name in names if DECIMAL_COMMA.fullmatch(name)]
     if with_comma and all(name in with_comma or read_number(name) is not None for name in names):
         advice = f"write a point if that is a number; use run_multilabel.py if it is a list; {insist}"
         raise column_error(dataset, column, f"{with_comma[0]!r} may be a number or a list: {advice}")
+    if len(names) > 10 and all(DIGITS.fullmatch(name) for name in names):
+        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers; {plain}")
     if rows > 20 and 5 * len(names) > 4 * rows:
         advice = "name the column of classes with --label_column_name, or insist with --problem_type multi"
         raise column_error(dataset, column, f"the {rows} rows have {len(names)} different labels; {advice}")
     if len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
-        advice = f"write plain numbers such as 42 or 4.2 for regression, {insist}"
-        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {advice}")
+        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {plain}")
     for delimiter in ";|,":
         joined, parts, again = joined_parts(names, delimiter)
         if 2 * len(again) > len(parts) or (again and delimiter != ","):  # names of classes may hold a comma

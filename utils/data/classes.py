@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from utils.arguments import shorten
 from utils.data.columns import require_columns
+from utils.data.label_columns import unknown_option
 from utils.data.labels import saved_label_names, saved_setting, unknown_label
 from utils.files.cells import UNKNOWN, class_name, is_empty, is_marked, is_missing, read_list, read_number, read_row
 from utils.files.rows import cell_error, columns, distinct_cells
@@ -78,9 +78,9 @@ class ClassFormat:
         return {"label_column_name": [self.column]}
 
     def is_unknown(self, value: Any) -> bool:
-        """Return whether a cell holds no label. Among numbers -1 is one."""
-        marks = "-1" if self.unknown_label is None and not self.regression else self.unknown_label
-        return is_empty(value) or (is_marked(value, marks) and class_name(value) not in self.names)
+        """Return whether a cell holds no label. -1 is none unless it is a class, or the labels are numbers."""
+        marked = is_marked(value, self.unknown_label) or (not self.regression and is_marked(value, "-1"))
+        return is_empty(value) or (marked and class_name(value) not in self.names)
 
     def words(self, target: np.ndarray) -> str:
         """Return the label of a row in words, "" if it is unknown."""
@@ -120,7 +120,7 @@ class ClassFormat:
             return math.nan
         number = read_number(value)
         if number is None:
-            raise cell_error(dataset, row, self.column, f"found {value!r}, expected a number (regression)")
+            raise cell_error(dataset, row, self.column, f"found {value!r}, expected a number (regression), such as 1250.5")
         if abs(number) > float(np.finfo(np.float32).max):
             raise cell_error(dataset, row, self.column, f"found {value!r}, which is too large for float32")
         return number
@@ -151,8 +151,9 @@ class ClassFormat:
             if number is not None and 0 <= number <= 1:
                 return [1 - number, number]
         if position is None or position >= len(self.names):
-            unscored = f"leave such rows out of the scores with --unknown_label {shlex.quote(name)}"
-            raise cell_error(dataset, row, self.column, unknown_label(name, self.names, unscored))
+            unscored = f"leave such rows out of the scores with {unknown_option(self.unknown_label, name)}"
+            others = () if "," in name else (unscored,)
+            raise cell_error(dataset, row, self.column, unknown_label(name, self.names, *others))
         return [float(index == position) for index in range(len(self.names))]
 
     def unknown_rows(self, targets: np.ndarray) -> np.ndarray:

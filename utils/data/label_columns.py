@@ -24,6 +24,7 @@ FACTS = {"is", "has", "had", "was", "contains", "done", "resolved", "closed", "v
 CHOICE_COLUMN = re.compile(r"(ending|choice|options?|op|answer|mcanswer|ans|candidate|alternative|solution|sol)([0-9]+|[a-z])")
 WRONG_CHOICE = re.compile(r"(distractor|wrong|incorrect|wronganswer|incorrectanswer)s?([0-9]+|[a-z])")  # beside the right one
 CHOICE_LISTS = {"endings", "choices", "options", "candidates"}
+CERTAINTY = {"confidence", "agreement", "probability", "score"}  # of a label, in a column of shares
 NUMBERS = {"whole", "number", "share"}
 NO_LABEL = {"id", "url", "date", "empty", "object", "code"}
 
@@ -114,6 +115,8 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
             ways += [labels, cells]
         elif labels or (cells and not ways):
             ways += [cells]
+            soft = [p for p in profiles if p in cells or (p.kind == "share" and not set(p.words) & CERTAINTY)]
+            ways += [soft] if soft != cells else []
     ways = ways or [[p] for p in other_column(profiles)]
     if not ways:
         if odd:
@@ -132,9 +135,18 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
     return [profile.name for profile in ways[0]]
 
 
+def unknown_option(marks: str | None, *more: str) -> str:
+    """Return the option which says that `more` cells, too, stand for an unknown label, beside the `marks` that were given."""
+    every = sorted(filter(None, [*(marks or "").split(","), *more]), key=lambda mark: mark.startswith("-"))
+    sign = "=" if every[0].startswith("-") and len(every) > 1 else " "  # or argparse takes the value for an option
+    return f"--unknown_label{sign}{shlex.quote(','.join(every))}"
+
+
 def as_unknown(value: Any, marks: str | None) -> str:
-    """Return the option which says that a cell stands for an unknown label, as other `marks` do that were given."""
-    return f"--unknown_label {shlex.quote(','.join(filter(None, (marks, str(value)))))} if that stands for an unknown label"
+    """Return what to do if a cell stands for an unknown label, as the `marks` do that were given."""
+    if "," in str(value):  # which joins marks
+        return "leave the cell empty if the label is unknown"
+    return f"add {unknown_option(marks, str(value))} if that stands for an unknown label"
 
 
 def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str | None) -> tuple[list[Profile], UserError | None]:
@@ -152,7 +164,7 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str 
         elif odd and not problem and len(odd) <= _most_odd(read, [values[row] for row in odd]):
             others = [p.name for p in profiles if p.kind == "cell"]
             without = f", leave this column out with --label_column_names {quoted(others)}" if len(others) > 1 else ""
-            advice = f"correct the cell{without}, or add {as_unknown(values[odd[0]], unknown_label)}"
+            advice = f"correct the cell{without}, or {as_unknown(values[odd[0]], unknown_label)}"
             problem = cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
     return [p for p in profiles if p in cells], problem
 

@@ -1,6 +1,7 @@
 """Multi-label targets: however the labels are written, they become an array [rows, labels]."""
 
 import logging
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -14,7 +15,7 @@ from transformers import PreTrainedConfig
 
 from utils.arguments import DataArguments, UserError, number_of, shorten
 from utils.data.columns import named_columns, quoted, require_columns
-from utils.data.label_columns import as_unknown, find_label_columns, is_cell_column
+from utils.data.label_columns import as_unknown, find_label_columns, is_cell_column, unknown_option
 from utils.data.profile import is_number, is_written_list, same_name
 from utils.files.cells import (
     LISTS,
@@ -206,6 +207,8 @@ def unknown_label(name: str, names: list[str], *others: str) -> str:
 
 def _cell(value: Any, dataset: Dataset, row: int, column: str, marks: str | None) -> float:
     cell, number = parse_cell(value), read_number(str(value).rstrip(" %"))
+    if cell is None and re.fullmatch(r"[01],\d+", str(value).strip()):
+        raise cell_error(dataset, row, column, f"found {value!r}: write a fraction with a point, {value.replace(',', '.')}")
     if cell is None and number is not None and number > 1:
         problem = (
             f"found {value!r}, perhaps a count or a percentage: write shares from 0 to 1 (divide by the largest), or 0 and 1"
@@ -214,7 +217,7 @@ def _cell(value: Any, dataset: Dataset, row: int, column: str, marks: str | None
     if cell is None:
         problem = (
             f"found {value!r}, expected 0 or 1, a fraction between them, or -1 or nothing if the label is unknown; correct the "
-            f"cell, leave this column out of --label_column_names, or add {as_unknown(value, marks)}"
+            f"cell, leave this column out of --label_column_names, or {as_unknown(value, marks)}"
         )
         raise cell_error(dataset, row, column, problem)
     return cell
@@ -425,7 +428,7 @@ def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], u
     asked = [value for value in named if value in few or value.strip().casefold() in MISSING]
     if not asked or unknown_label == "":
         return
-    marks = f"--unknown_label {shlex.quote(','.join(filter(None, (unknown_label, *asked))))}"
+    marks = unknown_option(unknown_label, *asked)
     first, *others = (f"{value!r} is the label of {named[value]} of {rows} rows" for value in asked)
     if unknown_label:
         logger.warning("%s: if that stands for an unknown label, too, add %s", ", ".join([first, *others]), marks)
