@@ -1661,7 +1661,10 @@ DOUBTFUL_CASES = [
     multilabel(
         "shares", table({"text": BODIES, "toxic": [0, 0.14, 0.29, 0.43], "insult": [0.71, 0.57, 0.86, 0]}), (BODIES[0],),
         {"insult"}, ["insult", "toxic"], asked=r"--label_column_names toxic,insult", answer=labels("toxic", "insult"),
-        or_read=True,
+    ),
+    multilabel(
+        "shares, some of them 1", table({"text": BODIES, "pos": [0.5, 1, 0.25], "neg": [0.5, 0, 0.75]}), (BODIES[0],),
+        {"neg", "pos"}, ["neg", "pos"],
     ),
     multilabel(
         "shares without a 0 beside columns of 0 and 1",
@@ -1676,6 +1679,12 @@ DOUBTFUL_CASES = [
     classification(
         "thousands and decimal commas", table({"text": BODIES, "price": [f"{n}.241,{n}0" for n in range(1, 13)]}, ";"),
         refused="look like numbers; write plain numbers such as 42 or 4.2",
+    ),
+    multilabel(
+        "a mark in the validation data alone",
+        {"train.csv": table({"text": BODIES, "labels": ["a;b", "a", "b"]}),
+         "validation.csv": table({"text": SUBJECTS, "labels": ["a", "NA", "b"]})},
+        (BODIES[0],), {"a", "b"}, ["a", "b"], asked=r"with --unknown_label NA", answer=("--unknown_label=NA",),
     ),
     multilabel(
         "fractions with a comma", table({"text": BODIES, "toxic": ["0", "0,5", "1"], "rude": ["0,25", "1", "0"]}),

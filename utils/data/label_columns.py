@@ -114,9 +114,8 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
         if labels and facts:
             ways += [labels, cells]
         elif labels or (cells and not ways):
-            ways += [cells]
             soft = [p for p in profiles if p in cells or (p.kind == "share" and not set(p.words) & CERTAINTY)]
-            ways += [soft] if soft != cells else []
+            ways += [cells, soft] if any(p.kind != "share" for p in cells) and soft != cells else [soft]
     ways = ways or [[p] for p in other_column(profiles)]
     if not ways:
         if odd:

@@ -90,7 +90,9 @@ class LabelFormat:
                     raise cell_error(dataset, row, column, f"found null in {value}; {advice}")
                 name = id_names[item] if id_names else str(item)
                 if name not in positions:
-                    raise cell_error(dataset, row, column, unknown_label(name, self.names))
+                    option = f"leave such rows out of the scores with {unknown_option(self.unknown_label, name)}"
+                    others = [option] if str(value) == name and "," not in name else []
+                    raise cell_error(dataset, row, column, unknown_label(name, self.names, *others))
                 targets[cell, positions[name]] = 1
         return targets if len(targets) == len(cell_of_row) else targets[cell_of_row]
 
