@@ -4,7 +4,7 @@ import logging
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -339,7 +339,7 @@ def recognize_labels(
         raise column_error(dataset, column, "no row has a label; expected a positive row for at least one label")
     if delimiter or any(isinstance(item, str) for item in items):
         if not names:
-            warn_of_misspelt(_count(rows, counts, lambda cells: dict.fromkeys(map(str, cells))))
+            warn_of_misspelt(_count_rows({row: dict.fromkeys(map(str, cells)) for row, cells in rows.items()}, counts))
         kind = "delimited string" if delimiter else "list of names"
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter, **settled)
     width = _width_of_vectors(dataset, column, rows, counts)
@@ -353,12 +353,12 @@ def recognize_labels(
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}), **settled)
 
 
-def _count(rows: dict[int, list], counts: dict[int, int], told: Callable[[list], Iterable]) -> Counter:
-    """Return in how many rows each thing occurs that is `told` of a list; `rows` are distinct, and `counts` says how many."""
+def _count_rows(values: dict[int, Iterable], counts: dict[int, int]) -> Counter:
+    """Return how many rows have each of the `values` of different cells; `counts` says how many rows have each cell."""
     counted: Counter = Counter()
-    for row, cells in rows.items():
-        for each in told(cells):
-            counted[each] += counts[row]
+    for row, of_cell in values.items():
+        for value in of_cell:
+            counted[value] += counts[row]
     return counted
 
 
@@ -370,7 +370,7 @@ def _width_of_vectors(dataset: Dataset, column: str, rows: dict[int, list], coun
     """
     if any(parse_cell(item) is None for cells in rows.values() for item in cells if item is not None):
         return None
-    widths = _count(rows, counts, lambda cells: [len(cells)] if cells else [])
+    widths = _count_rows({row: [len(cells)] for row, cells in rows.items() if cells}, counts)
     usual = widths.most_common(1)[0][0]
     if len(widths) == 1 and usual > 1:
         return usual
@@ -436,8 +436,9 @@ def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], u
         logger.warning("%s: if that stands for an unknown label, too, add %s", ", ".join([first, *others]), marks)
         return
     row = next(row for row, cell in enumerate(dataset[column][:]) if str(cell) == asked[0])
-    problem = f"{', '.join([first, *others])}: if it stands for an unknown label, add {marks}"
-    raise cell_error(dataset, row, column, f"{problem}; if it is a label of its own, add --unknown_label ''")
+    stands, own = ("they stand", "they are labels of their own") if others else ("it stands", "it is a label of its own")
+    problem = f"{', '.join([first, *others])}: if {stands} for an unknown label, add {marks}; if {own}, add --unknown_label ''"
+    raise cell_error(dataset, row, column, problem)
 
 
 def warn_of_alike(names: list[str]) -> None:
@@ -470,7 +471,7 @@ def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
             found = f"in every labelled row exactly one of the columns {shorten(label_format.columns)} is 1"
         column = quoted(label_format.columns)
         inside = [mark for mark in MARKS if joined_parts(label_format.names, mark)[2]]
-        written = shlex.quote(inside[0]).replace("\n", "\\n").replace("'\\n'", "$'\\n'") if inside else ""
+        written = "".join("$'\\n'" if mark == "\n" else shlex.quote(mark) for mark in inside[:1])  # for the shell
         several = f"; if {inside[0]!r} separates labels, add --label_delimiter {written}" if inside else ""
         raise UserError(
             f"{found}: that is sequence classification; use run_classification.py --label_column_name {column} "
