@@ -95,7 +95,7 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
-from utils.data.labels import find_labels
+from utils.data.label_shapes import find_labels
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.results.data_report import report_data

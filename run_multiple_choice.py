@@ -85,13 +85,14 @@ from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, Ev
 
 from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, shuffle_candidates
 from utils.data.choices import ChoiceFormat, encode_candidates
-from utils.data.labels import saved_setting
+from utils.data.label_names import saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.files.rows import PLACE
 from utils.publishing.model_card import CHOICE
 from utils.results.data_report import report_data
-from utils.results.report import Results, choice_table
+from utils.results.report import Results
+from utils.results.score_tables import choice_table
 from utils.runtime import run
 from utils.scoring.metrics import MultipleChoiceMetrics, softmax
 from utils.scoring.selection import settle_evaluation

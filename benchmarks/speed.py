@@ -237,7 +237,7 @@ from functools import partial
 from statistics import median
 from datasets import Dataset
 from transformers import AutoTokenizer
-from utils.data.encoding import encode_split
+from utils.batches.encoding import encode_split
 texts = [json.loads(line)["sentence"] for line in open(sys.argv[2], encoding="utf-8")] * int(sys.argv[4])
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 split = Dataset.from_dict({"sentence": texts, "labels": [0] * len(texts)})

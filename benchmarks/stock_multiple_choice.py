@@ -20,7 +20,7 @@ import run_multiple_choice as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
 from utils.command_line import parse_arguments  # noqa: E402
 from utils.data.choice_shapes import add_candidates, find_choices  # noqa: E402
-from utils.data.encoding import add_targets  # noqa: E402
+from utils.data.targets import add_targets  # noqa: E402
 from utils.files.cells import UNKNOWN  # noqa: E402
 from utils.files.loading import load_splits  # noqa: E402
 from utils.files.rows import flatten  # noqa: E402

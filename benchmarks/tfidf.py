@@ -16,11 +16,11 @@ from sklearn.pipeline import make_pipeline
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import run_classification as script  # noqa: E402
 from utils.arguments import ModelArguments  # noqa: E402
+from utils.columns.text_columns import find_text_columns  # noqa: E402
 from utils.command_line import parse_arguments  # noqa: E402
 from utils.data.class_shapes import find_format  # noqa: E402
 from utils.data.classes import class_ids  # noqa: E402
-from utils.data.columns import find_text_columns  # noqa: E402
-from utils.data.encoding import add_targets  # noqa: E402
+from utils.data.targets import add_targets  # noqa: E402
 from utils.files.loading import load_splits  # noqa: E402
 
 

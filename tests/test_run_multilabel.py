@@ -445,6 +445,20 @@ def test_a_word_among_numbers_is_told_or_set_aside(tmp_path, caplog):
     assert f"--unknown_label 'yse' stands in no cell of {', '.join(LABELS)}" in caplog.messages
 
 
+def test_a_model_knows_what_stands_for_an_unknown_label(tmp_path, tiny_model):
+    rows = [
+        [row["text"], *(("NA" if number == place else cell) for place, cell in enumerate(one_hot(row)))]
+        for number, row in enumerate(TRAIN[:30])
+    ]
+    path = write_csv(tmp_path / "rows.csv", ["text", *LABELS], rows)
+    options = [f"--train_file={path}", "--unknown_label=NA", "--validation_fraction=0", "--max_steps=1"]
+    run_multilabel.main([f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", *options])
+    run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", f"--output_dir={tmp_path / 'p'}", f"--test_file={path}"])
+    known = [row[1 + place] for row in rows for place in range(len(LABELS)) if row[1 + place] != "NA"]
+    results = json.loads((tmp_path / "p" / "predict_results.json").read_text())
+    assert sum(results[f"predict_{label}_support"] for label in LABELS) == sum(known)
+
+
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_mistakes_are_one_line_and_leave_the_output_folder_as_it_was(tmp_path, tiny_model, arguments, message):
     rows = [[r["id"], r["text"], *one_hot(r)] for r in TRAIN[:30]]

@@ -150,7 +150,7 @@ class DataArguments:
     unknown_label: str | None = HfArg(
         default=None,
         help="What stands for an unknown label, such as N/A. Several are joined by commas. Empty cells always do; '': nothing "
-        "else, not even -1. Unset: -1.",
+        "else, not even -1. Unset: as a trained model knows it, or -1.",
     )
     strict_data: bool = HfArg(default=False, help="Refuse rows without text, instead of leaving them out.")
     max_seq_length: int | None = HfArg(default=None, help="Tokens read of a text. Unset: the model's limit, at most 512.")

@@ -1606,6 +1606,7 @@ PUBLIC_CASES = [
 
 SURE = ["pos", "neg"] * 6
 TWICE = ["late;refund", "refund", "late", "broken;late"] * 3
+PRICES = [f"{number},28" for number in range(1, 13)]
 HALF = {1: "", 5: ""}  # rows without a label
 MOODS = ["good", "bad", "mixed"]
 TURNED = [MOODS, MOODS[1:] + MOODS[:1], MOODS[2:] + MOODS[:2]] * 4
@@ -1680,6 +1681,30 @@ DOUBTFUL_CASES = [
         "thousands and decimal commas", table({"text": BODIES, "price": [f"{n}.241,{n}0" for n in range(1, 13)]}, ";"),
         refused="look like numbers; write plain numbers such as 42 or 4.2",
     ),
+    classification(
+        "decimal commas and a word", table({"text": BODIES, "price": some(PRICES, {3: "k.A"})}, ";"), (BODIES[0],), 1.28,
+        rows=11, asked=r"found 'k\.A' among numbers such as 1\.28; .*--unknown_label k\.A ", answer=("--unknown_label=k.A",),
+    ),
+    classification(
+        "decimal commas and NA", table({"text": BODIES, "price": ["2,28", "NA"]}, ";"), (BODIES[0],), 2.28, rows=6,
+        asked="--unknown_label NA; if not, correct the cells", answer=("--unknown_label=NA",),
+    ),
+    classification(
+        "decimal commas, and NA in the test data",
+        {"train.csv": table({"text": BODIES, "price": PRICES}, ";"),
+         "test.csv": table({"text": SUBJECTS, "price": some(PRICES, {1: "NA"})}, ";")},
+        (BODIES[0],), 1.28, asked="--unknown_label NA if that stands for an unknown label", answer=("--unknown_label=NA",),
+    ),
+    classification(
+        "a comma in the validation data alone",
+        {"train.csv": table({"text": BODIES, "price": [f"{n}.5" for n in range(12)]}),
+         "validation.csv": table({"text": SUBJECTS, "price": some([f"{n}.5" for n in range(12)], {1: "1,5"})})},
+        refused=r"line 3, column 'price': found '1,5', expected a number .*; write a point, 1\.5",
+    ),
+    multilabel(
+        "NA in most rows of a column of 0 and 1", table({"text": BODIES, "toxic": ["NA", 1, "NA", 0], "rude": [0, 1]}),
+        (BODIES[0],), set(), ["rude", "toxic"], targets=(0, None), asked="add --unknown_label NA", answer=("--unknown_label=NA",),
+    ),
     multilabel(
         "a mark in the validation data alone",
         {"train.csv": table({"text": BODIES, "labels": ["a;b", "a", "b"]}),
@@ -1689,6 +1714,11 @@ DOUBTFUL_CASES = [
     multilabel(
         "fractions with a comma", table({"text": BODIES, "toxic": ["0", "0,5", "1"], "rude": ["0,25", "1", "0"]}),
         options=labels("toxic", "rude"), refused=r"write a fraction with a point, 0\.5",
+    ),
+    choice(
+        "answers by the names of columns", table({"context": CONTEXTS, "question": ASKED, "option1": EACH[0], "option2": EACH[1],
+                                                  "option3": EACH[2], "answer": [f"option{r + 1}" for r in RIGHT]}),
+        QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]],
     ),
     choice(
         "two right answers", table({"question": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2],

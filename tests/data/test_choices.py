@@ -8,8 +8,8 @@ from conftest import write_csv, write_jsonl
 
 from utils.data.choice_shapes import add_candidates, find_choices, read_descriptions, shuffle_candidates
 from utils.data.choices import ChoiceFormat
-from utils.data.columns import settle_empty_texts
-from utils.data.encoding import add_targets
+from utils.data.targets import add_targets
+from utils.data.texts import settle_empty_texts
 from utils.files.reading import read_files
 from utils.files.rows import flatten
 
@@ -134,7 +134,7 @@ SHAPES = {
         {"id": 0, "prompt": "Which cuts?"},
         lambda texts: dict(zip("ABCD", texts, strict=True)),
         {"answer": ["B", "A"]},
-        ("Which cuts?", "", "a letter from A"),
+        ("Which cuts?", "", "the name of a candidate's column"),
     ),
     "MedMCQA": (
         {"id": "x", "question": "Which cuts?", "exp": "A knife cuts."},

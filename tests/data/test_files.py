@@ -21,7 +21,8 @@ import run_multilabel
 import run_multiple_choice
 from utils.arguments import DataArguments, TextArguments, UserError
 from utils.batches.order import EpochSampler
-from utils.data.columns import find_text_columns, settle_empty_texts
+from utils.columns.text_columns import find_text_columns
+from utils.data.texts import settle_empty_texts
 from utils.files import delimited, reading, records
 from utils.files.loading import load_splits
 from utils.files.reading import read_files

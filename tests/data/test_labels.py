@@ -8,7 +8,8 @@ from conftest import LABELS, make_rows, one_hot, write_csv, write_jsonl
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
 from utils.arguments import UserError
-from utils.data.labels import find_labels, rarest_label, recognize_labels, refuse_single_label
+from utils.data.label_shapes import find_labels, recognize_labels
+from utils.data.labels import rarest_label, refuse_single_label
 from utils.files.cells import UNKNOWN, natural_order, parse_cell
 from utils.files.reading import read_files
 from utils.files.rows import PLACE

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForMultipleChoice, AutoTokenizer, 
 
 import run_multiple_choice
 from run_multiple_choice import choice_logits, choice_loss, collate, encode
-from utils.data.encoding import add_length
+from utils.batches.encoding import add_length
 from utils.files.cells import UNKNOWN
 
 ABSENT = -torch.inf

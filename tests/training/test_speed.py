@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertFor
 import run_classification
 import run_multilabel
 import run_multiple_choice
-import utils.data.encoding
+import utils.batches.encoding
 import utils.results.report
 import utils.training.cpu
 from utils.batches.cutting import cut_batch
@@ -300,7 +300,7 @@ def test_the_last_evaluation_is_not_made_twice(tmp_path, tiny_model, kind, monke
 
 
 def test_tokens_of_many_rows_are_kept_for_the_next_run(tmp_path, tiny_model, monkeypatch):
-    monkeypatch.setattr(utils.data.encoding, "ROWS_WORTH_KEEPING", 50)
+    monkeypatch.setattr(utils.batches.encoding, "ROWS_WORTH_KEEPING", 50)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     kept = tmp_path / "cache" / "encoded"
     arguments = [*options(tmp_path, "multilabel", tiny_model), "--overwrite_output_dir"]

@@ -12,10 +12,11 @@ import yaml
 from datasets import Dataset
 
 from utils.arguments import DataArguments, TextArguments, UserError, shorten
+from utils.columns.label_columns import CHOICE_COLUMN, WRONG_CHOICE, usual_labels
+from utils.columns.naming import ask, quoted, require_columns
+from utils.columns.profile import describe_columns, same_name
+from utils.columns.text_columns import find_text_columns, require_texts
 from utils.data.choices import ChoiceFormat, find_answer_kind
-from utils.data.columns import ask, find_text_columns, quoted, require_columns, require_texts
-from utils.data.label_columns import CHOICE_COLUMN, WRONG_CHOICE, usual_labels
-from utils.data.profile import describe_columns, same_name
 from utils.files.cells import UNKNOWN, is_missing, natural_order
 from utils.files.rows import column_error, columns, file_of, name_key, one_line
 
@@ -51,7 +52,7 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
         answer = None  # no other column is taken for the answers of this model
     else:
         answer = _only_answer(first, [name for name in every if name not in (context, question, *choices[1:])])
-    settled = {"allow_equal": args.allow_equal_candidates, "unknown_label": _unknown_label(args, saved)}
+    settled = {"allow_equal": args.allow_equal_candidates, "unknown_label": args.unknown_label}
     found = ChoiceFormat(context, question, choices, answer, **settled)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
@@ -228,12 +229,7 @@ def _find_described(splits: dict[str, Dataset], args: DataArguments, saved: Choi
         if label and name != "test":
             require_columns(split, [label], "--label_column_name")
     context, question = (*texts, args.question_column_name)[:2]
-    unknown_label = _unknown_label(args, saved)
-    return ChoiceFormat(context, question, [], label, "key", descriptions, args.allow_equal_candidates, unknown_label)
-
-
-def _unknown_label(args: DataArguments, saved: ChoiceFormat | None) -> str | None:
-    return saved.unknown_label if saved and args.unknown_label is None else args.unknown_label
+    return ChoiceFormat(context, question, [], label, "key", descriptions, args.allow_equal_candidates, args.unknown_label)
 
 
 def read_descriptions(path: str) -> list[list[str]]:

@@ -14,11 +14,10 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from utils.arguments import UserError
+from utils.columns.label_columns import as_unknown
+from utils.columns.profile import is_number
 from utils.data.classes import written_labels
-from utils.data.label_columns import as_unknown
-from utils.data.labels import MISSING, PLACEHOLDERS
-from utils.data.profile import is_number
-from utils.files.cells import UNKNOWN, class_name, is_empty, is_marked, is_missing, read_list
+from utils.files.cells import MISSING, PLACEHOLDERS, UNKNOWN, class_name, is_empty, is_marked, is_missing, read_list
 from utils.files.rows import cell_error, column_error, columns
 
 logger = logging.getLogger(__name__)
@@ -31,6 +30,7 @@ ANSWERS = {
     "number": "a position from 1",
     "letter": "a letter from A",
 }
+BY_NAME = "the name of a candidate's column"  # its key where there is a column for each
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class ChoiceFormat:
         return parts | {"label_column_name": [self.answer] if self.answer else []}
 
     def candidates(self, dataset: Dataset) -> tuple[list[list[str]], list[list[str]]]:
-        """Return the candidates of each row, and their keys (A, B…), which are empty lists if the data has none.
+        """Return the candidates of each row, and their keys (A, B…): an empty list where the data has none.
+
+        Of candidates in several columns, their names are the keys.
 
         Raises:
             UserError: a row has an empty candidate, or fewer than two.
@@ -72,6 +74,7 @@ class ChoiceFormat:
         for row, (cells, own_keys) in enumerate(zip(self._cells(dataset), self._keys(dataset), strict=True)):
             while cells and (is_empty(cells[-1]) if several else cells[-1] is None):  # the row has fewer candidates than others
                 cells = cells[:-1]
+            own_keys = self.choices[: len(cells)] if several else own_keys
             if cells and all(isinstance(cell, dict) and "text" in cell for cell in cells):
                 own_keys = [str(cell["label"]) for cell in cells if "label" in cell]
                 cells = [cell["text"] for cell in cells]
@@ -175,7 +178,7 @@ class ChoiceFormat:
         if self.descriptions:
             return f"one of the labels that --label_descriptions describes: {', '.join(keys)}"
         return {
-            "key": f"one of the keys {', '.join(keys) or '(none in this row)'}",
+            "key": f"one of {'the columns' if len(self.choices) > 1 else 'the keys'} {', '.join(keys) or '(none in this row)'}",
             "text": f"the text of one of the {count} candidates: {'; '.join(text[:40] for text in candidates)}",
             "index": f"a position from 0 to {count - 1}, as the row has {count} candidates",
             "number": f"a position from 1 to {count}, as the row has {count} candidates",
@@ -191,7 +194,8 @@ class ChoiceFormat:
             parts.append(f"question: {self.question}, read before each candidate")
         parts.append(f"candidates: {', '.join(self.choices)}")
         if self.answer_kind:
-            parts.append(f"answer: {self.answer}, {ANSWERS[self.answer_kind]}")
+            by_name = self.answer_kind == "key" and len(self.choices) > 1
+            parts.append(f"answer: {self.answer}, {BY_NAME if by_name else ANSWERS[self.answer_kind]}")
         return "; ".join(parts)
 
 
@@ -241,14 +245,15 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, f
     if not any(isinstance(value, str) for value in values):  # prefer to read numbers as positions
         kinds = ["key", "index", "number", "text"]
     from_zero = any(class_name(value) == "0" for value in values)
-    impossible = {"letter" if any(keys) else "key", "number" if from_zero else None}
+    impossible = {"number" if from_zero else None, "key" if not any(keys) else "letter" if len(found.choices) == 1 else None}
     impossible.add({0: "number", 1: "index"}.get(first_position))
     kind = min((kind for kind in kinds if kind not in impossible), key=lambda kind: unreadable[kind])
     if unreadable[kind] == len(known):
         row = known[0]
+        key = ", its column" if len(found.choices) > 1 else ", its key" * any(keys)
         problem = (
-            f"found {values[row]!r}, expected the position of the right candidate (from 0 or from 1), its letter"
-            f"{', its key' if any(keys) else ''} or its text: {'; '.join(candidates[row])[:120]}"
+            f"found {values[row]!r}, expected the position of the right candidate (from 0 or from 1), its letter{key} or its "
+            f"text: {'; '.join(candidates[row])[:120]}"
         )
         raise cell_error(dataset, row, found.answer, problem)
     letter = next((row for row in known if str(values[row]).strip(" ().:").isalpha()), None)

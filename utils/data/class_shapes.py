@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,10 +12,10 @@ from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, number_of, shorten
-from utils.data.classes import ROUNDING, ClassFormat, only_name, saved_format
-from utils.data.columns import named_columns, quoted, require_columns
-from utils.data.label_columns import find_label_column, unknown_option
-from utils.data.labels import ask_about_placeholder, joined_parts, warn_of_alike, warn_of_misspelt
+from utils.columns.label_columns import as_unknown, find_label_column, unknown_option
+from utils.columns.naming import named_columns, quoted, require_columns
+from utils.data.classes import ROUNDING, ClassFormat, no_number, only_name, saved_format
+from utils.data.label_names import FEW_NUMBERS, ask_about_placeholder, check_class_names, warn_of_misspelt
 from utils.files.cells import (
     CODE,
     UNKNOWN,
@@ -29,15 +28,9 @@ from utils.files.cells import (
     read_number,
     read_row,
 )
-from utils.files.rows import cell_error, column_error, columns, distinct_cells, file_of, name_key
+from utils.files.rows import cell_error, column_error, columns, distinct_cells, file_of
 
 logger = logging.getLogger(__name__)
-
-FEW_NUMBERS = 20  # so many different whole numbers may be classes, beside which a fraction is odd
-QUANTITIES = {"score", "similarity", "quality", "grade", "rating", "age", "year", "price", "count"}  # names of numbers
-DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
-DIGITS = re.compile(r"[-+]?\d[\d.,' ]*")
-MEASURE = re.compile(r"[-+]?\d[\d.,' ]*(%|/ ?\d+|[^\W\d]{1,3}|[€$£])?|[€$£] ?\d[\d.,']*")  # a number with its unit: 42/100, 7,995
 
 
 def find_classes(splits: dict[str, Dataset], args: Arguments, config: PreTrainedConfig | None) -> ClassFormat:
@@ -67,14 +60,13 @@ def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFor
     if "train" in splits or ("validation" in splits and not set(names) <= set(columns(source))):
         names = names or find_label_column(source)
     column = ",".join(names)
-    unknown_label = saved.unknown_label if saved and args.unknown_label is None else args.unknown_label
     if len(names) > 1:
         require_columns(source, names, "--label_column_name")
         for name, split in splits.items():
-            splits[name] = name_classes(split, names, unknown_label) if set(names) <= set(columns(split)) else split
+            splits[name] = name_classes(split, names, args.unknown_label) if set(names) <= set(columns(split)) else split
         source = next(iter(splits.values()))
     if "train" not in splits:
-        return replace(saved, column=column, ids=_all_ids(source, column), unknown_label=unknown_label)
+        return replace(saved, column=column, ids=_all_ids(source, column), unknown_label=args.unknown_label)
     require_columns(source, [column], "--label_column_name")
     found = recognize_classes(source, column, args)
     if saved is None or saved.regression or found.regression:
@@ -161,7 +153,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     else:
         _ask_about_minus_one(dataset, column, cells, marked)
         names, ids = natural_order({class_name(value) for value in values}), numeric
-    _check_names(dataset, column, args, names, counts.total(), numeric)
+    check_class_names(dataset, column, args, names, counts.total(), numeric)
     form = _checked_form(dataset, column, args, len(names), "class ids [rows]")
     return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids, unknown_label=marked)
 
@@ -189,14 +181,12 @@ def _recognize_numbers(
     fractions = [row for row, number in numbers.items() if number is not None and not number.is_integer()]
     if args.problem_type == "regression":
         if texts:
-            raise cell_error(
-                dataset, texts[0], column, f"found {cells[texts[0]]!r}, expected a number (regression), such as 1250.5"
-            )
+            raise cell_error(dataset, texts[0], column, no_number(cells[texts[0]], args.unknown_label))
         return "regression"
     if texts and 2 * count_of(fractions) >= count_of(cells) and args.problem_type is None:
         problem = (
-            f"found {cells[texts[0]]!r} among numbers such as {cells[fractions[0]]}; correct the cell, leave it empty if the "
-            f"number is unknown, or insist on classes with --problem_type multi"
+            f"found {cells[texts[0]]!r} among numbers such as {cells[fractions[0]]}; correct the cell, "
+            f"{as_unknown(cells[texts[0]], args.unknown_label)}, or insist on classes with --problem_type multi"
         )
         raise cell_error(dataset, texts[0], column, problem)
     if texts or not fractions:
@@ -296,71 +286,6 @@ def _checked_form(dataset: Dataset, column: str, args: DataArguments, labels: in
         problem = f"{targets} with {labels} labels do not fit {asked}, which has {logits}; leave the option out"
         raise column_error(dataset, column, problem)
     return args.binary_form or default or ("two_logits" if labels == 2 else "class_ids")
-
-
-def _check_names(dataset: Dataset, column: str, args: DataArguments, names: list[str], rows: int, numeric: bool) -> None:
-    """Raise a `UserError` for labels that are no classes: only one, ids with a gap, one per row, or several in one."""
-    if len(names) < 2:
-        problem = f"every row has the label {names[0]!r}; expected at least two labels"
-        if rows < len(dataset):
-            problem = (
-                f"the {number_of(rows, 'row')} with a label all have {names[0]!r}, and {len(dataset) - rows} have none; expected "
-                f"at least two labels: if an empty cell means one, such as no, write that into it"
-            )
-        raise column_error(dataset, column, problem)
-    warn_of_alike(names)
-    if args.problem_type:
-        return
-    if len(names) > 2 and all(parse_cell(name) in (0, 1) for name in names):
-        problem = (
-            f"the labels {shorten(names)} say yes and no in more than one way: write them in one, or insist: --problem_type multi"
-        )
-        raise column_error(dataset, column, problem)
-    if numeric:
-        _check_ids(dataset, column, names, rows)
-    else:
-        _check_texts(dataset, column, names, rows)
-
-
-def _check_ids(dataset: Dataset, column: str, names: list[str], rows: int) -> None:
-    """Raise a `UserError` for whole numbers that leave one out, or are so many that they may be no ids of classes."""
-    if len(names) > FEW_NUMBERS and (5 * len(names) > rows or name_key(column) in QUANTITIES):
-        problem = (
-            f"found {len(names)} different whole numbers in {rows} rows: add --problem_type regression if they are numbers to be "
-            f"predicted as such, or --problem_type multi if each is a class"
-        )
-        raise column_error(dataset, column, problem)
-    ids = sorted({int(float(name)) for name in names})
-    missing = next((value for value in range(ids[0], ids[-1]) if value not in ids), None)
-    if missing is not None and ids != [-1, 1]:
-        kind = "binary" if len(names) == 2 else "multi"
-        problem = (
-            f"the labels {shorten(names)} leave out {missing}, so class ids would not fit a head of {len(names)} logits; "
-            f"write names or ids without a gap, or insist: --problem_type {kind} for classes, regression for numbers"
-        )
-        raise column_error(dataset, column, problem)
-
-
-def _check_texts(dataset: Dataset, column: str, names: list[str], rows: int) -> None:
-    """Raise a `UserError` for texts that are numbers in other writing, one of each row, or several labels in one."""
-    insist = "or insist on classes with --problem_type multi"
-    plain = f"write plain numbers such as 42 or 4.2 for regression, {insist}"
-    with_comma = [name for name in names if DECIMAL_COMMA.fullmatch(name)]
-    if with_comma and all(name in with_comma or read_number(name) is not None for name in names):
-        advice = f"write a point if that is a number; use run_multilabel.py if it is a list; {insist}"
-        raise column_error(dataset, column, f"{with_comma[0]!r} may be a number or a list: {advice}")
-    if len(names) > 10 and all(DIGITS.fullmatch(name) for name in names):
-        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers; {plain}")
-    if rows > 20 and 5 * len(names) > 4 * rows:
-        advice = "name the column of classes with --label_column_name, or insist with --problem_type multi"
-        raise column_error(dataset, column, f"the {rows} rows have {len(names)} different labels; {advice}")
-    if len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
-        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {plain}")
-    for delimiter in ";|,":
-        joined, parts, again = joined_parts(names, delimiter)
-        if 2 * len(again) > len(parts) or (again and delimiter != ","):  # names of classes may hold a comma
-            advice = f"use run_multilabel.py --label_column_names {quoted([column])} (or insist with --problem_type multi)"
-            raise column_error(dataset, column, f"{joined[0]!r} holds several labels, as parts of it occur again; {advice}")
 
 
 def _settle_form(found: ClassFormat, args: Arguments, training: bool) -> ClassFormat:

@@ -11,9 +11,9 @@ from datasets import ClassLabel, Dataset
 from transformers import PreTrainedConfig
 
 from utils.arguments import shorten
-from utils.data.columns import require_columns
-from utils.data.label_columns import unknown_option
-from utils.data.labels import saved_label_names, saved_setting, unknown_label
+from utils.columns.label_columns import as_unknown, unknown_option
+from utils.columns.naming import require_columns
+from utils.data.label_names import DECIMAL_COMMA, saved_label_names, saved_setting, unknown_label
 from utils.files.cells import UNKNOWN, class_name, is_empty, is_marked, is_missing, read_list, read_number, read_row
 from utils.files.rows import cell_error, columns, distinct_cells
 
@@ -69,8 +69,7 @@ class ClassFormat:
     @property
     def settings(self) -> dict[str, Any]:
         """What a saved model's config says of it, for `saved_format`."""
-        settings = {"binary_form": self.form, "label_names": self.names, "label_column_name": self.column}
-        return settings | {"unknown_label": self.unknown_label}
+        return {"binary_form": self.form, "label_names": self.names, "label_column_name": self.column}
 
     @property
     def columns_by_option(self) -> dict[str, list[str]]:
@@ -120,7 +119,7 @@ class ClassFormat:
             return math.nan
         number = read_number(value)
         if number is None:
-            raise cell_error(dataset, row, self.column, f"found {value!r}, expected a number (regression), such as 1250.5")
+            raise cell_error(dataset, row, self.column, no_number(value, self.unknown_label))
         if abs(number) > float(np.finfo(np.float32).max):
             raise cell_error(dataset, row, self.column, f"found {value!r}, which is too large for float32")
         return number
@@ -193,6 +192,13 @@ class ClassFormat:
         return f"label: column {self.column!r}, {kind}: {target}; {len(self.names)} labels: {shorten(self.names)}"
 
 
+def no_number(value: Any, marks: str | None) -> str:
+    """Return what is wrong with a cell among numbers, and what can be done; `marks` are those of --unknown_label."""
+    comma = isinstance(value, str) and DECIMAL_COMMA.fullmatch(value.strip())
+    advice = f"write a point, {value.strip().replace(',', '.')}" if comma else f"correct the cell, or {as_unknown(value, marks)}"
+    return f"found {value!r}, expected a number (regression), such as 1250.5; {advice}"
+
+
 def written_labels(feature: Any, cells: Iterable) -> list:
     """Return cells of a label column as they are meant: of a list with one name the name.
 
@@ -220,13 +226,11 @@ def saved_format(config: PreTrainedConfig | None, training: bool) -> ClassFormat
         return None
     column = saved_setting(config, "label_column_name") or "label"
     if config.problem_type == "regression":
-        return ClassFormat("regression", "number", column, names, unknown_label=saved_setting(config, "unknown_label"))
+        return ClassFormat("regression", "number", column, names)
     names = saved_setting(config, "label_names") or (names if len(names) > 1 else [f"not {names[0]}", names[0]])
     form = form or ("one_logit" if config.num_labels == 1 else "two_logits" if len(names) == 2 else "class_ids")
     problem = "binary" if len(names) == 2 else "multi"
-    unknown_label = saved_setting(config, "unknown_label")
-    independent = several and config.num_labels > 1
-    return ClassFormat(problem, form, column, names, independent=independent, unknown_label=unknown_label)
+    return ClassFormat(problem, form, column, names, independent=several and config.num_labels > 1)
 
 
 def unknown_rows(targets: np.ndarray) -> np.ndarray:

@@ -13,13 +13,14 @@ from accelerate.utils.memory import release_memory
 from datasets import Dataset
 
 from utils.arguments import Arguments, UserError
-from utils.data.columns import texts_of
+from utils.data.texts import texts_of
 from utils.ensembles.blending import align, blend
 from utils.ensembles.writing import Decide, tune_thresholds, write_ensemble
 from utils.files.rows import GROUP, PLACE
 from utils.results.assessment import write_issues
 from utils.results.finished import FACTS, OVERALL, Predictions, Run, read_run
-from utils.results.report import a_report_costs_no_run, print_table, write_options
+from utils.results.report import a_report_costs_no_run, write_options
+from utils.results.score_tables import print_table
 from utils.runtime import quiet
 from utils.splits.folds import find_units
 from utils.splits.repeats import near_repeats

@@ -11,7 +11,7 @@ from utils.ensembles.blending import Method, align, blend, fit_weights, honest_b
 from utils.ensembles.writing import FILES, rank_thresholds, tune_thresholds, write_ensemble
 from utils.files.rows import whole_file
 from utils.results.finished import Predictions, Run
-from utils.results.report import print_table
+from utils.results.score_tables import print_table
 from utils.scoring.intervals import point_scores
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from utils.results.comparison import in_words
 from utils.results.finished import FACTS, ISSUES, PREDICTIONS, PREFIXES, REPORT, Predictions, Run, headline, read_run
 from utils.results.page import write_page
 from utils.results.predictions import Submission, save_thresholds, write_predictions
-from utils.results.report import a_report_costs_no_run, choice_table, overall_table, print_table, score_table
+from utils.results.report import a_report_costs_no_run
+from utils.results.score_tables import choice_table, overall_table, print_table, score_table
 from utils.scoring.evaluation import Evaluation
 from utils.scoring.metrics import ClassificationMetrics, MultilabelMetrics, MultipleChoiceMetrics, RegressionMetrics
 from utils.scoring.selection import choose_threshold, choose_thresholds

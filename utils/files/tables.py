@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset
 
 from utils.arguments import DataArguments, UserError, shorten
-from utils.files.cells import read_number
+from utils.files.cells import MISSING, PLACEHOLDERS, read_number
 from utils.files.rows import name_key, rows_to_dataset
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ LETTERS = list(string.ascii_uppercase)
 SURE_NAMES = 3  # names that show that a row is a header, although another one occurs below
 LEADING = 20  # rows that may stand above the header
 SAMPLE = 1000  # rows that show what a column without a name holds
+WITH_COMMA = re.compile(r"\s*([+-]?\d+)(?:,(\d+))?\s*", re.ASCII)  # a number, perhaps with a decimal comma
 THOUSANDS = re.compile(r"[1-9]\d{0,2}\.\d{3}")  # 1.250, which may be 1250
 USUAL_NAMES = {"id", "text", "sentence", "label", "labels", "class", "category"}
 
@@ -222,14 +223,14 @@ def _is_prose(cell: str) -> bool:
 
 
 def use_decimal_points(path: str, table: dict[str, list[str]], advice: str) -> None:
-    """Replace decimal commas, `3,5`, by points in the columns of `table` that hold nothing but numbers; say so, with `advice`.
+    """Replace decimal commas, `3,5`, by points in the columns of `table` that hold numbers; say so, with `advice`.
 
     Such a table may have points that separate thousands, which are decimal points here: that is said, too.
     """
     for name, cells in table.items():
         if _has_decimal_commas(cells):
-            shown = next(cell for cell in cells if "," in cell)
-            table[name] = [cell.replace(",", ".") for cell in cells]
+            shown = next(cell for cell in cells if "," in cell and WITH_COMMA.fullmatch(cell))
+            table[name] = [cell.replace(",", ".") if WITH_COMMA.fullmatch(cell) else cell for cell in cells]
             logger.info("%s: decimal commas are read as points in %s: %s is a number%s", path, name, shown.strip(), advice)
         elif any(map(THOUSANDS.fullmatch, cells)) and all(
             THOUSANDS.fullmatch(cell) or cell.isdecimal() for cell in cells if cell
@@ -240,17 +241,22 @@ def use_decimal_points(path: str, table: dict[str, list[str]], advice: str) -> N
 
 
 def _has_decimal_commas(cells: list[str]) -> bool:
-    """Return whether all cells are numbers, some with a comma, and these are no lists of ids in order such as `0,3` and `2,27`.
+    """Return whether the cells are numbers, some with a comma, and these are no lists of ids in order such as `0,3` and `2,27`.
 
     Only numbers have three decimals, 0 before another one, a part behind the comma that is not the greater one, or all two
-    decimals or none but 0 and 5.
+    decimals or none but 0 and 5. One cell in ten may be no number, and any that is a usual mark for nothing.
     """
     behind = set()
     surely = False
-    for cell in filter(None, cells):
-        number = re.fullmatch(r"\s*([+-]?\d+)(?:,(\d+))?\s*", cell, re.ASCII)
+    filled = [cell for cell in cells if cell and cell.strip().casefold() not in PLACEHOLDERS | MISSING]
+    odd = len(filled) // 10  # so many more cells may be no numbers
+    for cell in filled:
+        number = WITH_COMMA.fullmatch(cell)
         if not number:
-            return False
+            odd -= 1
+            if odd < 0:
+                return False
+            continue
         before, after = number.groups()
         if after:
             behind.add(after)

@@ -12,8 +12,8 @@ import torch
 from datasets import Dataset
 
 from utils.arguments import UserError
-from utils.data.columns import texts_of
-from utils.data.encoding import NO_LIMIT, encode_split
+from utils.batches.encoding import NO_LIMIT, encode_split
+from utils.data.texts import texts_of
 from utils.files.rows import PLACE, read_array, whole_file
 from utils.training.task import Task
 

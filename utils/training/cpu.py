@@ -16,7 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from utils.data.encoding import used_tokens
+from utils.batches.encoding import used_tokens
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from transformers import (
 from transformers.integrations import deepspeed
 
 from utils.arguments import FineTuningArguments, ModelArguments, UserError, shorten
-from utils.data.encoding import used_tokens
-from utils.data.labels import saved_setting
+from utils.batches.encoding import used_tokens
+from utils.data.label_names import saved_setting
 
 logger = logging.getLogger(__name__)
 

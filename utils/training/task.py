@@ -16,11 +16,14 @@ from datasets import Dataset
 from transformers import set_seed
 
 from utils.arguments import Arguments, UserError, number_of, shorten
+from utils.batches.encoding import NO_LIMIT, encode_filled, encode_joined, encode_split, join_texts
 from utils.batches.windows import Way, describe_long, encode_long
+from utils.columns.naming import find_ids
+from utils.columns.text_columns import find_text_columns
 from utils.command_line import defaults, parse_arguments
-from utils.data.columns import find_ids, find_text_columns, settle_empty_texts, warn_of_shared_texts
-from utils.data.encoding import NO_LIMIT, add_targets, encode_filled, encode_joined, encode_split, join_texts, read_row_columns
-from utils.data.labels import saved_label_names, saved_setting
+from utils.data.label_names import saved_label_names, saved_setting
+from utils.data.targets import add_targets, read_row_columns
+from utils.data.texts import settle_empty_texts, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
 from utils.files.rows import PLACE, columns, flatten, read_array, rows_to_dataset
 from utils.runtime import quiet, set_up_logging
@@ -141,6 +144,8 @@ class Task:
         if args.data.text:
             rows = rows_of(self.splits["test"]["text"][:], args.model.model_name_or_path, self.config.to_dict())
             self.splits = {"test": rows_to_dataset(rows, self.splits["test"][PLACE][:])}
+        if args.data.unknown_label is None:
+            args.data.unknown_label = saved_setting(self.config, "unknown_label")
         self.saved_labels = saved_label_names(self.config, self.training)
         self.saved_thresholds = None if self.training else saved_setting(self.config, "thresholds")
         self.id_column, self.ids = find_ids(self.splits, args.data)
@@ -312,6 +317,7 @@ class Task:
         Raises:
             UserError: the model was trained for other labels, and its head is to be kept.
         """
+        settings["unknown_label"] = self.args.data.unknown_label
         describe_logits(self.config, self.script, problem_type, names, **settings)
         if self.text_columns:
             self.config.text_column_names, self.config.text_column_delimiter = self.text_columns, self.delimiter

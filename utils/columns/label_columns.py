@@ -8,9 +8,10 @@ from typing import Any
 from datasets import Dataset
 
 from utils.arguments import UserError, shorten
-from utils.data.columns import TEXTS, ask, quoted
-from utils.data.profile import Profile, describe_columns, is_number
-from utils.files.cells import UNKNOWN, is_marked, parse_cell
+from utils.columns.naming import ask, quoted
+from utils.columns.profile import Profile, describe_columns, is_number
+from utils.columns.text_columns import TEXTS
+from utils.files.cells import MISSING, PLACEHOLDERS, UNKNOWN, is_marked, parse_cell
 from utils.files.rows import cell_error, columns, file_of
 
 logger = logging.getLogger(__name__)
@@ -169,8 +170,13 @@ def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str 
 
 
 def _most_odd(read: list[float | None], odd: list) -> float:
-    """Return how many `odd` cells a column of 0 and 1 may have: fewer of numbers than of words, as it may hold counts."""
+    """Return how many `odd` cells a column of 0 and 1 may have: fewer of numbers than of words, as it may hold counts.
+
+    What usually stands for nothing may fill any of them.
+    """
     sure, known = sum(cell in (0, 1) for cell in read), sum(cell not in (None, UNKNOWN) for cell in read)
+    if sure > 1 and {str(value).strip().casefold() for value in odd} <= MISSING | PLACEHOLDERS:
+        return len(odd)
     if not any(map(is_number, odd)):
         return sure / 2
     return max(known / 20, 1 if sure > 2 else 0)

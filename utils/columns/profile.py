@@ -1,4 +1,4 @@
-"""What the columns of a table look like: each is described once, and the rules in `columns.py` read the descriptions."""
+"""What the columns of a table look like: each is described once, and the rules of the other modules read the descriptions."""
 
 import datetime
 import json
