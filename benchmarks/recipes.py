@@ -134,7 +134,7 @@ LINEAR = "linear, frozen"  # logistic regression on the means of the frozen enco
 NOT_FITTED = "--linear_probe=False"  # the head starts at random
 PLAIN = "5e-5, best epoch"  # the default once; all others keep the last weights within chance of the best
 TRAINER = "plain Trainer"  # the defaults of `TrainingArguments`, and a head that starts at random
-SHOWN = (TRAINER, "not fitted", "fitted", "mean of all tokens", "default")  # of the published sets
+SHOWN = (TRAINER, PLAIN, "not fitted", "fitted", "mean of all tokens", "default")  # of the published sets
 AS_TRAINER = [NOT_FITTED, "--no_prior_bias", "--head_learning_rate_multiplier=1", "--save_strategy=no"]
 AS_TRAINER += ["--per_device_train_batch_size=8", "--warmup_steps=0", "--weight_decay=0"]
 RECIPES = {

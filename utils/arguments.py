@@ -149,8 +149,8 @@ class DataArguments:
     id_column_name: str | None = HfArg(default=None, help="Ids to copy into predictions.csv. Unset: found, or row numbers.")
     unknown_label: str | None = HfArg(
         default=None,
-        help="What stands for an unknown label, such as N/A. Several are joined by commas. Empty cells always do; '': nothing "
-        "else, not even -1. Unset: as a trained model knows it, or -1.",
+        help="What stands for an unknown label. Several are joined by commas, such as N/A,?. Empty cells always do; '': nothing "
+        "else, not even -1. Unset: the model's, or -1.",
     )
     strict_data: bool = HfArg(default=False, help="Refuse rows without text, instead of leaving them out.")
     max_seq_length: int | None = HfArg(default=None, help="Tokens read of a text. Unset: the model's limit, at most 512.")

@@ -1,1 +1,1 @@
-"""Batches: their order, how they are cut, and how much goes through the model."""
+"""From texts to tokens and batches: their order, how they are cut, and how much goes through the model."""

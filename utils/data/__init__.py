@@ -1,1 +1,1 @@
-"""From a file to rows, columns and targets."""
+"""What the columns hold: texts, labels, classes and candidates; how they are written, and how they become targets."""
