@@ -445,18 +445,20 @@ def test_a_word_among_numbers_is_told_or_set_aside(tmp_path, caplog):
     assert f"--unknown_label 'yse' stands in no cell of {', '.join(LABELS)}" in caplog.messages
 
 
-def test_a_model_knows_what_stands_for_an_unknown_label(tmp_path, tiny_model):
-    rows = [
-        [row["text"], *(("NA" if number == place else cell) for place, cell in enumerate(one_hot(row)))]
-        for number, row in enumerate(TRAIN[:30])
-    ]
+def test_a_model_knows_what_stands_for_an_unknown_label(tmp_path, tiny_model, caplog):
+    rows = [[row["text"], *one_hot(row)] for row in TRAIN[:30]]
+    for number, row in enumerate(rows):
+        row[1 + number % len(LABELS)] = "NA"
     path = write_csv(tmp_path / "rows.csv", ["text", *LABELS], rows)
     options = [f"--train_file={path}", "--unknown_label=NA", "--validation_fraction=0", "--max_steps=1"]
     run_multilabel.main([f"--model_name_or_path={tiny_model}", f"--output_dir={tmp_path / 'o'}", *options])
-    run_multilabel.main([f"--model_name_or_path={tmp_path / 'o'}", f"--output_dir={tmp_path / 'p'}", f"--test_file={path}"])
-    known = [row[1 + place] for row in rows for place in range(len(LABELS)) if row[1 + place] != "NA"]
-    results = json.loads((tmp_path / "p" / "predict_results.json").read_text())
-    assert sum(results[f"predict_{label}_support"] for label in LABELS) == sum(known)
+    predict = [f"--model_name_or_path={tmp_path / 'o'}", f"--output_dir={tmp_path / 'p'}", "--overwrite_output_dir"]
+    results = run_multilabel.main([*predict, f"--test_file={path}"])
+    assert sum(results[f"predict_{label}_support"] for label in LABELS) == sum(cell == 1 for row in rows for cell in row)
+    none = write_csv(tmp_path / "none.csv", ["text", *LABELS], [[row[0], *["NA"] * len(LABELS)] for row in rows])
+    with caplog.at_level("INFO"):
+        results = run_multilabel.main([*predict, f"--test_file={none}"])
+    assert "so nothing is scored" in caplog.text and not [name for name in results if name.endswith("_support")]
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)

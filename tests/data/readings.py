@@ -1606,6 +1606,8 @@ PUBLIC_CASES = [
 
 SURE = ["pos", "neg"] * 6
 TWICE = ["late;refund", "refund", "late", "broken;late"] * 3
+NINES = {2: 9, 5: 9}  # a code for unknown
+BOTH, LISTED = ["late;rude", "rude", "late"] * 8, [["late"], ["rude", "late"], ["rude"]] * 4
 PRICES = [f"{number},28" for number in range(1, 13)]
 HALF = {1: "", 5: ""}  # rows without a label
 MOODS = ["good", "bad", "mixed"]
@@ -1701,6 +1703,42 @@ DOUBTFUL_CASES = [
          "validation.csv": table({"text": SUBJECTS, "price": some([f"{n}.5" for n in range(12)], {1: "1,5"})})},
         refused=r"line 3, column 'price': found '1,5', expected a number .*; write a point, 1\.5",
     ),
+    classification(
+        "prices with their unit", table({"text": [f"{t} ({n})" for n in range(2) for t in BODIES],
+                                         "price": [f"${n},234.50" for n in range(24)]}),
+        refused="look like numbers or dates; write plain numbers",
+    ),
+    classification(
+        "columns of one class each, and NA",
+        table({"text": BODIES, "late": some([1, 0] * 6, {3: "NA"}), "rude": some([0, 1] * 6, {3: "NA"})}), (BODIES[0],), "late",
+        ["late", "rude"], rows=11, asked="found 'NA' in a column of 0 and 1", answer=("--unknown_label=NA",),
+    ),
+    multilabel(
+        "marks for yes, and NA", table({"text": BODIES, "late": ["x", ""], "rude": some(["", "x"] * 6, {2: "NA"})}),
+        (BODIES[0],), {"late"}, ["late", "rude"], targets=(1, 0), rows=12, asked="add --unknown_label NA",
+        answer=("--unknown_label=NA",),
+    ),
+    multilabel(
+        "a code for unknown in a few rows", table({"text": BODIES * 2, "late": [0, 1], "rude": some([1, 1, 0] * 8, NINES)}),
+        (BODIES[0],), {"rude"}, ["late", "rude"], rows=24, asked="add --unknown_label 9", answer=("--unknown_label=9",),
+    ),
+    multilabel(
+        "NA among the labels of a row", table({"text": BODIES * 2, "labels": some(BOTH, {4: "late;NA"})}),
+        refused="'NA' is the label of 1 of 24 rows.*add --unknown_label NA",
+    ),
+    multilabel(
+        "a list with nothing but NA", {"train.jsonl": lines({"text": BODIES, "labels": some(LISTED, {4: ["NA"]})})},
+        (BODIES[0],), {"late"}, ["late", "rude"], rows=11, asked="add --unknown_label NA", answer=("--unknown_label=NA",),
+    ),
+    multilabel(
+        "dashes for nothing among joined labels", table({"text": BODIES * 2, "labels": some(BOTH, {4: "-"})}),
+        (BODIES[0],), {"late", "rude"}, ["late", "rude"], rows=23, asked="add --unknown_label -", answer=("--unknown_label=-",),
+    ),
+    multilabel(
+        "shares with a comma in several columns",
+        table({"text": BODIES, "late": ["0", "0,3", "1"], "rude": ["0,8", "1", "0"]}, ";"), (BODIES[0],), {"rude"},
+        ["late", "rude"],
+    ),
     multilabel(
         "NA in most rows of a column of 0 and 1", table({"text": BODIES, "toxic": ["NA", 1, "NA", 0], "rude": [0, 1]}),
         (BODIES[0],), set(), ["rude", "toxic"], targets=(0, None), asked="add --unknown_label NA", answer=("--unknown_label=NA",),
@@ -1719,6 +1757,43 @@ DOUBTFUL_CASES = [
         "answers by the names of columns", table({"context": CONTEXTS, "question": ASKED, "option1": EACH[0], "option2": EACH[1],
                                                   "option3": EACH[2], "answer": [f"option{r + 1}" for r in RIGHT]}),
         QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]],
+    ),
+    choice(
+        "answers by names of columns, written otherwise", table({
+            "context": CONTEXTS, "question": ASKED, "optionA": EACH[0], "optionB": EACH[1], "optionC": EACH[2],
+            "answer": [f"Option {letter}" for letter in LETTERS]}),
+        QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]],
+    ),
+    choice(
+        "letters for columns in another order", table({
+            "context": CONTEXTS, "question": ASKED, "optionA": EACH[0], "optionB": EACH[1], "optionC": EACH[2],
+            "answer": LETTERS}),
+        QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]], options=("--choice_column_names=optionC,optionB,optionA",),
+        asked="--choice_column_names optionA,optionB,optionC", answer=("--choice_column_names=optionA,optionB,optionC",),
+    ),
+    choice(
+        "two columns of answers that disagree", table({
+            "context": CONTEXTS, "question": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2], "answer": LETTERS,
+            "label": [(r + 1) % 3 for r in RIGHT]}),
+        QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]], asked="--label_column_name answer, or --label_column_name label",
+        answer=("--label_column_name=answer",),
+    ),
+    choice(
+        "two columns of answers that agree", table({
+            "context": CONTEXTS, "question": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2], "answer": LETTERS, "label": RIGHT}),
+        QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]],
+    ),
+    choice(
+        "0 for unknown among positions from 1", table({
+            "context": CONTEXTS * 2, "question": ASKED * 2, "A": EACH[0] * 2, "B": EACH[1] * 2, "C": EACH[2] * 2,
+            "answer": some([r + 1 for r in RIGHT] * 2, {5: 0})}),
+        QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]], rows=15, asked="--unknown_label 0", answer=("--unknown_label=0",),
+    ),
+    choice(
+        "letters, and one text", table({
+            "context": CONTEXTS, "question": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2],
+            "answer": some(LETTERS, {1: RIGHT_TEXTS[1]})}),
+        refused="it is the text of a candidate: write all answers in one way",
     ),
     choice(
         "two right answers", table({"question": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2],

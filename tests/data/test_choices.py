@@ -255,8 +255,10 @@ def test_letters_keys_and_texts_that_are_not_there(tmp_path):
     texts = [row(label="a map"), row(choices=OTHER, label="to run"), row(label="a fork")]
     with pytest.raises(ValueError, match=r"line 3, column 'label': found 'a fork', expected the text of one of the 4 candidates"):
         recognize(tmp_path, texts)
-    with pytest.raises(ValueError, match=r"line 1, column 'label': found 'A KNIFE', expected the position .* its letter or its"):
-        recognize(tmp_path, [row(label="A KNIFE"), row(choices=OTHER, label="TO RUN")])
+    with pytest.raises(ValueError, match=r"line 1, column 'label': found 'knives', expected the position .* its letter or its"):
+        recognize(tmp_path, [row(label="knives"), row(choices=OTHER, label="running")])
+    capitals = [row(label="A MAP"), row(choices=OTHER, label="TO RUN"), row(choices=["US", "us", "them"], label="us")]
+    assert recognize(tmp_path, capitals)[1]["labels"][:] == [2, 1, 1]
     columns = [
         {"context": "c", "option1": "a", "option2": b, "option3": c, "label": 0} for b, c in (("b", "c"), ("", "d"), ("e", "f"))
     ]

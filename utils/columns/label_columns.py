@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from utils.arguments import UserError, shorten
 from utils.columns.naming import ask, quoted
-from utils.columns.profile import Profile, describe_columns, is_number
+from utils.columns.profile import Profile, describe_columns, is_cell_vocabulary, is_number
 from utils.columns.text_columns import TEXTS
 from utils.files.cells import MISSING, PLACEHOLDERS, UNKNOWN, is_marked, parse_cell
 from utils.files.rows import cell_error, columns, file_of
@@ -30,10 +30,11 @@ NUMBERS = {"whole", "number", "share"}
 NO_LABEL = {"id", "url", "date", "empty", "object", "code"}
 
 
-def find_label_column(dataset: Dataset) -> list[str]:
+def find_label_column(dataset: Dataset, unknown_label: str | None = None) -> list[str]:
     """Return the column of one label a row: that with a usual name, or the only one that can be it.
 
-    Several columns of 0 and 1 are the label too, if exactly one of them is 1 in each row.
+    Several columns of 0 and 1 are the label too, if exactly one of them is 1 in each row; in these, `unknown_label` may stand
+    for nothing.
 
     Raises:
         UserError: no column can be it, or several; or the data has the shape of another script's.
@@ -42,15 +43,18 @@ def find_label_column(dataset: Dataset) -> list[str]:
     profiles = describe_columns(dataset)
     possible = usual_labels(profiles)
     if not possible:
-        marked = [p for p in profiles if p.kind in ("name", "cell") and (p.distinct > 1 or p.filled < p.rows)]
+        cells, odd = _cell_columns(dataset, profiles, unknown_label, "--label_column_name")
+        marked = [p for p in profiles if (p.kind == "name" or p in cells) and (p.distinct > 1 or p.filled < p.rows)]
         possible = [p for p in marked if p.key not in TEXTS]
         possible += [p for p in profiles if p.kind in NUMBERS and "confidence" not in p.words and set(p.words) & SCORES]
         possible = possible or other_column(profiles)
-        several = [profile.name for profile in possible if profile.kind == "cell"]
+        if len(possible) > 1 and odd and {*cells, *odd}.issuperset(possible):
+            raise next(iter(odd.values()))
+        several = [profile.name for profile in possible if profile in cells]
         if len(several) == len(possible) > 1:
-            cells = list(zip(*(map(parse_cell, dataset[name][:]) for name in several), strict=True))
-            says_no = any(0 in row for row in cells)  # or an empty cell does, and a row of them has no class
-            if all(row.count(1) == 1 for row in cells if not (says_no and set(row) == {UNKNOWN})):
+            rows = list(zip(*(_read_cells(dataset, name, unknown_label) for name in several), strict=True))
+            says_no = any(0 in row for row in rows)  # or an empty cell does, and a row of them has no class
+            if all(row.count(1) == 1 for row in rows if not (says_no and set(row) == {UNKNOWN})):
                 logger.info("label: the column that is 1, among %s (found; --label_column_name to change)", shorten(several))
                 return several
             raise UserError(
@@ -100,7 +104,8 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
     profiles = describe_columns(dataset)
     usual = usual_labels(profiles)
     lists = [p for p in profiles if p.kind in ("list", "delimited")]
-    cells, odd = _cell_columns(dataset, profiles, unknown_label)
+    cells, problems = _cell_columns(dataset, profiles, unknown_label, "--label_column_names")
+    odd = next(iter(problems.values()), None)
     if cells and odd:
         raise odd
     if len(usual) == 1 and usual[0].key in LABELS and usual[0] not in cells:
@@ -149,24 +154,33 @@ def as_unknown(value: Any, marks: str | None) -> str:
     return f"add {unknown_option(marks, str(value))} if that stands for an unknown label"
 
 
-def _cell_columns(dataset: Dataset, profiles: list[Profile], unknown_label: str | None) -> tuple[list[Profile], UserError | None]:
-    """Return the columns of 0 and 1 that can be labels, and the error of the first that would be one but for a few cells."""
-    problem, cells = None, [p for p in profiles if p.kind == "cell"]
+def _read_cells(dataset: Dataset, name: str, unknown_label: str | None) -> list[float | None]:
+    """Return the cells of a column as `parse_cell` reads them, but `UNKNOWN` for the marks of `unknown_label`."""
+    return [UNKNOWN if is_marked(value, unknown_label) else parse_cell(value) for value in dataset[name][:]]
+
+
+def _cell_columns(
+    dataset: Dataset, profiles: list[Profile], unknown_label: str | None, option: str
+) -> tuple[list[Profile], dict[Profile, UserError]]:
+    """Return the columns of 0 and 1 that can be labels, and errors by column of those that would be, but for a few cells."""
+    problems, cells = {}, [p for p in profiles if p.kind == "cell"]
     for profile in profiles:
         if profile.kind not in ("share", "name", "short", "whole", "number"):
             continue
         values = [None if is_marked(value, unknown_label) else value for value in dataset[profile.name][:]]
-        read = [parse_cell(value) for value in values]
+        read = _read_cells(dataset, profile.name, unknown_label)
         odd = [row for row, cell in enumerate(read) if cell is None]
         sure = sum(cell in (0, 1) for cell in read)
-        if not odd and 3 * sure >= len(values) and 0 in read:  # shares among 0 and 1: soft labels
+        shares = not odd and 3 * sure >= len(values) and 0 in read  # among 0 and 1: soft labels
+        if shares or (None in values and is_cell_vocabulary(values)):
             cells.append(profile)
-        elif odd and not problem and len(odd) <= _most_odd(read, [values[row] for row in odd]):
+        elif odd and len(odd) <= _most_odd(read, [values[row] for row in odd]):
             others = [p.name for p in profiles if p.kind == "cell"]
-            without = f", leave this column out with --label_column_names {quoted(others)}" if len(others) > 1 else ""
+            without = f", leave this column out with {option} {quoted(others)}" if len(others) > 1 else ""
             advice = f"correct the cell{without}, or {as_unknown(values[odd[0]], unknown_label)}"
-            problem = cell_error(dataset, odd[0], profile.name, f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}")
-    return [p for p in profiles if p in cells], problem
+            problem = f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}"
+            problems[profile] = cell_error(dataset, odd[0], profile.name, problem)
+    return [p for p in profiles if p in cells], problems
 
 
 def _most_odd(read: list[float | None], odd: list) -> float:
@@ -179,7 +193,7 @@ def _most_odd(read: list[float | None], odd: list) -> float:
         return len(odd)
     if not any(map(is_number, odd)):
         return sure / 2
-    return max(known / 20, 1 if sure > 2 else 0)
+    return max(known / 10, 1 if sure > 2 else 0)
 
 
 def is_cell_column(dataset: Dataset, name: str) -> bool:

@@ -11,13 +11,13 @@ import numpy as np
 import yaml
 from datasets import Dataset
 
-from utils.arguments import DataArguments, TextArguments, UserError, shorten
+from utils.arguments import DataArguments, TextArguments, UserError, number_of, shorten
 from utils.columns.label_columns import CHOICE_COLUMN, WRONG_CHOICE, usual_labels
 from utils.columns.naming import ask, quoted, require_columns
 from utils.columns.profile import describe_columns, same_name
 from utils.columns.text_columns import find_text_columns, require_texts
 from utils.data.choices import ChoiceFormat, find_answer_kind
-from utils.files.cells import UNKNOWN, is_missing, natural_order
+from utils.files.cells import MISSING, UNKNOWN, is_missing, natural_order
 from utils.files.rows import column_error, columns, file_of, name_key, one_line
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,25 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
         if set(splits) != {"test"}:
             raise column_error(first, answer, "no row has an answer")
         return replace(found, answer=None)
-    return replace(found, answer_kind=find_answer_kind(known, found, saved and saved.answer_kind, args.first_position))
+    found = replace(found, answer_kind=find_answer_kind(known, found, saved and saved.answer_kind, args.first_position))
+    if not (args.label_column_name or saved):
+        _ask_about_other_answers(known, found, args.first_position)
+    return found
+
+
+def _ask_about_other_answers(dataset: Dataset, found: ChoiceFormat, first_position: int | None) -> None:
+    """Raise a `UserError` if another column is called like one of answers, too, and names other candidates."""
+    usual, taken = set(map(name_key, ANSWER_NAMES)), {found.answer, found.context, found.question, *found.choices}
+    for name in [name for name in columns(dataset) if name_key(name) in usual and name not in taken]:
+        other = replace(found, answer=name)
+        try:
+            other = replace(other, answer_kind=find_answer_kind(dataset, other, None, first_position))
+            places = np.stack([found.targets(dataset), other.targets(dataset)])
+        except UserError:  # it holds something else, such as an explanation
+            continue
+        if (places[0] != places[1])[(places != UNKNOWN).all(axis=0)].any():
+            profiles = [profile for profile in describe_columns(dataset) if profile.name in (found.answer, name)]
+            raise ask(dataset, "the answer", profiles, [f"--label_column_name {quoted([each.name])}" for each in profiles])
 
 
 def _find_context(
@@ -193,6 +211,9 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
 def _refuse_fixed_candidates(train: Dataset, found: ChoiceFormat) -> None:
     """Raise a `UserError` that names run_classification.py if every row has the same candidates."""
     candidates, _ = found.candidates(train)
+    if blank := [cells[-1] for cells in candidates if cells[-1].strip().casefold() in MISSING]:
+        told = "%s: %r is the last candidate in %s: leave the cell empty where there are fewer candidates"
+        logger.warning(told, file_of(train), blank[0], number_of(len(blank), "row"))
     if len(candidates) == 1 or len({tuple(sorted(row)) for row in candidates}) > 1:
         return
     count, texts = len(candidates[0]), list(filter(None, (found.context, found.question)))

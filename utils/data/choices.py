@@ -13,12 +13,23 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from utils.arguments import UserError
-from utils.columns.label_columns import as_unknown
+from utils.arguments import UserError, shorten
+from utils.columns.label_columns import CHOICE_COLUMN, as_unknown, unknown_option
+from utils.columns.naming import quoted
 from utils.columns.profile import is_number
 from utils.data.classes import written_labels
-from utils.files.cells import MISSING, PLACEHOLDERS, UNKNOWN, class_name, is_empty, is_marked, is_missing, read_list
-from utils.files.rows import cell_error, column_error, columns
+from utils.files.cells import (
+    MISSING,
+    PLACEHOLDERS,
+    UNKNOWN,
+    class_name,
+    is_empty,
+    is_marked,
+    is_missing,
+    natural_order,
+    read_list,
+)
+from utils.files.rows import cell_error, column_error, columns, name_key
 
 logger = logging.getLogger(__name__)
 
@@ -155,9 +166,12 @@ class ChoiceFormat:
                 continue
             if math.isnan(position):
                 expected = self._expected(candidates[row], keys[row])
-                placeholder = str(value).strip().casefold() in PLACEHOLDERS | MISSING
+                placeholder = str(value).strip().casefold() in PLACEHOLDERS | MISSING | {"0"}
                 letter = len(str(value).strip()) == 1 and str(value).isalpha()
-                if placeholder if self.answer_kind == "text" else not (is_number(value) or letter):
+                text = not math.isnan(read_answer(value, candidates[row], keys[row], "text"))
+                if text and self.answer_kind != "text":
+                    expected += "; it is the text of a candidate: write all answers in one way"
+                elif placeholder or (self.answer_kind != "text" and not (is_number(value) or letter)):
                     expected += f", or {as_unknown(value, self.unknown_label)}"
                 raise cell_error(dataset, row, self.answer, f"found {value!r}, expected {expected}")
             right = candidates[row][position]
@@ -204,12 +218,14 @@ def read_answer(value: Any, candidates: list[str], keys: list[str], kind: str) -
     written, position = str(value).strip(), class_name(value).strip()
     if kind == "key":
         found = _places(_bare(written), map(_bare, keys)) or _places(position, keys)
+        found = found or _places(name_key(written), map(name_key, keys))
     elif kind == "text":
         found = _places(written, (text.strip() for text in candidates))[:1]  # the first of equal ones; see `targets`
+        found = found or _places(written.casefold(), (text.strip().casefold() for text in candidates))
     elif kind == "letter":
         found = _places(_bare(written), map(str.casefold, LETTERS[: len(candidates)]))
     else:
-        found = _places(position, (str(place + (kind == "number")) for place in range(len(candidates))))
+        found = _places(_bare(position), (str(place + (kind == "number")) for place in range(len(candidates))))
     if is_missing(value) and not (found and kind in ("key", "text")):
         return None
     return found[0] if len(found) == 1 else math.nan
@@ -245,7 +261,8 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, f
     if not any(isinstance(value, str) for value in values):  # prefer to read numbers as positions
         kinds = ["key", "index", "number", "text"]
     from_zero = any(class_name(value) == "0" for value in values)
-    impossible = {"number" if from_zero else None, "key" if not any(keys) else "letter" if len(found.choices) == 1 else None}
+    impossible = {"key" if not any(keys) else "letter" if len(found.choices) == 1 else None}
+    impossible.add("number" if from_zero and first_position is None else None)
     impossible.add({0: "number", 1: "index"}.get(first_position))
     kind = min((kind for kind in kinds if kind not in impossible), key=lambda kind: unreadable[kind])
     if unreadable[kind] == len(known):
@@ -256,10 +273,8 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, f
             f"text: {'; '.join(candidates[row])[:120]}"
         )
         raise cell_error(dataset, row, found.answer, problem)
-    letter = next((row for row in known if str(values[row]).strip(" ().:").isalpha()), None)
-    if kind in ("index", "number") and letter is not None and len(str(values[letter]).strip(" ().:")) == 1:
-        problem = f"found the letter {values[letter]!r} among positions: write all answers in one way"
-        raise cell_error(dataset, letter, found.answer, problem)
+    if kind in ("index", "number", "letter"):
+        _check_places(dataset, found, kind, candidates, {row: values[row] for row in known})
     if kind == "index" and not from_zero and first_position is None and unreadable["number"] == unreadable["index"]:
         if len(found.choices) > 1 and found.choices[0][-1:] in ("0", "1"):
             return "index" if found.choices[0].endswith("0") else "number"
@@ -267,6 +282,28 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, f
         problem = f"the positions {written} may count from 0 or from 1: add --first_position 0, or --first_position 1"
         raise column_error(dataset, found.answer, problem)
     return kind
+
+
+def _check_places(dataset: Dataset, found: ChoiceFormat, kind: str, candidates: list[list[str]], answers: dict[int, Any]) -> None:
+    """Raise a `UserError` if some `answers`, by row, are written in another way, or may mean another place than `kind` says."""
+    letter = next((row for row, value in answers.items() if len(_bare(str(value))) == 1 and _bare(str(value)).isalpha()), None)
+    if kind != "letter" and letter is not None:
+        problem = f"found the letter {answers[letter]!r} among positions: write all answers in one way"
+        raise cell_error(dataset, letter, found.answer, problem)
+    zeros = [row for row, value in answers.items() if class_name(value) == "0"]
+    last = next((row for row, value in answers.items() if class_name(value) == str(len(candidates[row]))), None)
+    if kind == "index" and last is not None and 5 * len(zeros) <= len(answers):
+        expected = f"expected a position from 0 to {len(candidates[last]) - 1}, as other rows have 0; if that stands for"
+        problem = f"found {answers[last]!r}, {expected} an unknown answer, add {unknown_option(found.unknown_label, '0')}"
+        raise cell_error(dataset, last, found.answer, problem)
+    own = [match and match[2] for match in map(CHOICE_COLUMN.fullmatch, map(name_key, found.choices))]
+    if len(own) > 1 and None not in own and own != natural_order({*own}):
+        ordered = quoted(natural_order({*found.choices}))
+        problem = (
+            f"{next(iter(answers.values()))!r} may say which column is right, or its place among {shorten(found.choices)}: name "
+            f"the columns in their own order, --choice_column_names {ordered}, or write their names as answers"
+        )
+        raise column_error(dataset, found.answer, problem)
 
 
 def encode_candidates(

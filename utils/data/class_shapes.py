@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, n
 from utils.columns.label_columns import as_unknown, find_label_column, unknown_option
 from utils.columns.naming import named_columns, quoted, require_columns
 from utils.data.classes import ROUNDING, ClassFormat, no_number, only_name, saved_format
-from utils.data.label_names import FEW_NUMBERS, ask_about_placeholder, check_class_names, warn_of_misspelt
+from utils.data.label_names import FEW_NUMBERS, ask_about_placeholder, check_class_names, count_rows, warn_of_misspelt
 from utils.files.cells import (
     CODE,
     UNKNOWN,
@@ -58,17 +57,18 @@ def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFor
         named_columns(source, saved.column) if "train" not in splits else []
     )
     if "train" in splits or ("validation" in splits and not set(names) <= set(columns(source))):
-        names = names or find_label_column(source)
+        names = names or find_label_column(source, args.unknown_label)
     column = ",".join(names)
     if len(names) > 1:
         require_columns(source, names, "--label_column_name")
         for name, split in splits.items():
             splits[name] = name_classes(split, names, args.unknown_label) if set(names) <= set(columns(split)) else split
         source = next(iter(splits.values()))
+    marks = args.unknown_label if len(names) == 1 else None  # a row with a mark has no class now
     if "train" not in splits:
-        return replace(saved, column=column, ids=_all_ids(source, column), unknown_label=args.unknown_label)
+        return replace(saved, column=column, ids=_all_ids(source, column), unknown_label=marks)
     require_columns(source, [column], "--label_column_name")
-    found = recognize_classes(source, column, args)
+    found = replace(recognize_classes(source, column, args), unknown_label=marks)
     if saved is None or saved.regression or found.regression:
         return found
     known = set(found.names) <= set(saved.names)
@@ -131,11 +131,9 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         if isinstance(value, (dict, bytes)) or (isinstance(value, float) and math.isinf(value)):
             expected = "expected a name, an id, a number or a row of probabilities"
             raise cell_error(dataset, row, column, f"found {value!r:.60}, {expected}")
-    values = list(cells.values())
-    counts: Counter[str] = Counter()
-    for row, value in cells.items():
-        counts[str(value)] += rows_with[row]
-    ask_about_placeholder(dataset, column, counts, marked)
+    values, names_of = list(cells.values()), {row: [str(value)] for row, value in cells.items()}
+    counts = count_rows(names_of, rows_with)
+    ask_about_placeholder(dataset, column, names_of, rows_with, marked)
     warn_of_misspelt(counts)
     written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
     if written_lists or any(isinstance(value, list) for value in values):

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from datasets import Dataset
@@ -52,13 +52,24 @@ def unknown_label(name: str, names: list[str], *others: str) -> str:
     return f"the label {name!r} is not among the labels of the training data or model ({shorten(names)}); {meant}"
 
 
-def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], unknown_label: str | None) -> None:
+def count_rows(values: dict[int, Iterable], counts: dict[int, int]) -> Counter:
+    """Return how many rows have each of the `values` of different cells; `counts` says how many rows have each cell."""
+    counted: Counter = Counter()
+    for row, of_cell in values.items():
+        for value in of_cell:
+            counted[value] += counts[row]
+    return counted
+
+
+def ask_about_placeholder(
+    dataset: Dataset, column: str, labels: dict[int, Collection[str]], counts: dict[int, int], unknown_label: str | None
+) -> None:
     """Raise a `UserError` if a few rows have a label such as N/A, and there is no --unknown_label; warn if it has other marks.
 
-    `counts` tells how many rows have each label. Few are clearly fewer than other labels have; beside numbers, any. What tools
-    write for nothing is asked about in any case.
+    `labels` are those in different cells, by the row where each first occurs, and `counts` says how many rows have each cell.
+    Few are clearly fewer than have other labels; beside numbers, any. What tools write for nothing is asked about in any case.
     """
-    counts, rows = counts.copy(), counts.total()
+    rows, counts = sum(counts[row] for row, own in labels.items() if own), count_rows(labels, counts)
     named = {value: counts.pop(value) for value in list(counts) if value.strip().casefold() in PLACEHOLDERS | MISSING}
     numbers = list(map(read_number, counts))
     usual = counts.total() / len(counts) if None in numbers else rows
@@ -71,7 +82,7 @@ def ask_about_placeholder(dataset: Dataset, column: str, counts: Counter[str], u
     if unknown_label:
         logger.warning("%s: if that stands for an unknown label, too, add %s", ", ".join([first, *others]), marks)
         return
-    row = next(row for row, cell in enumerate(dataset[column][:]) if str(cell) == asked[0])
+    row = next(row for row, own in labels.items() if asked[0] in own)
     stands, own = ("they stand", "they are labels of their own") if others else ("it stands", "it is a label of its own")
     kept = f"if {own}, add --unknown_label ''"
     if None not in numbers and not all(map(float.is_integer, numbers)):
@@ -161,11 +172,11 @@ def _check_texts(dataset: Dataset, column: str, names: list[str], rows: int) -> 
         raise column_error(dataset, column, f"{with_comma[0]!r} may be a number or a list: {advice}")
     if len(names) > 10 and all(DIGITS.fullmatch(name) for name in names):
         raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers; {plain}")
+    if len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
+        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {plain}")
     if rows > 20 and 5 * len(names) > 4 * rows:
         advice = "name the column of classes with --label_column_name, or insist with --problem_type multi"
         raise column_error(dataset, column, f"the {rows} rows have {len(names)} different labels; {advice}")
-    if len(names) > 10 and all(MEASURE.fullmatch(name) for name in names):
-        raise column_error(dataset, column, f"labels such as {names[0]!r} and {names[-1]!r} look like numbers or dates; {plain}")
     for delimiter in ";|,":
         joined, parts, again = joined_parts(names, delimiter)
         if 2 * len(again) > len(parts) or (again and delimiter != ","):  # names of classes may hold a comma

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +12,9 @@ from utils.arguments import DataArguments, UserError, shorten
 from utils.columns.label_columns import find_label_columns, is_cell_column
 from utils.columns.naming import named_columns, quoted, require_columns
 from utils.columns.profile import is_written_list, same_name
-from utils.data.label_names import MARKS, ask_about_placeholder, warn_of_alike, warn_of_misspelt
-from utils.data.labels import LabelFormat
-from utils.files.cells import LISTS, as_list, class_name, class_names, is_empty, is_marked, natural_order, parse_cell
+from utils.data.label_names import MARKS, ask_about_placeholder, count_rows, warn_of_alike, warn_of_misspelt
+from utils.data.labels import LabelFormat, labels_in
+from utils.files.cells import LISTS, class_name, class_names, is_empty, is_marked, natural_order, parse_cell
 from utils.files.rows import cell_error, column_error, columns, distinct_cells
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,10 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
 
 def _cell_format(dataset: Dataset, columns: list[str], names: list[str], unknown_label: str | None) -> LabelFormat:
     """Return the format of 0/1 columns. Where none of them holds a 0, -1 or else an empty cell says no."""
-    found = {class_name("" if is_empty(value) else value).strip() for name in columns for value in set(dataset[name][:])}
+    cells = {value for name in columns for value in distinct_cells(dataset, name)[0].values()}
+    found = {class_name("" if is_empty(value) else value).strip() for value in cells if not is_marked(value, unknown_label)}
     no = any(text not in ("", "-1") and (parse_cell(text) or 0) < 1 for text in found)
-    absent = None if no else next((text for text in ("-1", "") if text in found and not is_marked(text, unknown_label)), None)
+    absent = None if no else next((text for text in ("-1", "") if text in found), None)
     return LabelFormat("one 0/1 column per label", columns, names, absent=absent, unknown_label=unknown_label)
 
 
@@ -92,8 +93,6 @@ def recognize_labels(
     values = {row: None if is_marked(value, unknown_label) else value for row, value in distinct.items()}
     counts = dict(zip(values, np.bincount(distinct_of_row).tolist(), strict=True))
     texts = Counter({value: counts[row] for row, value in values.items() if isinstance(value, str) and value.strip()})
-    if not names:
-        ask_about_placeholder(dataset, column, texts, unknown_label)
     begin_so = [value for value in texts if value.strip().startswith(LISTS)]
     written = len(begin_so) == len(texts) or any(map(is_written_list, begin_so))
     if not delimiter and not written and not all(value.strip() in (names or []) for value in texts):
@@ -101,7 +100,7 @@ def recognize_labels(
     rows: dict[int, list] = {}
     for row, value in values.items():
         try:
-            rows[row] = as_list(value, delimiter) or []
+            rows[row] = labels_in(value, delimiter, unknown_label) or []
         except ValueError:
             problem = f"found {value!r}, but other cells are lists such as ['a', 'b']; see --label_delimiter"
             raise cell_error(dataset, row, column, problem) from None
@@ -109,8 +108,10 @@ def recognize_labels(
     if not items:
         raise column_error(dataset, column, "no row has a label; expected a positive row for at least one label")
     if delimiter or any(isinstance(item, str) for item in items):
+        of_row = {row: dict.fromkeys(map(str, cells)) for row, cells in rows.items()}
         if not names:
-            warn_of_misspelt(_count_rows({row: dict.fromkeys(map(str, cells)) for row, cells in rows.items()}, counts))
+            ask_about_placeholder(dataset, column, of_row, counts, unknown_label)
+            warn_of_misspelt(count_rows(of_row, counts))
         kind = "delimited string" if delimiter else "list of names"
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter, **settled)
     width = _width_of_vectors(dataset, column, rows, counts)
@@ -124,15 +125,6 @@ def recognize_labels(
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}), **settled)
 
 
-def _count_rows(values: dict[int, Iterable], counts: dict[int, int]) -> Counter:
-    """Return how many rows have each of the `values` of different cells; `counts` says how many rows have each cell."""
-    counted: Counter = Counter()
-    for row, of_cell in values.items():
-        for value in of_cell:
-            counted[value] += counts[row]
-    return counted
-
-
 def _width_of_vectors(dataset: Dataset, column: str, rows: dict[int, list], counts: dict[int, int]) -> int | None:
     """Return how many labels the 0/1 vectors of a column have; None if its lists are no such vectors.
 
@@ -141,7 +133,7 @@ def _width_of_vectors(dataset: Dataset, column: str, rows: dict[int, list], coun
     """
     if any(parse_cell(item) is None for cells in rows.values() for item in cells if item is not None):
         return None
-    widths = _count_rows({row: [len(cells)] for row, cells in rows.items() if cells}, counts)
+    widths = count_rows({row: [len(cells)] for row, cells in rows.items() if cells}, counts)
     usual = widths.most_common(1)[0][0]
     if len(widths) == 1 and usual > 1:
         return usual

@@ -15,11 +15,11 @@ from utils.columns.label_columns import as_unknown, unknown_option
 from utils.columns.naming import quoted, require_columns
 from utils.columns.profile import is_number
 from utils.data.label_names import MARKS, joined_parts, unknown_label
-from utils.files.cells import UNKNOWN, as_list, class_name, class_names, is_empty, is_marked, parse_cell, read_number
+from utils.files.cells import UNKNOWN, as_list, class_name, class_names, is_empty, is_marked, is_missing, parse_cell, read_number
 from utils.files.rows import PLACE, cell_error, columns, distinct_cells, file_of
 
 logger = logging.getLogger(__name__)
-DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
+DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", " ": "space", "\n": "line break"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class LabelFormat:
         targets = np.zeros((len(cells), len(self.names)), np.float32)
         for cell, (row, value) in enumerate(cells.items()):
             try:
-                items = None if is_marked(value, self.unknown_label) else as_list(value, self.delimiter)
+                items = labels_in(value, self.delimiter, self.unknown_label)
             except ValueError:
                 raise cell_error(dataset, row, column, f"found {value!r}, expected a list such as ['a', 'b']") from None
             if items is None or (self.kind == "0/1 vector" and not items):
@@ -69,6 +69,9 @@ class LabelFormat:
                 if item is None:
                     advice = "drop it, or write null instead of the list if the labels are unknown"
                     raise cell_error(dataset, row, column, f"found null in {value}; {advice}")
+                if is_marked(item, self.unknown_label):
+                    advice = "drop it, or leave the cell empty if the labels are unknown"
+                    raise cell_error(dataset, row, column, f"found {item!r} among other labels; {advice}")
                 name = id_names[item] if id_names else str(item)
                 if name not in positions:
                     option = f"leave such rows out of the scores with {unknown_option(self.unknown_label, name)}"
@@ -118,7 +121,8 @@ class LabelFormat:
                 f"{file_of(dataset)} has the label columns {shorten(present)}, but not {shorten(missing)}: add what is "
                 f"missing; or leave all of them out, as rows to be predicted need no labels"
             )
-        return any(value not in (None, "", [], "-1", "-1.0", -1) for name in present for value in dataset[name][:])
+        cells = [value for name in present for value in distinct_cells(dataset, name)[0].values()]
+        return not all(value == [] or is_missing(value) or is_marked(value, self.unknown_label) for value in cells)
 
     def check(self, targets: np.ndarray, args: DataArguments) -> None:
         """Raise a `UserError` if the `targets` [rows, labels] of the training data teach nothing, or one label only a row."""
@@ -181,13 +185,24 @@ class LabelFormat:
         return f"labels: {shown}, {where}; {len(self.names)} labels: {shorten(self.names)}"
 
 
+def labels_in(value: Any, delimiter: str | None, marks: str | None) -> list | None:
+    """Return the labels in a cell; None where they are unknown, as is one of the `marks` of --unknown_label alone.
+
+    Raises:
+        ValueError: a text in brackets is no list.
+    """
+    items = None if is_marked(value, marks) else as_list(value, delimiter)
+    return None if items and len(items) == 1 and is_marked(items[0], marks) else items
+
+
 def _cell(value: Any, dataset: Dataset, row: int, column: str, marks: str | None) -> float:
     cell, number = parse_cell(value), read_number(str(value).rstrip(" %"))
     if cell is None and re.fullmatch(r"[01],\d+", str(value).strip()):
         raise cell_error(dataset, row, column, f"found {value!r}: write a fraction with a point, {value.replace(',', '.')}")
     if cell is None and number is not None and number > 1:
         problem = (
-            f"found {value!r}, perhaps a count or a percentage: write shares from 0 to 1 (divide by the largest), or 0 and 1"
+            f"found {value!r}, perhaps a count or a percentage: write shares from 0 to 1 (divide by the largest), or 0 and 1; or "
+            f"{as_unknown(value, marks)}"
         )
         raise cell_error(dataset, row, column, problem)
     if cell is None:

@@ -42,8 +42,8 @@ def add_targets(
         UserError: a cell cannot be read, or no row has a label.
     """
     logger.info("%s", found)
-    if args.unknown_label and "train" in splits:
-        warn_of_unused_mark(splits, found.label_columns, args.unknown_label)
+    if found.unknown_label and "train" in splits:
+        warn_of_unused_mark(splits, found.label_columns, found.unknown_label)
     result = {}
     for name, split in splits.items():
         targets = found.targets(split) if name != "test" or found.labelled(split) else None
@@ -73,7 +73,8 @@ def add_targets(
 def warn_of_unused_mark(splits: dict[str, Dataset], label_columns: list[str], marks: str) -> None:
     """Warn of a mark of --unknown_label that no cell of the label columns holds: it may be misspelt."""
     held = [distinct_cells(split, name)[0] for split in splits.values() for name in label_columns if name in columns(split)]
-    found = {class_name(value).strip() for cells in held for value in cells.values()}
+    values = [value for cells in held for value in cells.values()]
+    found = {class_name(item).strip() for value in values for item in (value if isinstance(value, list) else [value])}
     for mark in filter(None, set(marks.split(",")) - found if held else ()):
         logger.warning("--unknown_label %r stands in no cell of %s", mark, shorten(label_columns))
 
