@@ -83,8 +83,9 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, EvalPrediction
 
+from utils.batches.encoding import encode_candidates
 from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, shuffle_candidates
-from utils.data.choices import ChoiceFormat, encode_candidates
+from utils.data.choices import ChoiceFormat
 from utils.data.label_names import saved_setting
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits

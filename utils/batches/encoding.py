@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from datasets.fingerprint import Hasher, generate_random_fingerprint
 from datasets.formatting.formatting import LazyBatch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from utils.arguments import DataArguments, UserError
 from utils.files.rows import PLACE, cache_folder, cell_parts, columns, file_of
@@ -43,6 +44,35 @@ def encode_filled(rows: dict, encode: Callable[[dict], dict], token: int) -> dic
     encoded["input_ids"] = [tokens or [token] for tokens in encoded["input_ids"]]
     encoded["attention_mask"] = [mask or [1] for mask in encoded["attention_mask"]]
     return encoded
+
+
+def encode_candidates(
+    tokenizer: PreTrainedTokenizerBase, contexts: list[str], candidates: list[list[str]], max_length: int, places: list[str]
+) -> dict[str, list]:
+    """Return the tokens of each candidate, a list a row, with its context before it; `cut` says where the context was shortened.
+
+    Raises:
+        UserError: a candidate leaves its context nothing of `max_length`; names its place.
+    """
+    counts = [len(row) for row in candidates]
+    seconds = [text for row in candidates for text in row]
+    firsts = [text for text, count in zip(contexts, counts, strict=True) for _ in range(count)]
+    try:
+        encoded = tokenizer(firsts, seconds, truncation="only_first", max_length=max_length)
+    except Exception as error:  # the tokenizers library has no class of its own for this
+        lengths = [len(ids) for ids in tokenizer(seconds, add_special_tokens=False)["input_ids"]]
+        longest = int(np.argmax(lengths))
+        if lengths[longest] + tokenizer.num_special_tokens_to_add(pair=True) < max_length:
+            raise
+        place = places[int(np.searchsorted(np.cumsum(counts), longest, side="right"))]
+        raise UserError(
+            f"{place}: the candidate {seconds[longest][:60]!r} (with its question) has {lengths[longest]} tokens, which leaves "
+            f"the context nothing of --max_seq_length {max_length}; candidates are never cut: raise it, or shorten the row"
+        ) from error
+    bounds = [0, *np.cumsum(counts).tolist()]
+    rows = {name: [values[start:end] for start, end in pairwise(bounds)] for name, values in encoded.items()}
+    overflow = [bool(text.overflowing) for text in encoded.encodings or []] or [False] * len(seconds)
+    return {**rows, "cut": [any(overflow[start:end]) for start, end in pairwise(bounds)]}
 
 
 def add_length(rows: LazyBatch, encode: Callable[[dict], dict], keep: list[str]) -> dict | pa.Table:

@@ -67,7 +67,9 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
                 raise UserError(f"no answer among {shorten(columns(split), 30)}: name its column with --label_column_name")
             require_columns(split, [answer], "--label_column_name")
     if "train" in splits:
-        _refuse_fixed_candidates(splits["train"], found)
+        candidates, _ = found.candidates(splits["train"])
+        _refuse_fixed_candidates(splits["train"], found, candidates)
+        _warn_of_empty_candidates(splits["train"], candidates)
     known = next((split for split in splits.values() if found.labelled(split)), None)
     if known is None:
         if set(splits) != {"test"}:
@@ -208,12 +210,15 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
     )
 
 
-def _refuse_fixed_candidates(train: Dataset, found: ChoiceFormat) -> None:
+def _warn_of_empty_candidates(train: Dataset, candidates: list[list[str]]) -> None:
+    """Warn of rows whose last candidate is what tools write for nothing."""
+    if empty := [row[-1] for row in candidates if row[-1].strip().casefold() in MISSING]:
+        told = "%s: %r is the last candidate of %s: leave the cell empty where there are fewer candidates"
+        logger.warning(told, file_of(train), empty[0], number_of(len(empty), "row"))
+
+
+def _refuse_fixed_candidates(train: Dataset, found: ChoiceFormat, candidates: list[list[str]]) -> None:
     """Raise a `UserError` that names run_classification.py if every row has the same candidates."""
-    candidates, _ = found.candidates(train)
-    if blank := [cells[-1] for cells in candidates if cells[-1].strip().casefold() in MISSING]:
-        told = "%s: %r is the last candidate in %s: leave the cell empty where there are fewer candidates"
-        logger.warning(told, file_of(train), blank[0], number_of(len(blank), "row"))
     if len(candidates) == 1 or len({tuple(sorted(row)) for row in candidates}) > 1:
         return
     count, texts = len(candidates[0]), list(filter(None, (found.context, found.question)))

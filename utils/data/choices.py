@@ -6,14 +6,12 @@ import re
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
-from utils.arguments import UserError, shorten
+from utils.arguments import shorten
 from utils.columns.label_columns import CHOICE_COLUMN, as_unknown, unknown_option
 from utils.columns.naming import quoted
 from utils.columns.profile import is_number
@@ -304,32 +302,3 @@ def _check_places(dataset: Dataset, found: ChoiceFormat, kind: str, candidates: 
             f"the columns in their own order, --choice_column_names {ordered}, or write their names as answers"
         )
         raise column_error(dataset, found.answer, problem)
-
-
-def encode_candidates(
-    tokenizer: PreTrainedTokenizerBase, contexts: list[str], candidates: list[list[str]], max_length: int, places: list[str]
-) -> dict[str, list]:
-    """Return the tokens of each candidate, a list a row, with its context before it; `cut` says where the context was shortened.
-
-    Raises:
-        UserError: a candidate leaves its context nothing of `max_length`; names its place.
-    """
-    counts = [len(row) for row in candidates]
-    seconds = [text for row in candidates for text in row]
-    firsts = [text for text, count in zip(contexts, counts, strict=True) for _ in range(count)]
-    try:
-        encoded = tokenizer(firsts, seconds, truncation="only_first", max_length=max_length)
-    except Exception as error:  # the tokenizers library has no class of its own for this
-        lengths = [len(ids) for ids in tokenizer(seconds, add_special_tokens=False)["input_ids"]]
-        longest = int(np.argmax(lengths))
-        if lengths[longest] + tokenizer.num_special_tokens_to_add(pair=True) < max_length:
-            raise
-        place = places[int(np.searchsorted(np.cumsum(counts), longest, side="right"))]
-        raise UserError(
-            f"{place}: the candidate {seconds[longest][:60]!r} (with its question) has {lengths[longest]} tokens, which leaves "
-            f"the context nothing of --max_seq_length {max_length}; candidates are never cut: raise it, or shorten the row"
-        ) from error
-    bounds = [0, *np.cumsum(counts).tolist()]
-    rows = {name: [values[start:end] for start, end in pairwise(bounds)] for name, values in encoded.items()}
-    overflow = [bool(text.overflowing) for text in encoded.encodings or []] or [False] * len(seconds)
-    return {**rows, "cut": [any(overflow[start:end]) for start, end in pairwise(bounds)]}
