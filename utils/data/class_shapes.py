@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from utils.arguments import GLUE_METRICS, Arguments, DataArguments, UserError, n
 from utils.columns.label_columns import as_unknown, find_label_column, unknown_option
 from utils.columns.naming import named_columns, quoted, require_columns
 from utils.data.classes import ROUNDING, ClassFormat, no_number, only_name, saved_format
-from utils.data.label_names import FEW_NUMBERS, ask_about_placeholder, check_class_names, count_rows, warn_of_misspelt
+from utils.data.label_names import FEW_NUMBERS, ask_about_placeholder, check_class_names, warn_of_misspelt
 from utils.files.cells import (
     CODE,
     UNKNOWN,
@@ -131,9 +132,14 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         if isinstance(value, (dict, bytes)) or (isinstance(value, float) and math.isinf(value)):
             expected = "expected a name, an id, a number or a row of probabilities"
             raise cell_error(dataset, row, column, f"found {value!r:.60}, {expected}")
-    values, names_of = list(cells.values()), {row: [str(value)] for row, value in cells.items()}
-    counts = count_rows(names_of, rows_with)
-    ask_about_placeholder(dataset, column, names_of, rows_with, marked)
+    values, counts = list(cells.values()), Counter()
+    for row, value in cells.items():
+        counts[str(value)] += rows_with[row]
+
+    def row_of(label: str) -> int:
+        return next(row for row, value in cells.items() if str(value) == label)
+
+    ask_about_placeholder(dataset, column, counts, counts.total(), row_of, marked)
     warn_of_misspelt(counts)
     written_lists = all(isinstance(value, str) and value.startswith("[") and value.endswith("]") for value in values)
     if written_lists or any(isinstance(value, list) for value in values):

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
 
 from datasets import Dataset
@@ -52,24 +52,15 @@ def unknown_label(name: str, names: list[str], *others: str) -> str:
     return f"the label {name!r} is not among the labels of the training data or model ({shorten(names)}); {meant}"
 
 
-def count_rows(values: dict[int, Iterable], counts: dict[int, int]) -> Counter:
-    """Return how many rows have each of the `values` of different cells; `counts` says how many rows have each cell."""
-    counted: Counter = Counter()
-    for row, of_cell in values.items():
-        for value in of_cell:
-            counted[value] += counts[row]
-    return counted
-
-
 def ask_about_placeholder(
-    dataset: Dataset, column: str, labels: dict[int, Collection[str]], counts: dict[int, int], unknown_label: str | None
+    dataset: Dataset, column: str, counts: Counter[str], rows: int, row_of: Callable[[str], int], unknown_label: str | None
 ) -> None:
     """Raise a `UserError` if a few rows have a label such as N/A, and there is no --unknown_label; warn if it has other marks.
 
-    `labels` are those in different cells, by the row where each first occurs, and `counts` says how many rows have each cell.
-    Few are clearly fewer than have other labels; beside numbers, any. What tools write for nothing is asked about in any case.
+    `counts` says how many of so many `rows` have each label, and `row_of` where one first occurs. Few are clearly fewer than
+    have other labels; beside numbers, any. What tools write for nothing is asked about in any case.
     """
-    rows, counts = sum(counts[row] for row, own in labels.items() if own), count_rows(labels, counts)
+    counts = counts.copy()
     named = {value: counts.pop(value) for value in list(counts) if value.strip().casefold() in PLACEHOLDERS | MISSING}
     numbers = list(map(read_number, counts))
     usual = counts.total() / len(counts) if None in numbers else rows
@@ -82,13 +73,12 @@ def ask_about_placeholder(
     if unknown_label:
         logger.warning("%s: if that stands for an unknown label, too, add %s", ", ".join([first, *others]), marks)
         return
-    row = next(row for row, own in labels.items() if asked[0] in own)
     stands, own = ("they stand", "they are labels of their own") if others else ("it stands", "it is a label of its own")
     kept = f"if {own}, add --unknown_label ''"
     if None not in numbers and not all(map(float.is_integer, numbers)):
         kept = "if not, correct the cells"
     problem = f"{', '.join([first, *others])}: if {stands} for an unknown label, add {marks}; {kept}"
-    raise cell_error(dataset, row, column, problem)
+    raise cell_error(dataset, row_of(asked[0]), column, problem)
 
 
 def warn_of_alike(names: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from utils.arguments import DataArguments, UserError, shorten
 from utils.columns.label_columns import find_label_columns, is_cell_column
 from utils.columns.naming import named_columns, quoted, require_columns
 from utils.columns.profile import is_written_list, same_name
-from utils.data.label_names import MARKS, ask_about_placeholder, count_rows, warn_of_alike, warn_of_misspelt
+from utils.data.label_names import MARKS, ask_about_placeholder, warn_of_alike, warn_of_misspelt
 from utils.data.labels import LabelFormat, labels_in
 from utils.files.cells import LISTS, class_name, class_names, is_empty, is_marked, natural_order, parse_cell
 from utils.files.rows import cell_error, column_error, columns, distinct_cells
@@ -108,10 +108,15 @@ def recognize_labels(
     if not items:
         raise column_error(dataset, column, "no row has a label; expected a positive row for at least one label")
     if delimiter or any(isinstance(item, str) for item in items):
-        of_row = {row: dict.fromkeys(map(str, cells)) for row, cells in rows.items()}
+        of_row = {row: dict.fromkeys(map(str, cells)) for row, cells in rows.items() if cells}
+
+        def row_of(label: str) -> int:
+            return next(row for row, own in of_row.items() if label in own)
+
         if not names:
-            ask_about_placeholder(dataset, column, of_row, counts, unknown_label)
-            warn_of_misspelt(count_rows(of_row, counts))
+            counted = _count_rows(of_row, counts)
+            ask_about_placeholder(dataset, column, counted, sum(map(counts.get, of_row)), row_of, unknown_label)
+            warn_of_misspelt(counted)
         kind = "delimited string" if delimiter else "list of names"
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter, **settled)
     width = _width_of_vectors(dataset, column, rows, counts)
@@ -125,6 +130,15 @@ def recognize_labels(
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}), **settled)
 
 
+def _count_rows(values: dict[int, Iterable], counts: dict[int, int]) -> Counter:
+    """Return how many rows have each of the `values` of different cells; `counts` says how many rows have each cell."""
+    counted: Counter = Counter()
+    for row, of_cell in values.items():
+        for value in of_cell:
+            counted[value] += counts[row]
+    return counted
+
+
 def _width_of_vectors(dataset: Dataset, column: str, rows: dict[int, list], counts: dict[int, int]) -> int | None:
     """Return how many labels the 0/1 vectors of a column have; None if its lists are no such vectors.
 
@@ -133,7 +147,7 @@ def _width_of_vectors(dataset: Dataset, column: str, rows: dict[int, list], coun
     """
     if any(parse_cell(item) is None for cells in rows.values() for item in cells if item is not None):
         return None
-    widths = count_rows({row: [len(cells)] for row, cells in rows.items() if cells}, counts)
+    widths = _count_rows({row: [len(cells)] for row, cells in rows.items() if cells}, counts)
     usual = widths.most_common(1)[0][0]
     if len(widths) == 1 and usual > 1:
         return usual

@@ -13,7 +13,7 @@ from datasets import ClassLabel
 LISTS = ("[", "(", "{", "<", "array(")  # how a written list begins
 CODE = re.compile(r"0\d")  # how a number does not begin: 007 and 0901.21 are names
 UNKNOWN = -100.0  # an unknown label, PyTorch's usual value: it counts neither in the loss nor in the metrics
-PLACEHOLDERS = {"none", "-", "?"}  # a label of few rows that is written so may be none
+PLACEHOLDERS = {"none", "-", "?", "k.a.", "n.a.", "s.d."}  # a label of few rows that is written so may be none
 MISSING = {"na", "nan", "null", "n/a", "#n/a", "<na>", "\\n"}  # of any number of rows
 
 
