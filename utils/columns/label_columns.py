@@ -1,10 +1,13 @@
 """Which columns hold the labels: the rules that read the profiles of a table. What fits one way is taken and said, else asked."""
 
 import logging
+import math
 import re
 import shlex
+from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 
 from utils.arguments import UserError, shorten
@@ -12,7 +15,7 @@ from utils.columns.naming import ask, quoted
 from utils.columns.profile import Profile, describe_columns, is_cell_vocabulary, is_number
 from utils.columns.text_columns import TEXTS
 from utils.files.cells import MISSING, PLACEHOLDERS, UNKNOWN, is_marked, parse_cell
-from utils.files.rows import cell_error, columns, file_of
+from utils.files.rows import cell_error, columns, distinct_cells, file_of
 
 logger = logging.getLogger(__name__)
 
@@ -167,30 +170,32 @@ def _cell_columns(
     for profile in profiles:
         if profile.kind not in ("share", "name", "short", "whole", "number"):
             continue
-        values = [None if is_marked(value, unknown_label) else value for value in dataset[profile.name][:]]
-        read = _read_cells(dataset, profile.name, unknown_label)
-        odd = [row for row, cell in enumerate(read) if cell is None]
-        sure = sum(cell in (0, 1) for cell in read)
-        shares = not odd and 3 * sure >= len(values) and 0 in read  # among 0 and 1: soft labels
-        if shares or (None in values and is_cell_vocabulary(values)):
+        different, cell_of_row = distinct_cells(dataset, profile.name)
+        values = {row: None if is_marked(value, unknown_label) else value for row, value in different.items()}
+        read = {row: parse_cell(value) for row, value in values.items()}
+        counts = dict(zip(values, np.bincount(cell_of_row).tolist(), strict=True))
+        sure = sum(counts[row] for row, cell in read.items() if cell in (0, 1))
+        known = sum(counts[row] for row, cell in read.items() if cell not in (None, UNKNOWN))
+        odd = {row: values[row] for row, cell in read.items() if cell is None}
+        shares = not odd and 3 * sure >= len(dataset) and 0 in read.values()  # among 0 and 1: soft labels
+        if shares or (None in values.values() and is_cell_vocabulary(values.values())):
             cells.append(profile)
-        elif odd and len(odd) <= _most_odd(read, [values[row] for row in odd]):
+        elif odd and sum(map(counts.get, odd)) <= _most_odd(sure, known, odd.values()):
             others = [p.name for p in profiles if p.kind == "cell"]
             without = f", leave this column out with {option} {quoted(others)}" if len(others) > 1 else ""
-            advice = f"correct the cell{without}, or {as_unknown(values[odd[0]], unknown_label)}"
-            problem = f"found {values[odd[0]]!r} in a column of 0 and 1; {advice}"
-            problems[profile] = cell_error(dataset, odd[0], profile.name, problem)
+            row, value = next(iter(odd.items()))
+            advice = f"correct the cell{without}, or {as_unknown(value, unknown_label)}"
+            problems[profile] = cell_error(dataset, row, profile.name, f"found {value!r} in a column of 0 and 1; {advice}")
     return [p for p in profiles if p in cells], problems
 
 
-def _most_odd(read: list[float | None], odd: list) -> float:
+def _most_odd(sure: int, known: int, odd: Collection) -> float:
     """Return how many `odd` cells a column of 0 and 1 may have: fewer of numbers than of words, as it may hold counts.
 
-    What usually stands for nothing may fill any of them.
+    What usually stands for nothing may fill any of them. `sure` are the cells of 0 or 1, `known` also those between.
     """
-    sure, known = sum(cell in (0, 1) for cell in read), sum(cell not in (None, UNKNOWN) for cell in read)
     if sure > 1 and {str(value).strip().casefold() for value in odd} <= MISSING | PLACEHOLDERS:
-        return len(odd)
+        return math.inf
     if not any(map(is_number, odd)):
         return sure / 2
     return max(known / 10, 1 if sure > 2 else 0)
