@@ -1724,7 +1724,7 @@ DOUBTFUL_CASES = [
     ),
     multilabel(
         "NA among the labels of a row", table({"text": BODIES * 2, "labels": some(BOTH, {4: "late;NA"})}),
-        refused="'NA' is the label of 1 of 24 rows.*add --unknown_label NA",
+        refused="found 'NA' among other labels: drop it",
     ),
     multilabel(
         "a list with nothing but NA", {"train.jsonl": lines({"text": BODIES, "labels": some(LISTED, {4: ["NA"]})})},
@@ -1733,6 +1733,15 @@ DOUBTFUL_CASES = [
     multilabel(
         "dashes for nothing among joined labels", table({"text": BODIES * 2, "labels": some(BOTH, {4: "-"})}),
         (BODIES[0],), {"late", "rude"}, ["late", "rude"], rows=23, asked="add --unknown_label -", answer=("--unknown_label=-",),
+    ),
+    multilabel(
+        "lists of ids beside a score",
+        table({"text": BODIES, "labels": ["0,3", "2,27", "5", "1,9"], "score": ["3,5", "2,0"]}, ";"), (BODIES[0],), {"0", "3"},
+        options=labels("labels"),
+    ),
+    multilabel(
+        "lists of ids, not in order", table({"text": BODIES, "labels": ["7,2", "9,1", "3"] * 3 + ["1,2,3", "5", "2"]}, ";"),
+        (BODIES[0],), {"2", "7"}, options=labels("labels"),
     ),
     multilabel(
         "shares with a comma in several columns",
@@ -1777,6 +1786,17 @@ DOUBTFUL_CASES = [
             "label": [(r + 1) % 3 for r in RIGHT]}),
         QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]], asked="--label_column_name answer, or --label_column_name label",
         answer=("--label_column_name=answer",),
+    ),
+    choice(
+        "a second column of answers without any", {"train.jsonl": lines({
+            "context": CONTEXTS, "question": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2], "answer": None, "label": RIGHT})},
+        QUIZ_TEXTS, CANDIDATES[0][RIGHT[0]],
+    ),
+    choice(
+        "none as a candidate, and unknown answers", {"train.jsonl": lines({
+            "question": ASKED, "choices": [[*row[:2], "none"] for row in CANDIDATES],
+            "answer": some([row[0] for row in CANDIDATES], {1: None, 3: None})})},
+        (ASKED[0], "", *CANDIDATES[0][:2], "none"), CANDIDATES[0][0], rows=6,
     ),
     choice(
         "two columns of answers that agree", table({

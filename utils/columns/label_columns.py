@@ -51,8 +51,9 @@ def find_label_column(dataset: Dataset, unknown_label: str | None = None) -> lis
         possible = [p for p in marked if p.key not in TEXTS]
         possible += [p for p in profiles if p.kind in NUMBERS and "confidence" not in p.words and set(p.words) & SCORES]
         possible = possible or other_column(profiles)
-        if len(possible) > 1 and odd and {*cells, *odd}.issuperset(possible):
-            raise next(iter(odd.values()))
+        doubtful = [odd[profile] for profile in possible if profile in odd]
+        if len(possible) > 1 and doubtful and {*cells, *odd}.issuperset(possible):
+            raise doubtful[0]
         several = [profile.name for profile in possible if profile in cells]
         if len(several) == len(possible) > 1:
             rows = list(zip(*(_read_cells(dataset, name, unknown_label) for name in several), strict=True))
@@ -168,7 +169,7 @@ def _cell_columns(
     """Return the columns of 0 and 1 that can be labels, and errors by column of those that would be, but for a few cells."""
     problems, cells = {}, [p for p in profiles if p.kind == "cell"]
     for profile in profiles:
-        if profile.kind not in ("share", "name", "short", "whole", "number"):
+        if profile.kind not in ("share", "name", "short", "whole", "number") or 3 * (profile.distinct - 2) > 2 * profile.rows:
             continue
         different, cell_of_row = distinct_cells(dataset, profile.name)
         values = {row: None if is_marked(value, unknown_label) else value for row, value in different.items()}

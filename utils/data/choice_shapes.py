@@ -86,6 +86,8 @@ def _ask_about_other_answers(dataset: Dataset, found: ChoiceFormat, first_positi
     usual, taken = set(map(name_key, ANSWER_NAMES)), {found.answer, found.context, found.question, *found.choices}
     for name in [name for name in columns(dataset) if name_key(name) in usual and name not in taken]:
         other = replace(found, answer=name)
+        if not other.labelled(dataset):
+            continue
         try:
             other = replace(other, answer_kind=find_answer_kind(dataset, other, None, first_position))
             places = np.stack([found.targets(dataset), other.targets(dataset)])

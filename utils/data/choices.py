@@ -213,6 +213,8 @@ class ChoiceFormat:
 
 def read_answer(value: Any, candidates: list[str], keys: list[str], kind: str) -> int | float | None:
     """Return the position of the right candidate, NaN if `value` fits none, or None if it is missing (empty or -1)."""
+    if is_empty(value):
+        return None
     written, position = str(value).strip(), class_name(value).strip()
     if kind == "key":
         found = _places(_bare(written), map(_bare, keys)) or _places(position, keys)

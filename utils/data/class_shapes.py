@@ -65,7 +65,7 @@ def find_format(splits: dict[str, Dataset], args: DataArguments, saved: ClassFor
         for name, split in splits.items():
             splits[name] = name_classes(split, names, args.unknown_label) if set(names) <= set(columns(split)) else split
         source = next(iter(splits.values()))
-    marks = args.unknown_label if len(names) == 1 else None  # a row with a mark has no class now
+    marks = args.unknown_label if len(names) == 1 else None  # the marks of several columns have been read
     if "train" not in splits:
         return replace(saved, column=column, ids=_all_ids(source, column), unknown_label=marks)
     require_columns(source, [column], "--label_column_name")
@@ -148,9 +148,9 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
     numbers = {row: None if codes else read_number(value) for row, value in cells.items()}
     kind = _recognize_numbers(dataset, column, args, cells, numbers, rows_with)
     if kind == "regression":
-        return ClassFormat(kind, "number", column, [column], unknown_label=marked)
+        return ClassFormat(kind, "number", column, [column])
     if kind == "shares":
-        return ClassFormat("binary", args.binary_form, column, ["0", "1"], unknown_label=marked)
+        return ClassFormat("binary", args.binary_form, column, ["0", "1"])
     numeric = None not in numbers.values()
     if isinstance(feature, ClassLabel):
         names, ids = feature.names, True
@@ -159,7 +159,7 @@ def recognize_classes(dataset: Dataset, column: str, args: DataArguments) -> Cla
         names, ids = natural_order({class_name(value) for value in values}), numeric
     check_class_names(dataset, column, args, names, counts.total(), numeric)
     form = _checked_form(dataset, column, args, len(names), "class ids [rows]")
-    return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids, unknown_label=marked)
+    return ClassFormat("binary" if len(names) == 2 else "multi", form, column, names, ids)
 
 
 def _recognize_numbers(

@@ -12,12 +12,12 @@ from transformers import PreTrainedConfig
 from utils.arguments import DataArguments, number_of, shorten
 from utils.columns.label_columns import unknown_option
 from utils.columns.naming import quoted
-from utils.files.cells import MISSING, PLACEHOLDERS, parse_cell, read_number
+from utils.files.cells import MISSING, PLACEHOLDERS, is_marked, parse_cell, read_number
 from utils.files.rows import cell_error, column_error, name_key
 
 logger = logging.getLogger(__name__)
 
-MARKS = "#/+&\n"  # that separate labels if each part also stands alone
+RARE_DELIMITERS = "#/+&\n"  # that separate labels if each part also stands alone
 MANY_ROWS, MOST_MISSPELT = 10, 100  # rows of a label that another may be a misspelling of; how many others are looked at
 FEW_NUMBERS = 20  # so many different whole numbers may be classes, beside which a fraction is odd
 QUANTITIES = {"score", "similarity", "quality", "grade", "rating", "age", "year", "price", "count"}  # names of numbers
@@ -66,6 +66,7 @@ def ask_about_placeholder(
     usual = counts.total() / len(counts) if None in numbers else rows
     few = {value for value, count in named.items() if 5 * count <= rows and 3 * count < 2 * usual}
     asked = [value for value in named if value in few or value.strip().casefold() in MISSING]
+    asked = [value for value in asked if not is_marked(value, unknown_label)]
     if not asked or unknown_label == "":
         return
     marks = unknown_option(unknown_label, *asked)

@@ -12,9 +12,9 @@ from utils.arguments import DataArguments, UserError, shorten
 from utils.columns.label_columns import find_label_columns, is_cell_column
 from utils.columns.naming import named_columns, quoted, require_columns
 from utils.columns.profile import is_written_list, same_name
-from utils.data.label_names import MARKS, ask_about_placeholder, warn_of_alike, warn_of_misspelt
+from utils.data.label_names import RARE_DELIMITERS, ask_about_placeholder, warn_of_alike, warn_of_misspelt
 from utils.data.labels import LabelFormat, labels_in
-from utils.files.cells import LISTS, class_name, class_names, is_empty, is_marked, natural_order, parse_cell
+from utils.files.cells import LISTS, MISSING, class_name, class_names, is_empty, is_marked, natural_order, parse_cell
 from utils.files.rows import cell_error, column_error, columns, distinct_cells
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
     if not named:
         usual = same_name(("labels", "label"), available)
         named = saved if set(saved) <= set(available) else [usual] if usual else []
-    present = named and set(named) <= set(available) and LabelFormat("", named, saved).labelled(source)
+    as_named = LabelFormat("", named, saved, unknown_label=args.unknown_label)
+    present = named and set(named) <= set(available) and as_named.labelled(source)
     if present or "validation" in splits:
         return recognize_labels(source, named, args.label_delimiter, saved, args.unknown_label)
     some = [name for name in saved if name in available]
@@ -114,6 +115,7 @@ def recognize_labels(
             return next(row for row, own in of_row.items() if label in own)
 
         if not names:
+            _refuse_nothing_among_labels(dataset, column, of_row, unknown_label)
             counted = _count_rows(of_row, counts)
             ask_about_placeholder(dataset, column, counted, sum(map(counts.get, of_row)), row_of, unknown_label)
             warn_of_misspelt(counted)
@@ -128,6 +130,15 @@ def recognize_labels(
                 problem = "expected label names, label ids (whole numbers from 0), or 0/1 vectors of one length"
                 raise cell_error(dataset, row, column, f"found {item!r}; {problem}")
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}), **settled)
+
+
+def _refuse_nothing_among_labels(dataset: Dataset, column: str, labels: dict[int, dict], unknown_label: str | None) -> None:
+    """Raise a `UserError` if what tools write for nothing stands among other `labels` of a row."""
+    for row, own in labels.items():
+        nothing = next((label for label in own if label.strip().casefold() in MISSING), None)
+        if nothing and len(own) > 1 and unknown_label != "":
+            advice = "drop it, or leave the cell empty if the labels are unknown; if it is a label, add --unknown_label ''"
+            raise cell_error(dataset, row, column, f"found {nothing!r} among other labels: {advice}")
 
 
 def _count_rows(values: dict[int, Iterable], counts: dict[int, int]) -> Counter:
@@ -172,7 +183,7 @@ def find_delimiter(dataset: Dataset, column: str, texts: Collection[str]) -> str
         raise column_error(dataset, column, f"cells contain {shown}; say which one separates labels with --label_delimiter")
     if used:
         return used[0]
-    for delimiter in (*MARKS, " "):
+    for delimiter in (*RARE_DELIMITERS, " "):
         joined = {text.strip() for text in texts if delimiter in text.strip()}
         alone = {text.strip() for text in texts} - joined
         if joined and all(part.strip() in alone for text in joined for part in text.split(delimiter) if part.strip()):

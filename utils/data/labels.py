@@ -1,5 +1,6 @@
 """Multi-label targets: however the labels are written, they become an array [rows, labels]."""
 
+import contextlib
 import logging
 import re
 import shlex
@@ -14,7 +15,7 @@ from utils.arguments import DataArguments, UserError, shorten
 from utils.columns.label_columns import as_unknown, unknown_option
 from utils.columns.naming import quoted, require_columns
 from utils.columns.profile import is_number
-from utils.data.label_names import MARKS, joined_parts, unknown_label
+from utils.data.label_names import RARE_DELIMITERS, joined_parts, unknown_label
 from utils.files.cells import UNKNOWN, as_list, class_name, class_names, is_empty, is_marked, is_missing, parse_cell, read_number
 from utils.files.rows import PLACE, cell_error, columns, distinct_cells, file_of
 
@@ -74,8 +75,9 @@ class LabelFormat:
                     raise cell_error(dataset, row, column, f"found {item!r} among other labels; {advice}")
                 name = id_names[item] if id_names else str(item)
                 if name not in positions:
-                    option = f"leave such rows out of the scores with {unknown_option(self.unknown_label, name)}"
-                    others = [option] if str(value) == name and "," not in name else []
+                    others = []
+                    if str(value) == name and "," not in name:
+                        others = [f"leave such rows out of the scores with {unknown_option(self.unknown_label, name)}"]
                     raise cell_error(dataset, row, column, unknown_label(name, self.names, *others))
                 targets[cell, positions[name]] = 1
         return targets if len(targets) == len(cell_of_row) else targets[cell_of_row]
@@ -122,7 +124,12 @@ class LabelFormat:
                 f"missing; or leave all of them out, as rows to be predicted need no labels"
             )
         cells = [value for name in present for value in distinct_cells(dataset, name)[0].values()]
-        return not all(value == [] or is_missing(value) or is_marked(value, self.unknown_label) for value in cells)
+        return not all(is_missing(value) or self._is_unknown(value) for value in cells)
+
+    def _is_unknown(self, value: Any) -> bool:
+        with contextlib.suppress(ValueError):  # a text in brackets is no list
+            return not labels_in(value, self.delimiter, self.unknown_label)
+        return False
 
     def check(self, targets: np.ndarray, args: DataArguments) -> None:
         """Raise a `UserError` if the `targets` [rows, labels] of the training data teach nothing, or one label only a row."""
@@ -230,7 +237,7 @@ def refuse_single_label(targets: np.ndarray, label_format: LabelFormat) -> None:
         else:
             found = f"in every labelled row exactly one of the columns {shorten(label_format.columns)} is 1"
         column = quoted(label_format.columns)
-        inside = [mark for mark in MARKS if joined_parts(label_format.names, mark)[2]]
+        inside = [mark for mark in RARE_DELIMITERS if joined_parts(label_format.names, mark)[2]]
         written = "".join("$'\\n'" if mark == "\n" else shlex.quote(mark) for mark in inside[:1])  # for the shell
         several = f"; if {inside[0]!r} separates labels, add --label_delimiter {written}" if inside else ""
         raise UserError(

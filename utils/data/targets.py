@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,6 @@ from datasets import Dataset
 
 from utils.arguments import DataArguments, number_of, shorten
 from utils.columns.naming import require_columns
-from utils.files.cells import class_name
 from utils.files.rows import add_array, cell_error, columns, distinct_cells, file_of
 from utils.splits.folds import as_labels, split_fold
 from utils.splits.taking_part import known_rows
@@ -73,9 +73,10 @@ def add_targets(
 def warn_of_unused_mark(splits: dict[str, Dataset], label_columns: list[str], marks: str) -> None:
     """Warn of a mark of --unknown_label that no cell of the label columns holds: it may be misspelt."""
     held = [distinct_cells(split, name)[0] for split in splits.values() for name in label_columns if name in columns(split)]
-    values = [value for cells in held for value in cells.values()]
-    found = {class_name(item).strip() for value in values for item in (value if isinstance(value, list) else [value])}
-    for mark in filter(None, set(marks.split(",")) - found if held else ()):
+    cells = {str(value) for different in held for value in different.values()}
+    for mark in filter(None, marks.split(",") if held else ()):
+        if any(re.search(rf"(?<!\w){re.escape(mark)}(?!\w)", cell) for cell in cells):  # also in a list
+            continue
         logger.warning("--unknown_label %r stands in no cell of %s", mark, shorten(label_columns))
 
 

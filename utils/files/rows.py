@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -176,6 +177,7 @@ def column_error(dataset: Dataset, column: str, problem: str) -> UserError:
     return UserError(f"{file_of(dataset)}, column {column!r}: {problem}")
 
 
+@lru_cache(maxsize=10_000)
 def name_key(name: str) -> str:
     """Return what two spellings of a column's name have in common: its letters and digits, in lower case."""
     return "".join(character for character in name.casefold() if character.isalnum())

@@ -22,6 +22,8 @@ SURE_NAMES = 3  # names that show that a row is a header, although another one o
 LEADING = 20  # rows that may stand above the header
 SAMPLE = 1000  # rows that show what a column without a name holds
 WITH_COMMA = re.compile(r"\s*([+−-]?\d+)(?:,(\d+))?\s*", re.ASCII)  # a number, perhaps with a decimal comma
+SHARE = re.compile(r"\s*(0(,\d+)?|1(,0+)?)?\s*", re.ASCII)
+LIST_OF_IDS = re.compile(r"\s*\d+(,\s*\d+){2,}\s*", re.ASCII)
 THOUSANDS = re.compile(r"[1-9]\d{0,2}\.\d{3}")  # 1.250, which may be 1250
 USUAL_NAMES = {"id", "text", "sentence", "label", "labels", "class", "category"}
 
@@ -225,12 +227,13 @@ def _is_prose(cell: str) -> bool:
 def use_decimal_points(path: str, table: dict[str, list[str]], advice: str) -> None:
     """Replace decimal commas, `3,5`, by points in the columns of `table` that hold numbers; say so, with `advice`.
 
+    Several columns of shares such as `0,3`, any of which alone may hold lists of ids, are numbers, too.
+
     Such a table may have points that separate thousands, which are decimal points here: that is said, too.
     """
-    sure = {name: _has_decimal_commas(cells) for name, cells in table.items()}
-    several = sum(each is not False for each in sure.values()) > 1  # and only one column would be of lists
+    shares = {name for name, cells in table.items() if any("," in cell for cell in cells) and all(map(SHARE.fullmatch, cells))}
     for name, cells in table.items():
-        if sure[name] or (sure[name] is None and several):
+        if _has_decimal_commas(cells) or (name in shares and len(shares) > 1):
             shown = next(cell for cell in cells if "," in cell and WITH_COMMA.fullmatch(cell))
             table[name] = [cell.replace(",", ".").replace("−", "-") if WITH_COMMA.fullmatch(cell) else cell for cell in cells]
             logger.info("%s: decimal commas are read as points in %s: %s is a number%s", path, name, shown.strip(), advice)
@@ -242,11 +245,11 @@ def use_decimal_points(path: str, table: dict[str, list[str]], advice: str) -> N
             logger.warning(told, path, name, shown, float(shown))
 
 
-def _has_decimal_commas(cells: list[str]) -> bool | None:
-    """Return whether the cells are numbers, some with a comma; None if they may be lists of ids in order, as `0,3` and `2,27`.
+def _has_decimal_commas(cells: list[str]) -> bool:
+    """Return whether the cells are numbers, some with a comma, and these are no lists of ids in order such as `0,3` and `2,27`.
 
     Only numbers have three decimals, 0 before another one, a part behind the comma that is not the greater one, or all two
-    decimals or none but 0 and 5. One cell in ten may be no number, and any that is a usual mark for nothing.
+    decimals or none but 0 and 5. One cell in ten may be no number nor list, and any that is a usual mark for nothing.
     """
     behind = set()
     surely = False
@@ -256,16 +259,14 @@ def _has_decimal_commas(cells: list[str]) -> bool | None:
         number = WITH_COMMA.fullmatch(cell)
         if not number:
             odd -= 1
-            if odd < 0:
+            if odd < 0 or LIST_OF_IDS.fullmatch(cell):
                 return False
             continue
         before, after = number.groups()
         if after:
             behind.add(after)
             surely = surely or len(after) > 2 or (len(after) == 2 and after[0] == "0") or int(after) <= int(before.strip("+−-"))
-    if not behind:
-        return False
-    return surely or behind <= {"0", "5"} or {len(after) for after in behind} == {2} or None
+    return surely or (bool(behind) and (behind <= {"0", "5"} or {len(after) for after in behind} == {2}))
 
 
 def read_workbook(path: str, content: bytes, sheet: str | None, options: DataArguments) -> Dataset:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 # What our scripts write into a model's config.
 OWN_SETTINGS = ("trained_by", "binary_form", "label_names", "label_column_name", "text_column_names", "text_column_delimiter")
-OWN_SETTINGS += ("choice_format", "thresholds", "long_texts")
+OWN_SETTINGS += ("choice_format", "thresholds", "long_texts", "unknown_label")
 # Which script a model belongs to that does not say which one trained it: by its task, or by the end of its class's name.
 TRAINED_BY = {
     "multi_label_classification": "run_multilabel.py",

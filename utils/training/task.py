@@ -141,11 +141,14 @@ class Task:
             refuse_model_of_other_script(self.config, self.script.name)
             if unused := [f"--{name}" for name in args.given if name in OF_TRAINING]:
                 logger.info("nothing is trained, so these options do nothing: %s", shorten(unused))
+            choices = saved_setting(self.config, "choice_format") or {}  # where earlier versions kept the marks
+            marks = saved_setting(self.config, "unknown_label") or choices.get("unknown_label")
+            if marks and args.data.unknown_label is None:
+                args.data.unknown_label = marks
+                logger.info("unknown labels: %s (as the model was trained; --unknown_label to change)", marks)
         if args.data.text:
             rows = rows_of(self.splits["test"]["text"][:], args.model.model_name_or_path, self.config.to_dict())
             self.splits = {"test": rows_to_dataset(rows, self.splits["test"][PLACE][:])}
-        if args.data.unknown_label is None:
-            args.data.unknown_label = saved_setting(self.config, "unknown_label")
         self.saved_labels = saved_label_names(self.config, self.training)
         self.saved_thresholds = None if self.training else saved_setting(self.config, "thresholds")
         self.id_column, self.ids = find_ids(self.splits, args.data)
