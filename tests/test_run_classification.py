@@ -256,7 +256,7 @@ REFUSED = [
     (labels("a", "b"), ["--label_column_name=topic"], "has no column 'topic'; its columns: id, text, label"),
     ([{"text": "x", "a": n % 2, "b": int(n % 3 > 0)} for n in range(9)], [], "use run_multilabel.py --label_column_names a,b"),
     ([{"q": "x", "ending0": "a", "ending1": "b", "label": n % 2} for n in range(9)], [], "use run_multiple_choice.py"),
-    ([{"text": "x", "topic": f"{n} a"} for n in range(30)], [], "the 30 rows have 30 different labels"),
+    ([{"text": "x", "topic": f"about {n}"} for n in range(30)], [], "the 30 rows have 30 different labels"),
 ]
 
 

@@ -50,7 +50,9 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
     if present or "validation" in splits:
         return recognize_labels(source, named, args.label_delimiter, saved, args.unknown_label)
     some = [name for name in saved if name in available]
-    if some:
+    if named and set(named) <= set(available):
+        logger.info("test: no labels under %s, so nothing is scored", shorten(named))
+    elif some:
         logger.info("the labels of the test data are not used: it has %d of the model's %d columns", len(some), len(saved))
     return LabelFormat("unlabelled", [], saved)
 
