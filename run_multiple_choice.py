@@ -75,7 +75,6 @@ KINDS = (ModelArguments, MultipleChoiceArguments, MultipleChoiceTrainingArgument
 if __name__ == "__main__":
     check_command_line(KINDS, __doc__, SAMPLE)  # --help and a mistake in the options do not wait for the imports below
 
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -85,8 +84,7 @@ from transformers import AutoModelForMultipleChoice, DataCollatorWithPadding, Ev
 
 from utils.batches.encoding import encode_candidates
 from utils.data.choice_shapes import add_candidates, describe_targets, find_choices, shuffle_candidates
-from utils.data.choices import ChoiceFormat
-from utils.data.label_names import saved_setting
+from utils.data.choices import saved_choices
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.files.rows import PLACE
@@ -214,8 +212,7 @@ def compute_metrics(output: EvalPrediction) -> dict[str, float]:
 def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
     """Find out what the data is, and fill in the `Task`. Raises `UserError` where data and options do not fit."""
     task = Task(splits, args, __file__)
-    saved = saved_setting(task.config, "choice_format")
-    found = task.format = find_choices(task.splits, args.data, ChoiceFormat(**saved) if saved else None)
+    found = task.format = find_choices(task.splits, args.data, saved_choices(task.config))
     task.settle_empty_texts([found.context])
     task.settle_rows(ROW_COLUMNS, add=partial(add_candidates, found=found))
     if args.data.shuffle_choices and task.training:
@@ -229,7 +226,7 @@ def prepare(splits: dict[str, Dataset], args: Arguments) -> Task:
         return task
     task.load_tokenizer()
     if task.training:  # a logit has no name of its own, so it keeps those of transformers
-        task.describe_logits(None, ["LABEL_0", "LABEL_1"], choice_format=asdict(found))
+        task.describe_logits(None, ["LABEL_0", "LABEL_1"], **found.settings)
     return task
 
 

@@ -5,17 +5,19 @@ import math
 import re
 import string
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from transformers import PreTrainedConfig
 
 from utils.arguments import shorten
 from utils.columns.label_columns import CHOICE_COLUMN, as_unknown, unknown_option
 from utils.columns.naming import quoted
 from utils.columns.profile import is_number
 from utils.data.classes import written_labels
+from utils.data.label_names import saved_setting
 from utils.files.cells import (
     MISSING,
     PLACEHOLDERS,
@@ -59,6 +61,11 @@ class ChoiceFormat:
     descriptions: list[list[str]] | None = None
     allow_equal: bool = False  # whether the right candidate may occur twice; its row is then unknown
     unknown_label: str | None = None  # what stands for an unknown answer besides an empty cell and -1
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a saved model's config says of it, for `saved_choices`."""
+        return {"choice_format": {name: value for name, value in asdict(self).items() if name != "unknown_label"}}
 
     @property
     def columns_by_option(self) -> dict[str, list[str]]:
@@ -209,6 +216,12 @@ class ChoiceFormat:
             by_name = self.answer_kind == "key" and len(self.choices) > 1
             parts.append(f"answer: {self.answer}, {BY_NAME if by_name else ANSWERS[self.answer_kind]}")
         return "; ".join(parts)
+
+
+def saved_choices(config: PreTrainedConfig | None) -> ChoiceFormat | None:
+    """Return the format of the data that a model was trained on. Return None for a bare encoder and for models of other tasks."""
+    saved = saved_setting(config, "choice_format")
+    return ChoiceFormat(**saved) if saved else None
 
 
 def read_answer(value: Any, candidates: list[str], keys: list[str], kind: str) -> int | float | None:
