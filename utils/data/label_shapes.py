@@ -59,7 +59,7 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
 
 def _cell_format(dataset: Dataset, columns: list[str], names: list[str], unknown_label: str | None) -> LabelFormat:
     """Return the format of 0/1 columns. Where none of them holds a 0, -1 or else an empty cell says no."""
-    cells = {value for name in columns for value in distinct_cells(dataset, name)[0].values()}
+    cells = [value for name in columns for value in distinct_cells(dataset, name)[0].values()]
     found = {class_name("" if is_empty(value) else value).strip() for value in cells if not is_marked(value, unknown_label)}
     no = any(text not in ("", "-1") and (parse_cell(text) or 0) < 1 for text in found)
     absent = None if no else next((text for text in ("-1", "") if text in found), None)
