@@ -107,7 +107,7 @@ from transformers import AutoModelForMaskedLM
 from utils.batches.masking import log_frequencies, mask_words, number_words, only_masked, only_masked_works
 from utils.batches.packing import pack
 from utils.columns.text_columns import find_text_columns
-from utils.data.texts import warn_of_shared_texts
+from utils.data.row_texts import warn_of_shared_texts
 from utils.files.cells import UNKNOWN
 from utils.files.loading import load_splits
 from utils.publishing.model_card import FILL_MASK

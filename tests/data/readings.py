@@ -1734,6 +1734,29 @@ DOUBTFUL_CASES = [
         "dashes for nothing among joined labels", table({"text": BODIES * 2, "labels": some(BOTH, {4: "-"})}),
         (BODIES[0],), {"late", "rude"}, ["late", "rude"], rows=23, asked="add --unknown_label -", answer=("--unknown_label=-",),
     ),
+    classification(
+        "counts of 0 and 1 beside the label",
+        table({"text": BODIES, "num_links": [0, 1, 0], "num_images": [1, 0, 0, 0], "spam": [1, 0]}), (BODIES[0],), "1",
+        ["0", "1"], asked="--label_column_name spam", answer=label("spam"),
+    ),
+    multilabel(
+        "counts of 0 and 1 beside labels",
+        table({"text": BODIES, "likes": [0, 1, 0], "spam": [1, 0], "offer": [1, 1, 0]}), (BODIES[0],), {"spam", "offer"},
+        ["offer", "spam"], asked="--label_column_names spam,offer, or", answer=labels("spam", "offer"),
+    ),
+    classification(
+        "names of elements", table({"text": BODIES, "label": ["Na", "K", "Cl"]}), (BODIES[0],), "Na", ["Cl", "K", "Na"],
+    ),
+    classification(
+        "an id of the product beside a score",
+        table({"text": BODIES * 2, "ProductId": ["B001", "B002", "B003"], "Score": [5, 4, 1, 2, 3]}),
+        (BODIES[0],), "5", ["1", "2", "3", "4", "5"],
+    ),
+    classification(
+        "two labels as ids", {"train.jsonl": lines({"text": BODIES * 2, "coarse_label": [0, 1, 2], "fine_label": [0, 1, 2, 3]})},
+        (BODIES[0],), "0", ["0", "1", "2"], asked="--label_column_name coarse_label, or --label_column_name fine_label",
+        answer=label("coarse_label"),
+    ),
     multilabel(
         "lists of ids beside a score",
         table({"text": BODIES, "labels": ["0,3", "2,27", "5", "1,9"], "score": ["3,5", "2,0"]}, ";"), (BODIES[0],), {"0", "3"},
@@ -1797,6 +1820,17 @@ DOUBTFUL_CASES = [
             "question": ASKED, "choices": [[*row[:2], "none"] for row in CANDIDATES],
             "answer": some([row[0] for row in CANDIDATES], {1: None, 3: None})})},
         (ASKED[0], "", *CANDIDATES[0][:2], "none"), CANDIDATES[0][0], rows=6,
+    ),
+    choice(
+        "a list with 1 for the right candidate", {"train.jsonl": lines({
+            "question": ASKED, "choices": CANDIDATES, "labels": [[int(n == r) for n in range(3)] for r in RIGHT]})},
+        (ASKED[0], "", *CANDIDATES[0]), CANDIDATES[0][RIGHT[0]],
+    ),
+    choice(
+        "candidates with decimal commas", table({
+            "question": ASKED, "option1": "2,7", "option2": ["6,8", "1,1"], "option3": "4,4",
+            "answer": [r + 1 for r in RIGHT]}, ";"),
+        (ASKED[0], "", "2,7", "6,8", "4,4"), ("2,7", "6,8", "4,4")[RIGHT[0]],
     ),
     choice(
         "two columns of answers that agree", table({

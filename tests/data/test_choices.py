@@ -8,8 +8,8 @@ from conftest import write_csv, write_jsonl
 
 from utils.data.choice_shapes import add_candidates, find_choices, read_descriptions, shuffle_candidates
 from utils.data.choices import ChoiceFormat
+from utils.data.row_texts import settle_empty_texts
 from utils.data.targets import add_targets
-from utils.data.texts import settle_empty_texts
 from utils.files.reading import read_files
 from utils.files.rows import flatten
 

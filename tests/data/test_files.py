@@ -22,7 +22,7 @@ import run_multiple_choice
 from utils.arguments import DataArguments, TextArguments, UserError
 from utils.batches.order import EpochSampler
 from utils.columns.text_columns import find_text_columns
-from utils.data.texts import settle_empty_texts
+from utils.data.row_texts import settle_empty_texts
 from utils.files import delimited, reading, records
 from utils.files.loading import load_splits
 from utils.files.reading import read_files

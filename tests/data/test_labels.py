@@ -178,6 +178,7 @@ def test_unknown_label_names_file_line_and_label(tmp_path):
 
 def test_nothing_to_train_on_and_no_labels(tmp_path):
     class Arguments:
+        unknown_label = None
         label_column_names = label_delimiter = problem_type = None
 
     test = read_files(write_jsonl(tmp_path / "test.jsonl", [{"text": "a"}]))

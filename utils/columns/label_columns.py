@@ -14,7 +14,7 @@ from utils.arguments import UserError, shorten
 from utils.columns.naming import ask, quoted
 from utils.columns.profile import Profile, describe_columns, is_cell_vocabulary, is_number
 from utils.columns.text_columns import TEXTS
-from utils.files.cells import MISSING, PLACEHOLDERS, UNKNOWN, is_marked, parse_cell
+from utils.files.cells import UNKNOWN, is_marked, may_be_nothing, parse_cell
 from utils.files.rows import cell_error, columns, distinct_cells, file_of
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ OTHER_LABELS = {"class", "classes", "target", "targets", "topic", "topics", "tag
 OTHER_LABELS |= {"genres", "emotion", "emotions", "sentiment", "intent", "stance", "polarity", "stars", "rating"}
 SCORES = OTHER_LABELS | {"score", "similarity", "quality", "grade"}  # numbers with such a name may be one
 FACTS = {"is", "has", "had", "was", "contains", "done", "resolved", "closed", "verified", "edited", "deleted"}
+COUNTS = {"num", "count", "counts", "likes", "votes", "upvotes", "downvotes", "replies", "retweets", "views", "clicks"}  # 0 or 1
 CHOICE_COLUMN = re.compile(r"(ending|choice|options?|op|answer|mcanswer|ans|candidate|alternative|solution|sol)([0-9]+|[a-z])")
 WRONG_CHOICE = re.compile(r"(distractor|wrong|incorrect|wronganswer|incorrectanswer)s?([0-9]+|[a-z])")  # beside the right one
 CHOICE_LISTS = {"endings", "choices", "options", "candidates"}
@@ -48,13 +49,14 @@ def find_label_column(dataset: Dataset, unknown_label: str | None = None) -> lis
     if not possible:
         cells, odd = _cell_columns(dataset, profiles, unknown_label, "--label_column_name")
         marked = [p for p in profiles if (p.kind == "name" or p in cells) and (p.distinct > 1 or p.filled < p.rows)]
-        possible = [p for p in marked if p.key not in TEXTS]
+        possible = [p for p in marked if p.key not in TEXTS and not _identifies(p)]
         possible += [p for p in profiles if p.kind in NUMBERS and "confidence" not in p.words and set(p.words) & SCORES]
+        possible += [p for p in profiles if p.words[-1:] == ["label"] and p.kind == "whole" and p.distinct > 1]
         possible = possible or other_column(profiles)
         doubtful = [odd[profile] for profile in possible if profile in odd]
         if len(possible) > 1 and doubtful and {*cells, *odd}.issuperset(possible):
             raise doubtful[0]
-        several = [profile.name for profile in possible if profile in cells]
+        several = [profile.name for profile in possible if profile in cells and not set(profile.words) & COUNTS]
         if len(several) == len(possible) > 1:
             rows = list(zip(*(_read_cells(dataset, name, unknown_label) for name in several), strict=True))
             says_no = any(0 in row for row in rows)  # or an empty cell does, and a row of them has no class
@@ -93,9 +95,13 @@ def other_column(profiles: list[Profile]) -> list[Profile]:
     if len(profiles) != 2:
         return []
     text, other = sorted(profiles, key=lambda p: (p.key in TEXTS, p.kind == "text", p.words_in_cell), reverse=True)
-    identifies = other.words[-1:] == ["id"] and not set(other.words) & (LABELS | OTHER_LABELS)
     another_text = other.kind == "text" and other.distinct == other.filled > 5
-    return [] if other.kind in NO_LABEL or text.kind in NUMBERS or another_text or identifies else [other]
+    return [] if other.kind in NO_LABEL or text.kind in NUMBERS or another_text or _identifies(other) else [other]
+
+
+def _identifies(profile: Profile) -> bool:
+    """Return whether a column is called like the id of something, and not of a class."""
+    return profile.words[-1:] == ["id"] and not set(profile.words) & (LABELS | OTHER_LABELS)
 
 
 def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> list[str]:
@@ -116,7 +122,7 @@ def find_label_columns(dataset: Dataset, unknown_label: str | None = None) -> li
         return [usual[0].name]
     named = [p for p in usual if p not in cells and p.kind not in NUMBERS]
     ways = [[p] for p in named if p in lists] or [[p] for p in dict.fromkeys([*lists, *named])]
-    facts = [p for p in cells if set(p.words) & FACTS]
+    facts = [p for p in cells if set(p.words) & (FACTS | COUNTS)]
     in_words = [p for p in cells if not any(map(is_number, p.examples))]
     facts += [p for p in in_words if p not in facts and 2 * len(in_words) < len(cells)]  # written unlike the other columns
     labels = [p for p in cells if p not in facts]
@@ -195,7 +201,7 @@ def _most_odd(sure: int, known: int, odd: Collection) -> float:
 
     What usually stands for nothing may fill any of them. `sure` are the cells of 0 or 1, `known` also those between.
     """
-    if sure > 1 and {str(value).strip().casefold() for value in odd} <= MISSING | PLACEHOLDERS:
+    if sure > 1 and all(map(may_be_nothing, odd)):
         return math.inf
     if not any(map(is_number, odd)):
         return sure / 2

@@ -60,7 +60,7 @@ def require_texts(split: Dataset, names: list[str]) -> None:
     for name in names:
         if pa.types.is_nested(split.data.schema.field(name).type):
             row = next((row for row, value in enumerate(split[name][:]) if value is not None), 0)
-            raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected a text")
+            raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected a text; join what is in the list")
 
 
 def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:

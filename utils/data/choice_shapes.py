@@ -17,7 +17,7 @@ from utils.columns.naming import ask, quoted, require_columns
 from utils.columns.profile import describe_columns, same_name
 from utils.columns.text_columns import find_text_columns, require_texts
 from utils.data.choices import ChoiceFormat, find_answer_kind
-from utils.files.cells import MISSING, UNKNOWN, is_missing, natural_order
+from utils.files.cells import UNKNOWN, is_missing, is_nothing, natural_order
 from utils.files.rows import column_error, columns, file_of, name_key, one_line
 
 logger = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ def _find_candidates(dataset: Dataset, every: list[str], saved: ChoiceFormat | N
 
 def _warn_of_empty_candidates(train: Dataset, candidates: list[list[str]]) -> None:
     """Warn of rows whose last candidate is what tools write for nothing."""
-    if empty := [row[-1] for row in candidates if row[-1].strip().casefold() in MISSING]:
+    if empty := [row[-1] for row in candidates if is_nothing(row[-1])]:
         told = "%s: %r is the last candidate of %s: leave the cell empty where there are fewer candidates"
         logger.warning(told, file_of(train), empty[0], number_of(len(empty), "row"))
 

@@ -19,15 +19,15 @@ from utils.columns.profile import is_number
 from utils.data.classes import written_labels
 from utils.data.label_names import saved_setting
 from utils.files.cells import (
-    MISSING,
-    PLACEHOLDERS,
     UNKNOWN,
     class_name,
     is_empty,
     is_marked,
     is_missing,
+    may_be_nothing,
     natural_order,
     read_list,
+    read_row,
 )
 from utils.files.rows import cell_error, column_error, columns, name_key
 
@@ -40,6 +40,7 @@ ANSWERS = {
     "index": "a position from 0",
     "number": "a position from 1",
     "letter": "a letter from A",
+    "flags": "a list with 1 for the right candidate, and 0 for the others",
 }
 BY_NAME = "the name of a candidate's column"  # its key where there is a column for each
 
@@ -171,7 +172,7 @@ class ChoiceFormat:
                 continue
             if math.isnan(position):
                 expected = self._expected(candidates[row], keys[row])
-                placeholder = str(value).strip().casefold() in PLACEHOLDERS | MISSING | {"0"}
+                placeholder = may_be_nothing(value) or class_name(value) == "0"
                 letter = len(str(value).strip()) == 1 and str(value).isalpha()
                 text = not math.isnan(read_answer(value, candidates[row], keys[row], "text"))
                 if text and self.answer_kind != "text":
@@ -202,6 +203,7 @@ class ChoiceFormat:
             "index": f"a position from 0 to {count - 1}, as the row has {count} candidates",
             "number": f"a position from 1 to {count}, as the row has {count} candidates",
             "letter": f"a letter from A to {LETTERS[min(count, 26) - 1]}, as the row has {count} candidates",
+            "flags": f"a list of {count}, 1 for the right candidate and 0 for the others",
         }[self.answer_kind]
 
     def __str__(self):
@@ -237,6 +239,9 @@ def read_answer(value: Any, candidates: list[str], keys: list[str], kind: str) -
         found = found or _places(written.casefold(), (text.strip().casefold() for text in candidates))
     elif kind == "letter":
         found = _places(_bare(written), map(str.casefold, LETTERS[: len(candidates)]))
+    elif kind == "flags":
+        flags = read_row(value) or []
+        found = _places("1", map(class_name, flags)) if len(flags) == len(candidates) and {*flags} <= {0, 1} else []
     else:
         found = _places(_bare(position), (str(place + (kind == "number")) for place in range(len(candidates))))
     if is_missing(value) and not (found and kind in ("key", "text")):
@@ -272,7 +277,7 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, f
         return usual
     kinds = list(ANSWERS)
     if not any(isinstance(value, str) for value in values):  # prefer to read numbers as positions
-        kinds = ["key", "index", "number", "text"]
+        kinds = ["key", "index", "number", "text", "flags"]
     from_zero = any(class_name(value) == "0" for value in values)
     impossible = {"key" if not any(keys) else "letter" if len(found.choices) == 1 else None}
     impossible.add("number" if from_zero and first_position is None else None)

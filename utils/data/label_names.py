@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from utils.arguments import DataArguments, number_of, shorten
 from utils.columns.label_columns import unknown_option
 from utils.columns.naming import quoted
-from utils.files.cells import MISSING, PLACEHOLDERS, is_marked, parse_cell, read_number
+from utils.files.cells import is_marked, is_nothing, may_be_nothing, parse_cell, read_number
 from utils.files.rows import cell_error, column_error, name_key
 
 logger = logging.getLogger(__name__)
@@ -61,11 +61,11 @@ def ask_about_placeholder(
     have other labels; beside numbers, any. What tools write for nothing is asked about in any case.
     """
     counts = counts.copy()
-    named = {value: counts.pop(value) for value in list(counts) if value.strip().casefold() in PLACEHOLDERS | MISSING}
+    named = {value: counts.pop(value) for value in list(counts) if may_be_nothing(value)}
     numbers = list(map(read_number, counts))
     usual = counts.total() / len(counts) if None in numbers else rows
     few = {value for value, count in named.items() if 5 * count <= rows and 3 * count < 2 * usual}
-    asked = [value for value in named if value in few or value.strip().casefold() in MISSING]
+    asked = [value for value in named if value in few or is_nothing(value)]
     asked = [value for value in asked if not is_marked(value, unknown_label)]
     if not asked or unknown_label == "":
         return

@@ -14,7 +14,7 @@ from utils.columns.naming import named_columns, quoted, require_columns
 from utils.columns.profile import is_written_list, same_name
 from utils.data.label_names import RARE_DELIMITERS, ask_about_placeholder, warn_of_alike, warn_of_misspelt
 from utils.data.labels import LabelFormat, labels_in
-from utils.files.cells import LISTS, MISSING, class_name, class_names, is_empty, is_marked, natural_order, parse_cell
+from utils.files.cells import LISTS, class_name, class_names, is_empty, is_marked, is_nothing, natural_order, parse_cell
 from utils.files.rows import cell_error, column_error, columns, distinct_cells
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def recognize_labels(
 def _refuse_nothing_among_labels(dataset: Dataset, column: str, labels: dict[int, dict], unknown_label: str | None) -> None:
     """Raise a `UserError` if what tools write for nothing stands among other `labels` of a row."""
     for row, own in labels.items():
-        nothing = next((label for label in own if label.strip().casefold() in MISSING), None)
+        nothing = next(filter(is_nothing, own), None)
         if nothing and len(own) > 1 and unknown_label != "":
             advice = "drop it, or leave the cell empty if the labels are unknown; if it is a label, add --unknown_label ''"
             raise cell_error(dataset, row, column, f"found {nothing!r} among other labels: {advice}")

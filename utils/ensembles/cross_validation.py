@@ -13,7 +13,7 @@ from accelerate.utils.memory import release_memory
 from datasets import Dataset
 
 from utils.arguments import Arguments, UserError
-from utils.data.texts import texts_of
+from utils.data.row_texts import texts_of
 from utils.ensembles.blending import align, blend
 from utils.ensembles.writing import Decide, tune_thresholds, write_ensemble
 from utils.files.rows import GROUP, PLACE

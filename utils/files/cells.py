@@ -143,6 +143,17 @@ def is_empty(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
+def is_nothing(value: Any) -> bool:
+    """Return whether a text is what tools write for nothing, such as NA. Na is sodium."""
+    text = str(value).strip()
+    return text != "Na" and text.casefold() in MISSING
+
+
+def may_be_nothing(value: Any) -> bool:
+    """Return whether a text may stand for nothing, as a dash may."""
+    return is_nothing(value) or str(value).strip().casefold() in PLACEHOLDERS
+
+
 def is_missing(value: Any) -> bool:
     """Return whether a label is unknown: empty or -1."""
     return is_empty(value) or read_number(value) == -1

@@ -62,7 +62,8 @@ def read_delimited(path: str, text: str, ending: str, options: DataArguments) ->
     lines, columns = without_rows(lines, skipped), [without_rows(cells, skipped) for cells in columns]
     names, is_header = name_columns(path, lines[0], columns, options)
     table = {name: column[is_header:] for name, column in zip(names, columns, strict=True)}
-    if delimiter == ";" and getattr(options, "label_delimiter", None) != ",":  # of run_multilabel.py
+    lists = getattr(options, "label_delimiter", None) == ","  # of run_multilabel.py
+    if delimiter == ";" and not lists and not hasattr(options, "choice_column_names"):  # a candidate is a text
         use_decimal_points(path, table, "; for lists, add --label_delimiter ," if hasattr(options, "label_delimiter") else "")
     places = [f"{path}, line {line}" for line in lines[is_header:]]
     plain, places = read_export_columns(path, table, places) if places else (table, places)

@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset
 
 from utils.arguments import DataArguments, UserError, shorten
-from utils.files.cells import MISSING, PLACEHOLDERS, read_number
+from utils.files.cells import may_be_nothing, read_number
 from utils.files.rows import name_key, rows_to_dataset
 
 logger = logging.getLogger(__name__)
@@ -253,7 +253,7 @@ def _has_decimal_commas(cells: list[str]) -> bool:
     """
     behind = set()
     surely = False
-    filled = [cell for cell in cells if cell and cell.strip().casefold() not in PLACEHOLDERS | MISSING]
+    filled = [cell for cell in cells if cell and not may_be_nothing(cell)]
     odd = len(filled) // 10  # so many more cells may be no numbers
     for cell in filled:
         number = WITH_COMMA.fullmatch(cell)

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from utils.arguments import UserError
 from utils.batches.encoding import NO_LIMIT, encode_split
-from utils.data.texts import texts_of
+from utils.data.row_texts import texts_of
 from utils.files.rows import PLACE, read_array, whole_file
 from utils.training.task import Task
 

@@ -112,13 +112,14 @@ class Results:
     def write_predictions(self, split: str, probabilities: np.ndarray, **decided: list) -> None:
         """Write the predictions of the split predicted last, see `PREDICTIONS`, and submission.csv if it is asked for.
 
-        Those of --text are printed.
+        `decided` are the columns behind the probabilities, [rows] each: `prediction` and, where that is a position,
+        `prediction_text`, which are printed for --text, and any others.
         """
         task, names, safe = self.task, self._names, self.task.args.training.safe_csv
         if task.args.data.text:
             if cut := sum(task.splits[split]["cut"][:]):
                 logger.warning("%d of %d texts are cut to %d tokens (--max_seq_length)", cut, len(probabilities), task.max_length)
-            *_, answers = decided.values()  # of multiple choice the text of the candidate comes after its position
+            answers = decided.get("prediction_text", decided["prediction"])
             texts = [] if task.args.training.no_text else task.beginnings(split)
             print_predictions(answers, names, probabilities, texts, most=5 if task.format.evaluated_as == "choices" else 3)
         if not self.is_main:

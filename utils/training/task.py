@@ -22,8 +22,8 @@ from utils.columns.naming import find_ids
 from utils.columns.text_columns import find_text_columns
 from utils.command_line import defaults, parse_arguments
 from utils.data.label_names import saved_label_names, saved_setting
+from utils.data.row_texts import settle_empty_texts, warn_of_shared_texts
 from utils.data.targets import add_targets, read_row_columns
-from utils.data.texts import settle_empty_texts, warn_of_shared_texts
 from utils.files.cells import UNKNOWN
 from utils.files.rows import PLACE, columns, flatten, read_array, rows_to_dataset
 from utils.runtime import quiet, set_up_logging
