@@ -175,7 +175,8 @@ def _cell_columns(
     """Return the columns of 0 and 1 that can be labels, and errors by column of those that would be, but for a few cells."""
     problems, cells = {}, [p for p in profiles if p.kind == "cell"]
     for profile in profiles:
-        if profile.kind not in ("share", "name", "short", "whole", "number") or 3 * (profile.distinct - 2) > 2 * profile.rows:
+        many = 3 * (profile.distinct - 2) > 2 * profile.rows  # different cells: they cannot be 0 and 1
+        if profile.kind not in ("share", "name", "short", "whole", "number") or many:
             continue
         different, cell_of_row = distinct_cells(dataset, profile.name)
         values = {row: None if is_marked(value, unknown_label) else value for row, value in different.items()}

@@ -111,16 +111,9 @@ def recognize_labels(
     if not items:
         raise column_error(dataset, column, "no row has a label; expected a positive row for at least one label")
     if delimiter or any(isinstance(item, str) for item in items):
-        of_row = {row: dict.fromkeys(map(str, cells)) for row, cells in rows.items() if cells}
-
-        def row_of(label: str) -> int:
-            return next(row for row, own in of_row.items() if label in own)
-
         if not names:
-            _refuse_nothing_among_labels(dataset, column, of_row, unknown_label)
-            counted = _count_rows(of_row, counts)
-            ask_about_placeholder(dataset, column, counted, sum(map(counts.get, of_row)), row_of, unknown_label)
-            warn_of_misspelt(counted)
+            of_row = {row: dict.fromkeys(map(str, cells)) for row, cells in rows.items() if cells}
+            _check_names(dataset, column, of_row, counts, unknown_label)
         kind = "delimited string" if delimiter else "list of names"
         return LabelFormat(kind, found, names or natural_order({str(item) for item in items}), delimiter, **settled)
     width = _width_of_vectors(dataset, column, rows, counts)
@@ -134,13 +127,25 @@ def recognize_labels(
     return LabelFormat("list of ids", found, names or natural_order({str(item) for item in items}), **settled)
 
 
-def _refuse_nothing_among_labels(dataset: Dataset, column: str, labels: dict[int, dict], unknown_label: str | None) -> None:
-    """Raise a `UserError` if what tools write for nothing stands among other `labels` of a row."""
+def _check_names(
+    dataset: Dataset, column: str, labels: dict[int, dict], counts: dict[int, int], unknown_label: str | None
+) -> None:
+    """Raise a `UserError` for names that may stand for nothing; warn of misspelt ones.
+
+    `labels` are those in different cells, by the row where each first occurs, and `counts` says how many rows have each cell.
+    """
+
+    def row_of(label: str) -> int:
+        return next(row for row, own in labels.items() if label in own)
+
     for row, own in labels.items():
         nothing = next(filter(is_nothing, own), None)
         if nothing and len(own) > 1 and unknown_label != "":
             advice = "drop it, or leave the cell empty if the labels are unknown; if it is a label, add --unknown_label ''"
             raise cell_error(dataset, row, column, f"found {nothing!r} among other labels: {advice}")
+    counted = _count_rows(labels, counts)
+    ask_about_placeholder(dataset, column, counted, sum(map(counts.get, labels)), row_of, unknown_label)
+    warn_of_misspelt(counted)
 
 
 def _count_rows(values: dict[int, Iterable], counts: dict[int, int]) -> Counter:
