@@ -95,6 +95,7 @@ def test_lists_of_odd_labels(tmp_path, tiny_model):
     rows = [{"text": text, "labels": [ODD[n % 9].strip(), "x"][: 1 + n % 2]} for n, text in enumerate(ODD)]
     train, test = (write_jsonl(tmp_path / f"{name}.jsonl", rows) for name in ("train", "test"))
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={test}", "--validation_fraction=0"]
+    base += ["--unknown_label="]  # as above
     metrics = run_multilabel.main([*base, f"--output_dir={tmp_path / 'o'}", "--max_steps=1"])
     names = {label for row in rows for label in row["labels"]}
     assert set(read_csv(tmp_path / "o" / "predictions.csv")[0]) == {"row", *names, "prediction", "label", "text"}
