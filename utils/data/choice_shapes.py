@@ -46,7 +46,7 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     every = list(dict.fromkeys(name for split in splits.values() for name in columns(split)))
     choices = _named(first, args.choice_column_names, "--choice_column_names") or _find_candidates(first, every, saved)
     context, question = _find_context(first, args, choices, saved)
-    if args.label_column_name or (saved and saved.answer in every):
+    if args.label_column_name or (saved and saved.answer and same_name([saved.answer], every)):
         answer = same_name([args.label_column_name or saved.answer], every) or args.label_column_name
     elif saved and set(splits) == {"test"}:
         answer = None  # no other column is taken for the answers of this model

@@ -111,8 +111,13 @@ class ClassFormat:
 
     def labelled(self, dataset: Dataset) -> bool:
         """Return whether `dataset` has the label column, with a label in at least one cell."""
-        missing = (lambda value: read_number(value) in (None, -1)) if self.regression else self.is_unknown  # -1 as in GLUE
+        missing = self._no_number if self.regression else self.is_unknown
         return self.column in columns(dataset) and not all(map(missing, distinct_cells(dataset, self.column)[0].values()))
+
+    def _no_number(self, value: Any) -> bool:
+        """Return whether a cell of test data holds no number, or -1, as in GLUE. One with a decimal comma does hold one."""
+        comma = isinstance(value, str) and DECIMAL_COMMA.fullmatch(value.strip())
+        return read_number(value) == -1 or (read_number(value) is None and not comma)
 
     def _number(self, value: Any, dataset: Dataset, row: int) -> float:
         if self.is_unknown(value):
