@@ -1,4 +1,4 @@
-r"""Go on with the pretraining of an encoder on the texts of a task, before it is fine-tuned.
+r"""Continue the pretraining of an encoder on the texts of a task, before it is fine-tuned.
 
 Some words of each text are masked, and the model learns to fill them in (masked-language modelling). No labels are needed.
 The --output_dir is a --model_name_or_path for the other scripts (Gururangan et al. 2020, https://arxiv.org/abs/2004.10964).
@@ -31,11 +31,11 @@ class MaskedLanguageArguments(TextArguments):
 
     test_file: str | None = HfArg(default=None, help="Left alone. To train on its texts list it in --train_file, too.")
     mlm_probability: float = HfArg(default=0.15, help="Share of the tokens to mask.")
-    mask_whole_words: bool = HfArg(default=True, help="Mask all tokens of a word, or none.")
+    mask_whole_words: bool = HfArg(default=True, help="Mask whole words, not single tokens.")
     pack_texts: bool = HfArg(
         default=False, help="Join texts, and cut them into rows of --max_seq_length. Otherwise a text is a row, and cut to it."
     )
-    line_by_line: bool = HfArg(default=False, help="A text a row, as HF's script calls the default here.")
+    line_by_line: bool = HfArg(default=False, help="One text per row: HF's name for the default here.")
     validation_split_percentage: float | None = HfArg(default=None, help="--validation_fraction in percent, as HF calls it.")
     text: None = field(default=None, init=False)  # options of the other scripts that mean nothing here: nothing is predicted
     id_column_name: None = field(default=None, init=False)

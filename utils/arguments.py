@@ -86,7 +86,7 @@ class ModelArguments:
         "them alone. See --lora_r and --lora_alpha; takes a higher --learning_rate, such as 5e-4.",
     )
     lora_r: int = HfArg(default=16, help="Rank of the adapters.")
-    lora_alpha: int = HfArg(default=32, help="What they add is multiplied by this, and divided by their rank.")
+    lora_alpha: int = HfArg(default=32, help="Scale of what the adapters add, which is divided by their rank as well.")
 
     def __post_init__(self):
         if self.use_peft and find_spec("peft") is None:
@@ -355,7 +355,7 @@ class FineTuningArguments(TrainingArguments):
     save_strategy: str | None = HfArg(default=None, help="When to save: no, steps, epoch, best. Unset: as evaluations.")
     save_steps: float | None = HfArg(default=None, help="Steps between checkpoints. Unset: as evaluations, or 500.")
     save_total_limit: int | None = HfArg(default=2, help="Checkpoints to keep, the newest and the best among them.")
-    load_best_model_at_end: bool | None = HfArg(default=None, help="Keep the best weights, not the last within chance.")
+    load_best_model_at_end: bool | None = HfArg(default=None, help="Keep the best weights, not the last within chance of them.")
     early_stopping_patience: int | None = HfArg(
         default=None, help="Stop after N evaluations without a better score. In a row; --metric_for_best_model is the score."
     )
@@ -410,7 +410,7 @@ class FineTuningArguments(TrainingArguments):
     )
     tune_cpu: bool = HfArg(
         default=True,
-        help="Use what is fast on a CPU, with equal results. See docs/speed.md.",
+        help="Use the CPU's shortcuts, whose results are equal. See docs/speed.md.",
     )
 
     def __post_init__(self):

@@ -43,18 +43,24 @@ def find_labels(splits: dict[str, Dataset], args: DataArguments, saved: list[str
         raise UserError("nothing to train on, and the model has no labels of its own: give --train_file, or a trained model")
     available = columns(source)
     if not named:
-        usual = same_name(("labels", "label"), available)
-        named = saved if set(saved) <= set(available) else [usual] if usual else []
+        own, usual = _own_columns(saved, available), same_name(("labels", "label"), available)
+        named = own or ([usual] if usual else [])
     as_named = LabelFormat("", named, saved, unknown_label=args.unknown_label)
     present = named and set(named) <= set(available) and as_named.labelled(source)
     if present or "validation" in splits:
         return recognize_labels(source, named, args.label_delimiter, saved, args.unknown_label)
-    some = [name for name in saved if name in available]
+    some = [name for name in saved if same_name([name], available)]
     if named and set(named) <= set(available):
         logger.info("test: no labels under %s, so nothing is scored", shorten(named))
     elif some:
         logger.info("the labels of the test data are not used: it has %d of the model's %d columns", len(some), len(saved))
     return LabelFormat("unlabelled", [], saved)
+
+
+def _own_columns(labels: list[str], available: list[str]) -> list[str]:
+    """Return the columns of the `labels`, each of which may be written otherwise; none if one lacks its own."""
+    own = list(filter(None, (same_name([label], available) for label in labels)))
+    return own if len(set(own)) == len(labels) else []
 
 
 def _cell_format(dataset: Dataset, columns: list[str], names: list[str], unknown_label: str | None) -> LabelFormat:
@@ -84,9 +90,10 @@ def recognize_labels(
     found = named or find_label_columns(dataset, unknown_label)
     require_columns(dataset, found, "--label_column_names")
     if len(found) > 1:
-        if names and set(names) != set(found):
+        ordered = _own_columns(names, found) if names else found
+        if len(ordered) != len(found):
             raise UserError(f"the model's labels are {shorten(names)}, the label columns are {shorten(found)}: expected the same")
-        return _cell_format(dataset, names or found, names or found, unknown_label)
+        return _cell_format(dataset, ordered, names or found, unknown_label)
     distinct, distinct_of_row = distinct_cells(dataset, found[0])
     if named and {str(value or "").strip().lower() for value in distinct.values()} in MARKED:  # a mark, or nothing
         return _cell_format(dataset, found, names or found, unknown_label)

@@ -66,7 +66,9 @@ def cross_validate(
             main([*args.argv, "--fold", str(fold)])
             release_memory()
             if not Path(task.args.training.output_dir, FACTS).is_file():
-                raise UserError(f"--num_folds {count}: what this script predicts are not its labels, so it cannot be averaged")
+                raise UserError(
+                    f"--num_folds {count}: this script does not predict its labels, so its predictions cannot be averaged"
+                )
         tasks.append(task)
     metrics = {}
     if args.training.process_index == 0:

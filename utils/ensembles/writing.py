@@ -99,7 +99,8 @@ def write_ensemble(
         (folder / name).unlink(missing_ok=True)
     facts = {name: value for name, value in facts.items() if name not in ("run", "test_data")}
     facts["thresholds"] = thresholds.tolist()
-    safe, evaluations, scores = facts["safe_csv"], {}, {}
+    safe, every = facts["safe_csv"], facts.get("all_probabilities", False)
+    evaluations, scores = {}, {}
     for split, rows in found.items():
         decided = {"prediction": decisions(rows, thresholds, decide)}
         rows = replace(rows, decisions=list(map(str, decided["prediction"])))
@@ -111,7 +112,7 @@ def write_ensemble(
         of_row = {name: values for name, values in of_row.items() if values}
         names = [] if rows.kind == "numbers" else rows.names
         shown = rows.probabilities[:, : len(names)]
-        write_predictions(folder / files[split], rows.id_name, rows.ids, names, shown, decided, of_row, safe)
+        write_predictions(folder / files[split], rows.id_name, rows.ids, names, shown, decided, of_row, safe, every)
     if submission:
         submission.write(folder / "submission.csv", test.probabilities, safe)
     if len(thresholds):

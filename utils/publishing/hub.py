@@ -8,7 +8,7 @@ from transformers.utils.hub import hf_api
 logger = logging.getLogger(__name__)
 
 # What tells of rows, of folders on this machine, or of a search. It stays in --output_dir.
-PRIVATE = ("*.csv", "*.html", "*.yaml", "report.json", "data_report.json", "search.json", "*.db", "*.log")
+PRIVATE = ("*.csv", "*.npy", "*.html", "*.yaml", "report.json", "data_report.json", "search.json", "*.db", "*.log")
 PRIVATE += ("trainer_state.json", "training_args.bin", "runs/*", "checkpoint-*", ".*", "_*")
 
 

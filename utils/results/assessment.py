@@ -15,6 +15,7 @@ from utils.files.cells import UNKNOWN
 from utils.files.rows import arrow_cells
 from utils.results.finished import ISSUES, OVERALL, PREFIXES, Run
 from utils.results.predictions import write_csv
+from utils.scoring.baseline import MOST_ROWS as TFIDF_ROWS
 from utils.scoring.baseline import fit_tfidf, majority
 from utils.scoring.evaluation import known_truth
 from utils.scoring.intervals import intervals, point_scores
@@ -68,7 +69,7 @@ def baseline_metrics(run: Run, task: Task) -> dict[str, float]:
                 scores = chance(probabilities)
             metrics |= {f"{PREFIXES[split]}_{baseline}_{name}": value for name, value in scores.items() if name in OVERALL}
     if predict:
-        some = f" on {MOST_ROWS:,} training rows" if len(train) > MOST_ROWS else ""
+        some = f" on {TFIDF_ROWS:,} training rows" if len(rows) > TFIDF_ROWS else ""
         logger.info("baseline: TF-IDF with a linear model%s took %.1f s (--no_baseline)", some, time.perf_counter() - began)
     else:
         logger.info("no TF-IDF: it would be fitted for each of %s labels; at most %s are", f"{len(names):,}", f"{MOST_LABELS:,}")

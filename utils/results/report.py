@@ -279,6 +279,7 @@ class Results:
             "labels": self._names,
             "thresholds": self.thresholds.tolist(),
             "safe_csv": args.safe_csv,
+            "all_probabilities": args.all_probabilities,
             "metric_for_best_model": args.metric_for_best_model,
             "max_length": task.max_length,
             "files": {name: files_of(split) for name, split in task.splits.items()},

@@ -247,7 +247,7 @@ def encoded_once(layer: nn.Linear, trainer: Trainer, most: int) -> tuple[list[di
     batches = [trainer._prepare_inputs(batch) for batch in loader]
     hook = layer.register_forward_hook(lambda module, read, _: told.append(read[0].float()))
     trainer.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), trainer.accelerator.autocast():
         for batch in batches:
             trainer.model_outputs(trainer.model, batch)
     trainer.model.train()

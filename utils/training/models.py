@@ -62,8 +62,8 @@ def load_config(args: ModelArguments) -> PreTrainedConfig:
         )
     if name and Path(name, "adapter_config.json").is_file() and not Path(name, "config.json").is_file():
         raise UserError(
-            f"--model_name_or_path {name} holds adapters without their model: name the --output_dir around it, whose model has "
-            f"them; adapters from elsewhere first have to be merged into their model (merge_and_unload of peft)"
+            f"--model_name_or_path {name} holds adapters without their model: name the --output_dir that contains it, whose "
+            f"model has them; adapters from elsewhere first have to be merged into their model (merge_and_unload of peft)"
         )
     if name and not Path(name, "config.json").is_file() and next(Path(name).glob("checkpoint-*/config.json"), None):
         raise UserError(f"--model_name_or_path {name} holds a run that has not ended: run its command again, which continues it")
