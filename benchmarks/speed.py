@@ -207,7 +207,8 @@ def prediction(long: bool, rows: int, folder: Path) -> list[str]:
     script = [sys.executable, "run_classification.py"]
     columns = ["--text_column_names=sentence", "--label_column_name=label", "--disable_tqdm"]
     run([*script, f"--model_name_or_path={MODEL}", f"--train_file={folder / 'train.json'}", "--max_seq_length=256", "--do_train",
-         "--max_steps=2", "--save_strategy=no", f"--output_dir={model}", *columns], folder / "log")  # fmt: skip
+         "--max_steps=2", "--save_strategy=no", f"--output_dir={model}", "--overwrite_output_dir", *columns],
+        folder / "log")  # fmt: skip
     rates: dict[str, list[float]] = {"ours": [], "pipeline": []}
     for _ in range(2):
         run([*script, f"--model_name_or_path={model}", f"--test_file={folder / 'test.json'}", f"--output_dir={output}", *columns],

@@ -15,6 +15,7 @@ import run_multilabel
 import run_multiple_choice
 from utils.arguments import UserError
 from utils.training.head import STRENGTHS
+from utils.training.trainer import FineTuningTrainer
 
 UNMOVED = ("--linear_probe", "--learning_rate=1e-12", "--max_steps=1", "--fp16=False", "--validation_fraction=0")
 
@@ -48,6 +49,20 @@ def test_the_head_is_that_of_scikit_learn(script, tiny_model, tmp_path):
         found = [[LogisticRegression(C=c, tol=1e-8, max_iter=5000).fit(scaled, column).coef_[0] for column in columns]
                  for c in STRENGTHS]  # fmt: skip
     assert min(np.abs(weight - np.array(coefficients)).max() for coefficients in found) < 0.01
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_the_head_is_fitted_in_the_precision_of_the_training(half, tiny_model, tmp_path, monkeypatch):
+    read, found = FineTuningTrainer.model_outputs, []
+
+    def recorded(self, model, inputs):
+        if self.optimizer is None:  # not yet in training
+            found.append(torch.is_autocast_enabled("cpu"))
+        return read(self, model, inputs)
+
+    monkeypatch.setattr(FineTuningTrainer, "model_outputs", recorded)
+    train(run_classification, tiny_model, tmp_path, of_one_label(60), *UNMOVED, f"--bf16={half}")
+    assert any(found) == half
 
 
 def test_the_pooler_tells_rows_apart(tiny_model, tmp_path):
