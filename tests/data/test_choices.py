@@ -257,6 +257,8 @@ def test_letters_keys_and_texts_that_are_not_there(tmp_path):
         recognize(tmp_path, texts)
     with pytest.raises(ValueError, match=r"line 1, column 'label': found 'knives', expected the position .* its letter or its"):
         recognize(tmp_path, [row(label="knives"), row(choices=OTHER, label="running")])
+    with pytest.raises(ValueError, match=r"line 1, column 'label': found 'NA', .*; or add --unknown_label NA if that stands for"):
+        recognize(tmp_path, [row(label="NA"), row(choices=OTHER, label="NA")])
     capitals = [row(label="A MAP"), row(choices=OTHER, label="TO RUN"), row(choices=["US", "us", "them"], label="us")]
     assert recognize(tmp_path, capitals)[1]["labels"][:] == [2, 1, 1]
     columns = [

@@ -11,7 +11,6 @@ from run_multilabel import MultilabelArguments
 from utils.arguments import UserError
 from utils.data.label_shapes import find_labels, recognize_labels
 from utils.data.labels import rarest_label, refuse_single_label
-from utils.data.targets import add_targets
 from utils.files.cells import UNKNOWN, natural_order, parse_cell
 from utils.files.reading import read_files
 from utils.files.rows import PLACE
@@ -137,16 +136,6 @@ def test_label_columns_of_test_data_may_be_written_otherwise(tmp_path, named):
     found = find_labels(splits, MultilabelArguments(test_file="a.csv", label_column_names=named), saved)
     assert found.names == saved
     np.testing.assert_array_equal(found.targets(splits["test"]), TARGETS[:, ::-1])
-
-
-def test_labels_of_another_split_may_be_written_otherwise(tmp_path, caplog):
-    test = as_columns(tmp_path).rename_column(LABELS[0], LABELS[0].title())
-    splits = {"train": as_columns(tmp_path), "test": test}
-    args = MultilabelArguments(train_file="a.csv", test_file="a.csv")
-    with caplog.at_level("INFO"):
-        scored = add_targets(splits, find_labels(splits, args, None), args, 0)["test"]
-    assert f"the column {LABELS[0].title()!r} is read as {LABELS[0]!r}" in caplog.text
-    assert "nothing is scored" not in caplog.text and "labels" in scored.column_names
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_adapters_learn_and_are_merged_into_the_saved_model(options, tmp_path, t
     again = [f"--model_name_or_path={tmp_path / 'o'}", f"--output_dir={tmp_path / 'p'}", "--max_steps=2", "--learning_rate=1e-5"]
     further = run_multilabel.main([*options[:3], *options[4:-1], *again])
     assert further["predict_loss"] == pytest.approx(metrics["predict_loss"], abs=0.02)
-    with pytest.raises(ValueError, match="holds adapters without their model: name the --output_dir around it"):
+    with pytest.raises(ValueError, match="holds adapters without their model: name the --output_dir that contains it"):
         run_multilabel.main(
             [f"--model_name_or_path={tmp_path / 'o' / 'adapter'}", *options[:2], f"--output_dir={tmp_path / 'p'}"]
         )

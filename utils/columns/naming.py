@@ -33,15 +33,6 @@ def named_columns(dataset: Dataset, option: str | None) -> list[str]:
     return [same_name([name], columns(dataset)) or name for name in wanted]
 
 
-def as_first(dataset: Dataset, names: list[str], first: Dataset) -> Dataset:
-    """Return `dataset` with those columns called as the columns `names` of `first` that differ in case or punctuation only."""
-    written = {same_name([name], columns(dataset)): name for name in names}
-    otherwise = {old: name for old, name in written.items() if old and old not in columns(first)}
-    for old, name in otherwise.items():
-        logger.info("%s: the column %r is read as %r", file_of(dataset), old, name)
-    return dataset.rename_columns(otherwise)
-
-
 def ask(dataset: Dataset, what: str, candidates: list[Profile], answers: list[str]) -> UserError:
     """Return the question which of the `candidates` is `what`, with the options to copy as `answers`."""
     shown = "; ".join(map(str, candidates[:8])) + (f" … ({len(candidates)} in all)" if len(candidates) > 8 else "")

@@ -74,6 +74,8 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     if known is None:
         if set(splits) != {"test"}:
             raise column_error(first, answer, "no row has an answer")
+        if answer in columns(first):
+            logger.info("test: no answers under %s, so nothing is scored", answer)
         return replace(found, answer=None)
     found = replace(found, answer_kind=find_answer_kind(known, found, saved and saved.answer_kind, args.first_position))
     if not (args.label_column_name or saved):

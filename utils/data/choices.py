@@ -290,6 +290,8 @@ def find_answer_kind(dataset: Dataset, found: ChoiceFormat, usual: str | None, f
             f"found {values[row]!r}, expected the position of the right candidate (from 0 or from 1), its letter{key} or its "
             f"text: {'; '.join(candidates[row])[:120]}"
         )
+        if may_be_nothing(values[row]):
+            problem += f"; or {as_unknown(values[row], found.unknown_label)}"
         raise cell_error(dataset, row, found.answer, problem)
     if kind in ("index", "number", "letter"):
         _check_places(dataset, found, kind, candidates, {row: values[row] for row in known})

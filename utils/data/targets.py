@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset
 
 from utils.arguments import DataArguments, number_of, shorten
-from utils.columns.naming import as_first, require_columns
+from utils.columns.naming import require_columns
 from utils.files.rows import add_array, cell_error, columns, distinct_cells, file_of
 from utils.splits.folds import as_labels, split_fold
 from utils.splits.taking_part import known_rows
@@ -44,9 +44,8 @@ def add_targets(
     logger.info("%s", found)
     if found.unknown_label and "train" in splits:
         warn_of_unused_mark(splits, found.label_columns, found.unknown_label)
-    result, first = {}, next(iter(splits.values()))
+    result = {}
     for name, split in splits.items():
-        split = as_first(split, found.label_columns, first)
         targets = found.targets(split) if name != "test" or found.labelled(split) else None
         if targets is None and found.label_columns:
             there = set(found.label_columns) <= set(columns(split))
