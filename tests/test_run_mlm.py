@@ -101,7 +101,7 @@ def test_whole_words_are_masked_as_in_bert_and_each_text_by_itself(tiny_model):
 
 
 def test_batches_and_the_short_cut_to_masked_tokens_do_not_change_what_is_learnt(texts, tmp_path, tiny_model, monkeypatch):
-    options = ["--max_steps=3", "--eval_strategy=no"]
+    options = ["--max_steps=3", "--eval_strategy=no", "--fp16=False"]
     whole = learn(tiny_model, texts, tmp_path / "a", *options)
     parts = [*options, "--per_device_train_batch_size=4", "--gradient_accumulation_steps=4", "--max_tokens_per_batch=40"]
     cut = learn(tiny_model, texts, tmp_path / "b", *parts)
@@ -115,6 +115,7 @@ def test_batches_and_the_short_cut_to_masked_tokens_do_not_change_what_is_learnt
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(texts, tmp_path, tiny_model):
     options = ["--num_train_epochs=1", "--validation_fraction=0.15", "--learning_rate=1e-3"]  # the last batch is not full
+    options += ["--fp16=False"]
     one = learn(tiny_model, texts, tmp_path / "one", *options)
     base = [f"--model_name_or_path={tiny_model}", f"--train_file={texts}", f"--output_dir={tmp_path / 'two'}", *options]
     launch_two_processes("run_mlm", [[*base, "--per_device_train_batch_size=8"]], tmp_path)

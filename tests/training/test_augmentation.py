@@ -58,7 +58,7 @@ def test_a_copy_of_half_the_weight_counts_half(tiny_model, tmp_path):
         paths = {key: write_jsonl(tmp_path / f"{name}_{key}.jsonl", value) for key, value in files.items()}
         copies = write_jsonl(tmp_path / f"{name}_copies.jsonl", [{"id": row["id"], "text": row["text"]} for row in originals])
         own = ["--model_name_or_path", tiny_model, "--optim=sgd", "--max_steps=2", "--learning_rate=0.1", "--do_train"]
-        own += ["--linear_probe=False"]  # whose held-out fifth would hold other rows
+        own += ["--fp16=False", "--linear_probe=False"]  # whose held-out fifth would hold other rows
         for weight in ("0.5", "1"):  # copies of the same text leave the mean as it is, whatever they count
             augmented = [f"--augmented_files={copies}", f"--augmentation_weight={weight}", "--per_device_train_batch_size=16"]
             script.main(

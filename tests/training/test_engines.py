@@ -39,7 +39,7 @@ run(run_multilabel.main)
 @pytest.fixture
 def base(tmp_path, tiny_model) -> list[str]:
     files = {name: write_jsonl(tmp_path / f"{name}.jsonl", make_rows(count, count)) for name, count in COUNTS.items()}
-    options = [f"--model_name_or_path={tiny_model}", "--use_cpu", "--num_train_epochs=3", "--optim=sgd"]
+    options = [f"--model_name_or_path={tiny_model}", "--use_cpu", "--num_train_epochs=3", "--optim=sgd", "--fp16=False"]
     options += ["--linear_probe=False"]  # which FSDP and DeepSpeed do not do
     options += ["--learning_rate=0.05", "--tune_cpu=False"]  # which lets the embeddings of unseen words decay, as FSDP does
     return [*options, *(f"--{name}_file={path}" for name, path in files.items()), "--no_report"]

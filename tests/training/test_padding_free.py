@@ -101,7 +101,7 @@ def test_a_run_learns_and_predicts_the_same(script, tmp_path, tiny_model):
     for option in ("--padding_free=False", "--padding_free"):
         output = tmp_path / option
         options = [f"--model_name_or_path={tiny_model}", f"--train_file={train}", f"--test_file={test}", "--max_steps=6"]
-        metrics = script.main([*options, f"--output_dir={output}", "--linear_probe=False", option])
+        metrics = script.main([*options, f"--output_dir={output}", "--linear_probe=False", "--fp16=False", option])
         with (output / "predictions.csv").open(newline="", encoding="utf-8") as file:
             found[option] = metrics, list(csv.DictReader(file))
     (padded, rows), (joined, other_rows) = found.values()
@@ -114,6 +114,7 @@ def test_windows_are_joined_too(tmp_path, tiny_model):
     rows = [row | {"text": " ".join([row["text"]] * 4)} for row in make_rows(20)]
     file = write_jsonl(tmp_path / "a.jsonl", rows)
     options = [f"--model_name_or_path={tiny_model}", f"--train_file={file}", "--max_seq_length=16", "--long_texts=windows"]
+    options += ["--fp16=False"]
     losses = [
         run_multilabel.main([*options, f"--output_dir={tmp_path / name}", "--max_steps=2", f"--{name}"])["eval_loss"]
         for name in ("padding_free", "padding_free=False")
