@@ -385,7 +385,13 @@ def test_json_that_fits_two_ways(tmp_path):
     with pytest.raises(UserError, match=r"has rows under the keys old, new: name one, such as .*a.json:old"):
         read({"old": OBJECTS, "new": OBJECTS})
     assert len(read({"old": OBJECTS, "new": OBJECTS[:1]}, ":new")) == 1
-    with pytest.raises(UserError, match="has no key 'x'; its keys: old"):
+    lists = {"train": [["a", "x"], ["b", "y"]], "outside_train": [["c", "x"]]}  # as CLINC150 is published
+    with pytest.raises(UserError, match=r"has rows under the keys train, outside_train: name one, such as .*a.json:train"):
+        read(lists)
+    with pytest.raises(UserError, match=r"a.json:train: found lists of values such as"):
+        read(lists, ":train")
+    assert plain(read(lists, ":train", no_header=True, column_names="text,label")) == [["a", "x"], ["b", "y"]]
+    with pytest.raises(UserError, match="a.json:x: there is no such key; its keys: old"):
         read({"old": OBJECTS}, ":x")
     with pytest.raises(UserError, match=r"different lengths \('text' 2, 'label' 1\)"):
         read({"text": ["a", "b"], "label": ["x"]})

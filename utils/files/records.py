@@ -25,7 +25,7 @@ SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 def read_json(path: str, text: str, part: str | None, options: DataArguments) -> Dataset | dict[str, Dataset]:
     """Read rows from JSON, or from JSON lines named .json; from a file that holds splits, all of them by name.
 
-    `part` names the key that holds the rows. Without it they are found: see `_find_rows`.
+    `part` names the key that holds the rows, as `path` does at its end. Without it they are found: see `_find_rows`.
 
     Raises:
         UserError: the JSON is not valid, holds no rows, or several lists of them.
@@ -42,8 +42,8 @@ def read_json(path: str, text: str, part: str | None, options: DataArguments) ->
         raise UserError(f"{path}: {TOO_DEEP}; expected a list of objects") from None
     if part is not None:
         if not isinstance(content, dict) or part not in content:
-            raise UserError(f"{path} has no key {part!r}" + (f"; its keys: {shorten(list(content))}" if content else ""))
-        return _to_dataset(f"{path}:{part}", content[part], options)
+            raise UserError(f"{path}: there is no such key" + (f"; its keys: {shorten(list(content))}" if content else ""))
+        return _to_dataset(path, content[part], options)
     splits = _find_splits(content)
     if splits:
         return {name: _to_dataset(f"{path}:{name}", rows, options) for name, rows in splits.items()}
@@ -130,6 +130,10 @@ def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
+def _is_lists(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, list) for row in value)
+
+
 def _is_columns(value: Any) -> bool:
     """Return whether an object holds columns, {"text": ["a", "b"], "label": [0, 1]}."""
     return isinstance(value, dict) and len(value) > 1 and all(isinstance(v, list) and not _is_rows(v) for v in value.values())
@@ -139,7 +143,7 @@ def _find_splits(content: Any) -> dict[str, Any]:
     """Return the rows of each split by name if all the rows in `content` are under the names of splits."""
     if not isinstance(content, dict):
         return {}
-    holding = {name: value for name, value in content.items() if _is_rows(value) or _is_columns(value)}
+    holding = {name: value for name, value in content.items() if _is_rows(value) or _is_columns(value) or _is_lists(value)}
     return holding if len(holding) > 1 and holding.keys() <= SPLITS else {}
 
 
@@ -154,9 +158,11 @@ def _find_rows(path: str, content: Any) -> list:
     if isinstance(content, dict):
         if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list) and content.keys() <= SPLIT_FORM:
             return _from_columns(path, content["columns"], [list(values) for values in zip(*content["data"], strict=True)])
-        if _is_columns(content):
-            return _from_columns(path, list(content), list(content.values()))
         holding = [name for name, value in content.items() if _is_rows(value)]
+        if _is_columns(content):
+            if not all(map(_is_lists, content.values())) or len(set(map(len, content.values()))) == 1:
+                return _from_columns(path, list(content), list(content.values()))
+            holding = list(content)  # rows whose values are lists, and not columns of lists: each key has its own number of them
         if len(holding) > 1:
             raise UserError(f"{path} has rows under the keys {shorten(holding)}: name one, such as {path}:{holding[0]}")
         if holding:
