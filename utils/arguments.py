@@ -433,6 +433,9 @@ class FineTuningArguments(TrainingArguments):
             warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated")
             super().__post_init__()
         self.label_names = ["labels"]
+        if self.n_gpu > 1:  # Trainer would copy the model to each in every step, and leave out half precision
+            self.precision_note += f"; one of {self.n_gpu} GPUs (torchrun --nproc_per_node {self.n_gpu} trains on all of them)"
+            self._n_gpu = 1
         # With neither flag TrainingArguments would take the launcher's variable; here that case means float32.
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
 

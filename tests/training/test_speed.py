@@ -21,6 +21,7 @@ import run_multiple_choice
 import utils.batches.encoding
 import utils.results.report
 import utils.training.cpu
+from utils.arguments import FineTuningArguments
 from utils.batches.cutting import cut_batch
 from utils.batches.throughput import Throughput
 from utils.training import head, trainer
@@ -399,3 +400,11 @@ def test_threads_sleep_while_they_wait_only_where_others_need_the_cores(monkeypa
         monkeypatch.setattr(os, "cpu_count", lambda: 4)
         monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
         assert utils.is_busy() == busy
+
+
+def test_a_process_uses_one_of_several_gpus_and_says_how_to_use_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    args = FineTuningArguments(output_dir=str(tmp_path / "out"))
+    assert args.n_gpu == 1 and args.train_batch_size == args.per_device_train_batch_size
+    assert args.precision_note.endswith("one of 4 GPUs (torchrun --nproc_per_node 4 trains on all of them)")
