@@ -245,6 +245,7 @@ BILLING, DELIVERY, DEFECT = [1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 1
 SEVERAL = {"billing": BILLING, "delivery": DELIVERY, "defect": DEFECT}
 NAMES = list(SEVERAL)
 TAGS = [[name for name in NAMES if SEVERAL[name][row]] for row in range(12)]  # the first row: billing and defect
+PARTS = [[body, BODIES[number - 1]][: 1 + number % 2] for number, body in enumerate(BODIES, start=1)]  # of a text each
 TITLES = [
     "Best lamp I own",
     "Broke in a week",
@@ -798,6 +799,10 @@ LABEL_CASES = [
         (REVIEWS[0],), "positive", sorted(set(SENTIMENTS)), asked=r"--text_column_names \S*text", answer=names("text"),
         or_read=True,
     ),
+    classification("turns of a conversation", {"train.jsonl": lines({"turns": PARTS, "topic": TOPICS})}, (" ".join(PARTS[0]),),
+                   "billing"),
+    classification("a chat", {"train.jsonl": lines({"messages": [[{"role": "user", "content": BODIES[0]}]], "topic": TOPICS})},
+                   refused="no column of texts among messages, topic"),
     classification("two columns: a message, its folder", table({"message": BODIES, "folder": TOPICS}), (BODIES[0],), "billing"),
     classification("two columns: a code first", table({"Code": TOPICS, "Verbatim": BODIES}, ";"), (BODIES[0],), "billing", NAMES),
     classification("two columns in German", table({"Kommentar": BODIES, "Thema": TOPICS}, ";"), (BODIES[0],), "billing", NAMES),
@@ -1008,6 +1013,9 @@ SEVERAL_CASES = [
     ),
     multilabel("lists in JSON", {"train.jsonl": lines({"text": BODIES, "tags": some(TAGS, {3: []})})}, *FIRST_TAGS, rows=12),
     multilabel("lists as Python prints them", cells_of(str), *FIRST_TAGS),
+    multilabel(
+        "facts of ECtHR", {"train.jsonl": lines({"facts": PARTS, "violated": TAGS})}, (" ".join(PARTS[0]),), FIRST_TAGS[1]
+    ),
     multilabel("lists as JSON", cells_of(json.dumps), *FIRST_TAGS),
     multilabel("tuples as Python prints them", cells_of(lambda tags: str(tuple(tags))), *FIRST_TAGS),
     multilabel("arrays as NumPy prints them", cells_of(lambda tags: f"[{' '.join(map(repr, tags))}]"), *FIRST_TAGS, refused=TORN),
@@ -1153,6 +1161,10 @@ CHOICE_CASES = [
         {"train.csv": table({"id": list(range(8)), "prompt": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2], "answer": LETTERS}),
          "test.csv": table({"id": list(range(8)), "prompt": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2]})},
         ALONE, CANDIDATES[0][0], id="id",
+    ),
+    choice(
+        "DREAM", {"train.jsonl": lines({"dialogue": PARTS, "question": ASKED, "choice": CANDIDATES, "answer": RIGHT_TEXTS})},
+        (" ".join(PARTS[0]), *QUIZ_TEXTS[1:]), CANDIDATES[0][0],
     ),
     choice("MedMCQA, with an explanation", {"train.jsonl": lines(MEDICAL)}, ALONE, CANDIDATES[0][0]),
     choice(

@@ -31,7 +31,7 @@ WRONG_CHOICE = re.compile(r"(distractor|wrong|incorrect|wronganswer|incorrectans
 CHOICE_LISTS = {"endings", "choices", "options", "candidates"}
 CERTAINTY = {"confidence", "agreement", "probability", "score"}  # of a label, in a column of shares
 NUMBERS = {"whole", "number", "share"}
-NO_LABEL = {"id", "url", "date", "empty", "object", "code"}
+NO_LABEL = {"id", "url", "date", "empty", "object", "code", "texts"}
 
 
 def find_label_column(dataset: Dataset, unknown_label: str | None = None) -> list[str]:
@@ -94,7 +94,7 @@ def other_column(profiles: list[Profile]) -> list[Profile]:
     """Return the column beside the text in a table of two."""
     if len(profiles) != 2:
         return []
-    text, other = sorted(profiles, key=lambda p: (p.key in TEXTS, p.kind == "text", p.words_in_cell), reverse=True)
+    text, other = sorted(profiles, key=lambda p: (p.key in TEXTS, p.kind in ("text", "texts"), p.words_in_cell), reverse=True)
     another_text = other.kind == "text" and other.distinct == other.filled > 5
     return [] if other.kind in NO_LABEL or text.kind in NUMBERS or another_text or _identifies(other) else [other]
 
@@ -219,7 +219,7 @@ def refuse_candidates(dataset: Dataset, option: str) -> None:
     """Raise a `UserError` that names run_multiple_choice.py if there are columns such as ending0 and ending1, or `choices`."""
     profiles = [profile for profile in describe_columns(dataset) if profile.kind not in ("cell", "empty")]
     numbered = [profile.name for profile in profiles if CHOICE_COLUMN.fullmatch(profile.key)]
-    lists = [profile.name for profile in profiles if profile.kind == "list" and set(profile.words) & CHOICE_LISTS]
+    lists = [profile.name for profile in profiles if profile.kind in ("list", "texts") and set(profile.words) & CHOICE_LISTS]
     wrong = [profile.name for profile in profiles if WRONG_CHOICE.fullmatch(profile.key)]
     choices = lists or (numbered if len(numbered) > 1 else [])
     if wrong:

@@ -37,8 +37,8 @@ class Profile:
         name: as the file writes it; `key` and `words` are what names are compared by.
         kind: "text" (free text), "short" (short texts, most of them different), "name" (short texts that occur again),
             "delimited" (several such names in a cell), "cell" (0/1, true/false, yes/no, or a mark), "share" (from 0 to 1),
-            "whole" and "number" (whole and other numbers), "list", "object", "code" (written lists, trees or markup), "id",
-            "date", "url", or "empty".
+            "whole" and "number" (whole and other numbers), "list", "texts" (lists of the parts of a text), "object", "code"
+            (written lists, trees or markup), "id", "date", "url", or "empty".
         rows, filled, distinct: how many rows, filled cells and different values there are.
         examples: the first values.
         words_in_cell: the mean number of words.
@@ -92,6 +92,8 @@ def _describe(dataset: Dataset, name: str) -> Profile:
     if pa.types.is_nested(dataset.data.schema.field(name).type):
         cells = arrow_cells(dataset, name)
         kind = "empty" if cells.null_count == len(cells) else "object" if pa.types.is_struct(cells.type) else "list"
+        if kind == "list" and pa.types.is_string(cells.type.value_type) and _are_parts(cells[:ENOUGH].to_pylist()):
+            kind = "texts"
         return Profile(name, kind, len(cells), len(cells) - cells.null_count, len(cells), cells[:2].to_pylist())
     some, filled, distinct = _values(dataset, name)
     texts = all(isinstance(value, str) for value in some)
@@ -104,6 +106,16 @@ def _describe(dataset: Dataset, name: str) -> Profile:
         return Profile(name, _kind_of_values(name, some, found), **found)
     length = float(np.mean([len(value.split()) for value in some]))
     return Profile(name, _kind_of_texts(name, some, length, found), **found, words_in_cell=length)
+
+
+def _are_parts(lists: list[list[str | None] | None]) -> bool:
+    """Return whether lists hold the parts of a text, as its paragraphs: some words each, of which each row has its own number.
+
+    Candidates are equally many in each row, and the names of labels occur again.
+    """
+    parts = [part for cell in lists for part in cell or () if part]
+    numbers = {len(cell) for cell in lists if cell}
+    return len(numbers) > 1 and 2 * len({*parts}) > len(parts) and np.mean([len(p.split()) for p in parts]) >= FREE_TEXT
 
 
 def _values(dataset: Dataset, name: str) -> tuple[list, int, int]:

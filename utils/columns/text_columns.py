@@ -48,19 +48,29 @@ def find_text_columns(
     for name in names:
         if name in taken:
             raise UserError(f"--text_column_names {','.join(names)}: {name!r} is a label column")
-    for split in splits.values():
+    for key, split in splits.items():
         rename = "" if split is first else ", or rename the column: all files need the same names"
         require_columns(split, names, f"--text_column_names{rename}")
-        require_texts(split, names)
+        splits[key] = join_parts(split, names)
     return names
 
 
-def require_texts(split: Dataset, names: list[str]) -> None:
-    """Raise a `UserError` for a column of lists among the columns of texts."""
+def join_parts(split: Dataset, names: list[str]) -> Dataset:
+    """Return a split whose columns of texts hold no lists: the parts of a text, such as paragraphs, are joined by a space.
+
+    Raises a `UserError` if a list holds anything but texts.
+    """
     for name in names:
-        if pa.types.is_nested(split.data.schema.field(name).type):
+        kind = split.data.schema.field(name).type
+        if not pa.types.is_nested(kind):
+            continue
+        if not (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)):
             row = next((row for row, value in enumerate(split[name][:]) if value is not None), 0)
-            raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected a text; join what is in the list")
+            raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected a text, or a list of its parts")
+        logger.info("%s, column %r: the parts of each text are joined by a space", file_of(split), name)
+        texts = [parts and " ".join(filter(None, parts)) for parts in split[name][:]]
+        split = split.remove_columns(name).add_column(name, texts)
+    return split
 
 
 def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
@@ -68,7 +78,7 @@ def _choose_texts(dataset: Dataset, taken: list[str]) -> list[str]:
     free = [profile for profile in describe_columns(dataset) if profile.name not in taken]
     usual = [p for p in free if p.key in TEXTS and p.kind not in {"id", "url", "date", "empty", "list", "object"}]
     parts = [p for p in free if p.key in PARTS and p.kind in ("text", "short")]
-    texts = [p for p in free if p.kind == "text" or p in usual or p in parts]
+    texts = [p for p in free if p.kind in ("text", "texts") or p in usual or p in parts]
     if not set(texts) - set(parts):  # nothing but a title, or not even that
         kinds = ("short", "name", "delimited") if taken else ("short",)  # without labels a name may be one
         texts = parts or [p for p in free if p.kind in kinds and p.distinct > 1]

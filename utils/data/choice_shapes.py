@@ -15,7 +15,7 @@ from utils.arguments import DataArguments, TextArguments, UserError, number_of, 
 from utils.columns.label_columns import CHOICE_COLUMN, WRONG_CHOICE, usual_labels
 from utils.columns.naming import ask, quoted, require_columns
 from utils.columns.profile import describe_columns, same_name
-from utils.columns.text_columns import find_text_columns, require_texts
+from utils.columns.text_columns import find_text_columns, join_parts
 from utils.data.choices import ChoiceFormat, find_answer_kind
 from utils.files.cells import UNKNOWN, is_missing, is_nothing, natural_order
 from utils.files.rows import column_error, columns, file_of, name_key, one_line
@@ -23,7 +23,7 @@ from utils.files.rows import column_error, columns, file_of, name_key, one_line
 logger = logging.getLogger(__name__)
 
 CONTEXT_NAMES = ("context", "sent1", "ctx", "article", "passage", "premise", "goal", "paragraph", "support", "sentence", "text")
-CONTEXT_NAMES += ("flores_passage", "prompt")
+CONTEXT_NAMES += ("flores_passage", "prompt", "dialogue", "dialog", "conversation")
 QUESTION_NAMES = ("question", "question_stem", "stem", "sent2", "query")
 CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices_text", "endings", "options", "candidates")
 CHOICE_LISTS += ("options_text", "candidates_text", "answers", "choice")
@@ -56,7 +56,7 @@ def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceF
     found = ChoiceFormat(context, question, choices, answer, **settled)
     for name, split in splits.items():
         require_columns(split, [context, *([question] if question else [])], "--context_column_name and --question_column_name")
-        require_texts(split, [context])
+        splits[name] = join_parts(split, [context, *([question] if question else [])])
         if len(choices) == 1:
             require_columns(split, choices, "--choice_column_names")
         usual = saved.choices if saved and set(choices) < set(saved.choices) else choices
@@ -139,7 +139,9 @@ def _only_answer(dataset: Dataset, free: list[str]) -> str | None:
 def _only_context(dataset: Dataset, free: list[str], question_is_free: bool) -> str | None:
     """Return the only column with a usual name of a context, None if there is none. Raises a `UserError` for several."""
     usual = {name_key(name) for name in CONTEXT_NAMES}
-    found = [p for p in describe_columns(dataset) if p.name in free and p.key in usual and p.kind in ("text", "short", "name")]
+    found = [
+        p for p in describe_columns(dataset) if p.name in free and p.key in usual and p.kind in ("text", "texts", "short", "name")
+    ]
     if len(found) > 1:
         names = [quoted([profile.name]) for profile in found]
         answers = [f"--context_column_name {name}" for name in names]
