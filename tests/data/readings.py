@@ -371,6 +371,7 @@ RIGHT = [0, 0, 2, 1, 1, 0, 2, 0]
 QUIZ = {"context": CONTEXTS, "question": ASKED}
 EACH = [[row[position] for row in CANDIDATES] for position in range(3)]  # the candidates of a position
 LETTERS = ["ABC"[position] for position in RIGHT]
+QUAIL = QUIZ | {f"answer_{n}": each for n, each in enumerate(EACH)} | {"answer_1": "yes", "correct_answer_id": RIGHT}
 RIGHT_TEXTS = [row[position] for row, position in zip(CANDIDATES, RIGHT, strict=True)]
 QUIZ_TEXTS = (CONTEXTS[0], ASKED[0], *CANDIDATES[0])
 
@@ -1166,6 +1167,8 @@ CHOICE_CASES = [
         "DREAM", {"train.jsonl": lines({"dialogue": PARTS, "question": ASKED, "choice": CANDIDATES, "answer": RIGHT_TEXTS})},
         (" ".join(PARTS[0]), *QUIZ_TEXTS[1:]), CANDIDATES[0][0],
     ),
+    choice("QuAIL", {"train.jsonl": lines(QUAIL)}, (*QUIZ_TEXTS[:3], "yes", EACH[2][0]), CANDIDATES[0][0]),
+    classification("QuAIL in the wrong script", {"train.jsonl": lines(QUAIL)}, refused="choice_column_names answer_0,answer_1,a"),
     choice("MedMCQA, with an explanation", {"train.jsonl": lines(MEDICAL)}, ALONE, CANDIDATES[0][0]),
     choice(
         "MMLU, without a header", table({"q": ASKED, "A": EACH[0], "B": EACH[1], "C": EACH[2], "answer": LETTERS}, header=False),

@@ -217,11 +217,12 @@ def is_cell_column(dataset: Dataset, name: str) -> bool:
 
 def refuse_candidates(dataset: Dataset, option: str) -> None:
     """Raise a `UserError` that names run_multiple_choice.py if there are columns such as ending0 and ending1, or `choices`."""
+    numbered = [profile.name for profile in describe_columns(dataset) if CHOICE_COLUMN.fullmatch(profile.key)]
     profiles = [profile for profile in describe_columns(dataset) if profile.kind not in ("cell", "empty")]
-    numbered = [profile.name for profile in profiles if CHOICE_COLUMN.fullmatch(profile.key)]
+    of_texts = [profile for profile in profiles if profile.name in numbered]
     lists = [profile.name for profile in profiles if profile.kind in ("list", "texts") and set(profile.words) & CHOICE_LISTS]
     wrong = [profile.name for profile in profiles if WRONG_CHOICE.fullmatch(profile.key)]
-    choices = lists or (numbered if len(numbered) > 1 else [])
+    choices = lists or (numbered if len(of_texts) > 1 else [])
     if wrong:
         raise UserError(
             f"{file_of(dataset)}, {', '.join(wrong)}: wrong answers beside the right one: that is multiple choice; use "

@@ -29,6 +29,16 @@ CHOICE_LISTS = ("choices", "choices_text", "question_choices", "question_choices
 CHOICE_LISTS += ("options_text", "candidates_text", "answers", "choice")
 ANSWER_NAMES = ("label", "labels", "answer_key", "answer", "correct_answer", "correct_answers", "correct", "gold", "target")
 ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
+# Beside a column of those names these say the same, if anything.
+OTHER_ANSWER_NAMES = (
+    "correct_answer_id",
+    "answer_id",
+    "answer_idx",
+    "answer_index",
+    "correct_index",
+    "correct_idx",
+    "gold_label",
+)
 
 
 def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceFormat | None) -> ChoiceFormat:
@@ -127,9 +137,9 @@ def _find_context(
 
 def _only_answer(dataset: Dataset, free: list[str]) -> str | None:
     """Return the column named `label`, or the only one with a usual name of an answer; None if there is none."""
-    usual = {name_key(name) for name in ANSWER_NAMES}
     found = [name for name in free if name_key(name) in ("label", "labels")][:1]
-    found = found or [name for name in free if name_key(name) in usual]
+    for usual in (ANSWER_NAMES, OTHER_ANSWER_NAMES):
+        found = found or [name for name in free if name_key(name) in set(map(name_key, usual))]
     if len(found) > 1:
         profiles = [profile for profile in describe_columns(dataset) if profile.name in found]
         raise ask(dataset, "the answer", profiles, [f"--label_column_name {quoted([name])}" for name in found])
