@@ -410,6 +410,15 @@ def case(script: str) -> Callable[..., Reading]:
 classification, multilabel, choice = case(CLASSIFICATION), case(MULTILABEL), case(CHOICE)
 
 
+def genres_of(tags: list[str]) -> str:
+    return json.dumps([{"id": len(tag), "name": tag} for tag in tags])
+
+
+def fasttext(tags: list[list[str]]) -> bytes:
+    lines = (f"{''.join(f'__label__{tag} ' for tag in own)}{body}\n" for own, body in zip(tags, BODIES, strict=False))
+    return "".join(lines).encode()
+
+
 def without(columns: dict[str, Any], *left_out: str) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if name not in left_out}
 
@@ -802,6 +811,9 @@ LABEL_CASES = [
     ),
     classification("turns of a conversation", {"train.jsonl": lines({"turns": PARTS, "topic": TOPICS})}, (" ".join(PARTS[0]),),
                    "billing"),
+    classification(
+        "lines of fastText", {"cooking.train": fasttext([[topic] for topic in TOPICS * 4])}, (BODIES[0],), "billing", NAMES
+    ),
     classification("a chat", {"train.jsonl": lines({"messages": [[{"role": "user", "content": BODIES[0]}]], "topic": TOPICS})},
                    refused="no column of texts among messages, topic"),
     classification("two columns: a message, its folder", table({"message": BODIES, "folder": TOPICS}), (BODIES[0],), "billing"),
@@ -1018,6 +1030,9 @@ SEVERAL_CASES = [
         "facts of ECtHR", {"train.jsonl": lines({"facts": PARTS, "violated": TAGS})}, (" ".join(PARTS[0]),), FIRST_TAGS[1]
     ),
     multilabel("lists as JSON", cells_of(json.dumps), *FIRST_TAGS),
+    multilabel("genres of TMDB", cells_of(genres_of), *FIRST_TAGS),
+    classification("genres of TMDB in the wrong script", cells_of(genres_of), refused=r"run_multilabel\.py"),
+    multilabel("lines of fastText", {"train.txt": fasttext(TAGS)}, *FIRST_TAGS),
     multilabel("tuples as Python prints them", cells_of(lambda tags: str(tuple(tags))), *FIRST_TAGS),
     multilabel("arrays as NumPy prints them", cells_of(lambda tags: f"[{' '.join(map(repr, tags))}]"), *FIRST_TAGS, refused=TORN),
     multilabel("sets as Python prints", cells_of(lambda tags: f"{{{', '.join(map(repr, tags))}}}"), *FIRST_TAGS, refused=TORN),

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -239,7 +240,7 @@ def _recognize_rows(dataset: Dataset, column: str, args: DataArguments, values: 
     shares = all(rows) and len(widths) == 1 and all(0 <= cell <= 1 for row in rows for cell in row)
     width = widths.pop() if shares else 0
     if not shares or (width > 1 and any(abs(sum(row) - 1) > ROUNDING for row in rows)):
-        if str(values[0]).replace(" ", "").startswith(("[[", "[{")):
+        if re.match(r"\[\[|\[\{(?!.(id|name)\b)", str(values[0]).replace(" ", "")):
             told = "parts of a text with labels of their own are token classification, for which there is no script here"
             raise column_error(dataset, column, f"found {str(values[0])[:60]}, expected a label: {told}")
         problem = (

@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -66,10 +67,15 @@ def as_list(value: Any, delimiter: str | None) -> list | None:
         return None
     if isinstance(value, str):
         if not delimiter and value.strip().startswith(LISTS):
-            return list(read_list(value))
+            return _names_in(read_list(value))
         items = value.split(delimiter) if delimiter else [value]
         return [item.strip() for item in items if item.strip()]
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    return _names_in(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _names_in(items: Iterable) -> list:
+    """Return the names of objects that have no more than an id beside, as TMDB's genres, [{"id": 18, "name": "Drama"}]."""
+    return [item["name"] if isinstance(item, dict) and {"name"} <= item.keys() <= {"id", "name"} else item for item in items]
 
 
 @lru_cache(maxsize=10_000)  # many rows have the same labels

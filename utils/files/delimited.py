@@ -25,7 +25,22 @@ DELIMITERS = {",": "commas", ";": '";"', "\t": "tabs", "|": '"|"'}
 USUAL = {".csv": ",", ".tsv": "\t"}  # by the ending of the file
 SAMPLE_ROWS, SAMPLE_LENGTH = 500, 1_000_000  # what shows the delimiter
 REGULAR = 0.9  # share of rows with as many fields as the header that shows it, too
+FASTTEXT_LABEL = re.compile(r"(?:^|(?<=\s))__label__(\S+)\s*")
 BAD_ROWS = 0.1  # share of rows that --skip_bad_rows may leave out
+
+
+def read_fasttext(path: str, text: str) -> Dataset:
+    """Read the lines of fastText, `__label__one __label__other the text`: https://fasttext.cc/docs/en/supervised-tutorial.html."""
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    labels = [FASTTEXT_LABEL.findall(line) for _, line in lines]
+    single = all(len(own) == 1 for own in labels)
+    logger.info("%s: lines of fastText, with %s", path, "one label each" if single else "any number of labels")
+    columns = {
+        "text": [FASTTEXT_LABEL.sub("", line).strip() for _, line in lines],
+        "label" if single else "labels": [own[0] for own in labels] if single else labels,
+        PLACE: [f"{path}, line {number}" for number, _ in lines],
+    }
+    return Dataset.from_dict(columns)
 
 
 def read_delimited(path: str, text: str, ending: str, options: DataArguments) -> Dataset:

@@ -15,7 +15,7 @@ from datasets import Dataset, concatenate_datasets, load_from_disk
 
 from utils.arguments import DataArguments, UserError, shorten
 from utils.files.content import FORMATS, decode, read_content, read_lines, unknown_format
-from utils.files.delimited import read_delimited, tables_of_delimited
+from utils.files.delimited import read_delimited, read_fasttext, tables_of_delimited
 from utils.files.records import SPLIT_NAMES, read_json, read_json_lines, tables_of_json_lines
 from utils.files.rows import (
     ROWS_AT_ONCE,
@@ -114,6 +114,8 @@ def _read_file(path: str, options: DataArguments) -> Dataset | dict[str, Dataset
         text = decode(path, content, options.encoding)
     except UserError as error:
         raise error if known else unknown_format(path, ending) from error
+    if re.match(r"\s*__label__\S", text):
+        return read_fasttext(path, text)
     is_json = not known and re.match(r"\s*(\[\s*)?\{", text)
     if is_json:
         logger.info("%s: JSON", path)
