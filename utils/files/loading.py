@@ -30,6 +30,7 @@ from utils.files.rows import (
     rows_to_dataset,
     with_places,
 )
+from utils.runtime import quiet
 from utils.texts import read_texts
 
 logger = logging.getLogger(__name__)
@@ -109,9 +110,9 @@ def _divide(train: Dataset, file: str, args: DataArguments) -> Dataset | dict[st
     logger.info("%s: column %r divides the rows: %s", file, name, found)
     rows = [_split_of(value) for value in train[name][:]]
     train = train.remove_columns(name)
-    return {
-        split: train.select([row for row, other in enumerate(rows) if other == split]) for split in SPLIT_NAMES if split in rows
-    }
+    numbers = {split: [row for row, other in enumerate(rows) if other == split] for split in SPLIT_NAMES if split in rows}
+    with quiet():  # datasets would show a bar for copying the rows
+        return {split: train.select(own).flatten_indices() for split, own in numbers.items()}
 
 
 def _possible_counts(train: Dataset, file: str, args: DataArguments) -> dict[str, Counter]:
