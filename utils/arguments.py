@@ -390,8 +390,9 @@ class FineTuningArguments(TrainingArguments):
     )
     pooling: Literal["first", "mean"] | None = HfArg(
         default=None,
-        help="Tokens that a new head reads: first, or mean of all. Unset: first, but mean for many classes of few rows if the "
-        "encoder was trained by it. The mean takes one more layer, and a BERT, RoBERTa or XLM-RoBERTa model.",
+        help="Tokens that a new head reads. Unset: the data decides. It is the first one, but the mean of all for 20 classes or "
+        "more, with fewer than 400 rows each, if the encoder was trained by it. The mean takes a layer more, in a BERT, RoBERTa "
+        "or XLM-RoBERTa model.",
     )
     pad_to_max_length: bool = HfArg(default=False, help="Pad texts to --max_seq_length, not to the longest in the batch.")
     padding_free: bool = HfArg(
