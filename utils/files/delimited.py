@@ -33,11 +33,11 @@ def read_fasttext(path: str, text: str) -> Dataset:
     """Read the lines of fastText, `__label__one __label__other the text`: https://fasttext.cc/docs/en/supervised-tutorial.html."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     labels = [FASTTEXT_LABEL.findall(line) for _, line in lines]
-    single = all(len(own) == 1 for own in labels)
+    single = all(len(own) <= 1 for own in labels)
     logger.info("%s: lines of fastText, with %s", path, "one label each" if single else "any number of labels")
     columns = {
         "text": [FASTTEXT_LABEL.sub("", line).strip() for _, line in lines],
-        "label" if single else "labels": [own[0] for own in labels] if single else labels,
+        "label" if single else "labels": [own[0] if own else None for own in labels] if single else labels,
         PLACE: [f"{path}, line {number}" for number, _ in lines],
     }
     return Dataset.from_dict(columns)

@@ -79,7 +79,7 @@ def read_mean(model: PreTrainedModel, head_is_new: bool) -> bool:
     output.LayerNorm.reset_parameters()
     layers.append(layer)
     model.config.num_hidden_layers, model.config.pooling = len(layers), "mean"
-    logger.info("layer %d is added: by it the head reads the mean of all tokens (--pooling mean)", len(layers))
+    logger.info("layer %d is added, which averages all tokens (--pooling mean)", len(layers))
     return True
 
 
