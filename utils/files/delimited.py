@@ -31,7 +31,7 @@ BAD_ROWS = 0.1  # share of rows that --skip_bad_rows may leave out
 
 def read_fasttext(path: str, text: str) -> Dataset:
     """Read the lines of fastText, `__label__one __label__other the text`: https://fasttext.cc/docs/en/supervised-tutorial.html."""
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     labels = [FASTTEXT_LABEL.findall(line) for _, line in lines]
     single = all(len(own) <= 1 for own in labels)
     logger.info("%s: lines of fastText, with %s", path, "one label each" if single else "any number of labels")
