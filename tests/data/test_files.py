@@ -62,6 +62,20 @@ def test_every_format_gives_the_same_rows(tmp_path):
         assert columns(dataset) == ["text", "n"]
 
 
+@pytest.mark.parametrize("wanted", [0, 10**9])  # a part at a time, and whole
+def test_large_lists_of_parquet_are_lists(tmp_path, monkeypatch, wanted):
+    monkeypatch.setattr(reading, "LARGE", wanted)
+    kinds = pa.schema(
+        [("text", pa.large_string()), ("tags", pa.large_list(pa.large_string())), ("ids", pa.large_list(pa.int64()))]
+    )
+    rows = [{"text": "one", "tags": ["a", "b"], "ids": [1]}, {"text": "two", "tags": [], "ids": [2, 3]}]
+    pq.write_table(pa.Table.from_pylist(rows, schema=kinds), tmp_path / "polars.parquet")
+    dataset = read_files(str(tmp_path / "polars.parquet"))
+    assert [{name: row[name] for name in rows[0]} for row in dataset] == rows
+    assert dataset.data.schema.field("tags").type == pa.list_(pa.string())
+    assert dataset.data.schema.field("ids").type == pa.list_(pa.int64())
+
+
 def test_lists_globs_and_byte_order_marks(tmp_path):
     first = tmp_path / "p1.csv"
     first.write_bytes("\ufefftext,x\na,1\r\nb,2\r\n".encode())

@@ -170,8 +170,14 @@ def _read_parquet(path: str, content: bytes) -> Dataset:
 
 
 def _with_texts(path: str, table: pa.Table) -> pa.Table:
-    """Return a table whose columns of bytes are texts, which many tools write so. A `UserError` if they are none."""
+    """Return a table whose columns of bytes are texts, which many tools write so, and whose lists are those of other files.
+
+    Raises a `UserError` for bytes that are no text.
+    """
     for position, field in enumerate(table.schema):
+        if pa.types.is_large_list(field.type):  # as Polars writes them
+            item = pa.string() if pa.types.is_large_string(field.type.value_type) else field.type.value_type
+            table = table.set_column(position, field.name, table[field.name].cast(pa.list_(item)))
         if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type) or pa.types.is_string_view(field.type):
             try:
                 table = table.set_column(position, field.name, table[field.name].cast(pa.string()))
