@@ -814,6 +814,11 @@ LABEL_CASES = [
     classification(
         "lines of fastText", {"cooking.train": fasttext([[topic] for topic in TOPICS * 4])}, (BODIES[0],), "billing", NAMES
     ),
+    classification(
+        "fastText with one label to train and two to validate",
+        {"a.txt": fasttext([[topic] for topic in TOPICS * 4]), "validation.txt": fasttext(TAGS)},
+        refused=r"validation\.txt, line 1.*found 2 labels.*run_multilabel\.py --problem_type multi_label_classification",
+    ),
     classification("a chat", {"train.jsonl": lines({"messages": [[{"role": "user", "content": BODIES[0]}]], "topic": TOPICS})},
                    refused="no column of texts among messages, topic"),
     classification("two columns: a message, its folder", table({"message": BODIES, "folder": TOPICS}), (BODIES[0],), "billing"),

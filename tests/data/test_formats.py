@@ -378,6 +378,24 @@ def test_shapes_of_json(tmp_path, shape, ending):
     assert plain(dataset) == [["a", "x"], ["b", "y"]] and columns(dataset) == ["text", "label"]
 
 
+@pytest.mark.parametrize(
+    ("line", "text", "labels"),
+    [
+        ("__label__one, the text, and more", "the text, and more", ["one"]),
+        ("__label__one , the text", "the text", ["one"]),
+        ("__label__one,__label__two the text", "the text", ["one", "two"]),
+        ("__label__one __label__one the text", "the text", ["one"]),
+        ("the text __label__one\r", "the text", ["one"]),
+        ("the text", "the text", []),
+    ],
+)
+def test_lines_of_fasttext(tmp_path, line, text, labels):
+    dataset = read_files(write(tmp_path / "a.train", f"__label__one of __label__two\n\n{line}\n"))
+    assert dataset[1] == {"text": text, "labels": labels, "__place__": f"{tmp_path / 'a.train'}, line 3"}
+    with pytest.raises(UserError, match="a.train, line 2: found __label__ without a name"):
+        read_files(write(tmp_path / "a.train", f"{line} __label__one\n__label__ other\n"))
+
+
 def test_json_that_fits_two_ways(tmp_path):
     def read(content, part="", **options):
         return read_files(write(tmp_path / "a.json", json.dumps(content)) + part, DataArguments(**options))

@@ -66,7 +66,8 @@ def join_parts(split: Dataset, names: list[str]) -> Dataset:
             continue
         if not (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)):
             row = next((row for row, value in enumerate(split[name][:]) if value is not None), 0)
-            raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected a text, or a list of its parts")
+            expected = 'a text, or a list of its parts: ["…", "…"]'
+            raise cell_error(split, row, name, f"found {str(split[row][name])[:60]}, expected {expected}")
         logger.info("%s, column %r: the parts of each text are joined by a space", file_of(split), name)
         texts = [parts and " ".join(filter(None, parts)) for parts in split[name][:]]
         split = split.remove_columns(name).add_column(name, texts)

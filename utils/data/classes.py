@@ -154,6 +154,10 @@ class ClassFormat:
         if position is None and self.form in ("one_logit", "one_hot") and len(self.names) == 2:
             if number is not None and 0 <= number <= 1:
                 return [1 - number, number]
+        if isinstance(value, list) and len(value) > 1:
+            several = "run_multilabel.py --problem_type multi_label_classification"
+            problem = f"found {len(value)} labels, {value}, where other rows have one: keep one of them, or use {several}"
+            raise cell_error(dataset, row, self.column, problem)
         if position is None or position >= len(self.names):
             unscored = f"leave such rows out of the scores with {unknown_option(self.unknown_label, name)}"
             others = () if "," in name else (unscored,)

@@ -25,14 +25,20 @@ DELIMITERS = {",": "commas", ";": '";"', "\t": "tabs", "|": '"|"'}
 USUAL = {".csv": ",", ".tsv": "\t"}  # by the ending of the file
 SAMPLE_ROWS, SAMPLE_LENGTH = 500, 1_000_000  # what shows the delimiter
 REGULAR = 0.9  # share of rows with as many fields as the header that shows it, too
-FASTTEXT_LABEL = re.compile(r"(?:^|(?<=\s))__label__(\S+)\s*")
+FASTTEXT_LABEL = re.compile(r"(?:^|(?<=[\s,]))__label__(\S*?)(?:\s*,(?=\s|__label__)\s*|\s+|$)")
 BAD_ROWS = 0.1  # share of rows that --skip_bad_rows may leave out
 
 
 def read_fasttext(path: str, text: str) -> Dataset:
-    """Read the lines of fastText, `__label__one __label__other the text`: https://fasttext.cc/docs/en/supervised-tutorial.html."""
+    """Read the lines of fastText, `__label__one __label__other the text`: https://fasttext.cc/docs/en/supervised-tutorial.html.
+
+    A comma may stand behind a label. Raises a `UserError` for a label without a name.
+    """
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    labels = [FASTTEXT_LABEL.findall(line) for _, line in lines]
+    labels = [list(dict.fromkeys(FASTTEXT_LABEL.findall(line))) for _, line in lines]
+    for (number, _), own in zip(lines, labels, strict=True):
+        if "" in own:
+            raise UserError(f"{path}, line {number}: found __label__ without a name; write one behind it, without a space")
     single = all(len(own) <= 1 for own in labels)
     logger.info("%s: lines of fastText, with %s", path, "one label each" if single else "any number of labels")
     columns = {

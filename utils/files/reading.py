@@ -114,7 +114,7 @@ def _read_file(path: str, options: DataArguments) -> Dataset | dict[str, Dataset
         text = decode(path, content, options.encoding)
     except UserError as error:
         raise error if known else unknown_format(path, ending) from error
-    if re.match(r"\s*__label__\S", text):
+    if re.match(r"\s*(\S.*[ \t])?__label__\S", text):  # in the first line
         return read_fasttext(path, text)
     is_json = not known and re.match(r"\s*(\[\s*)?\{", text)
     if is_json:

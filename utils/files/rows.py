@@ -290,7 +290,7 @@ def rows_to_dataset(rows: list[dict], places: list[str] | None = None) -> Datase
             row, problem = _find_misfit(values)
             table[name] = _to_json(values)
             if table[name] is None:
-                raise UserError(f"{where[row]}, column {name!r}: {problem}: one column needs one type")
+                raise UserError(f"{where[row]}, column {name!r}: {problem}: one column needs one type, in all rows")
             logger.info("%s, column %r: %s; the column is read as text, as JSON writes it", where[row], name, problem)
     if places:
         table[PLACE] = pa.array(places, pa.string())
