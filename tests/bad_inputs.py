@@ -233,7 +233,15 @@ CASES: dict[str, Case] = {
     ),
     "list as text": Case(
         **train(lambda h, r: as_jsonl(h, [[["a"], *row[1:]] for row in r]), "train.jsonl"),
-        error="no (column of texts|context or qu)|expected a text|the labels may be in more than one way",
+        error="no column of texts|the labels may be in more than one way",
+        scripts=(CLASSIFICATION, MULTILABEL),
+    ),
+    "list as context": Case(
+        **train(lambda h, r: as_jsonl(h, [[["a", row[0]], *row[1:]] for row in r]), "train.jsonl"), error=None, scripts=(CHOICE,)
+    ),
+    "list of numbers as text": Case(
+        **train(lambda h, r: as_jsonl(h, [[[1, 2], *row[1:]] for row in r]), "train.jsonl"),
+        error="no column of texts|expected a text, or a list of its parts|the labels may be in more than one way",
     ),
     "bad JSON line": Case(
         **train(lambda h, r: as_jsonl(h, r).replace(b'"money', b"money"), "train.jsonl"),
