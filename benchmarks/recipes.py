@@ -49,8 +49,8 @@ All published training rows, or as many as are said, of which a tenth validates 
 published test rows. Hate and offensive language is published in one file, of which a tenth is tested. After ± is half the 95 %
 interval; in brackets, the mean score on the validation rows. The minutes are of one thread. MRPC by 5e-5 and the third seed of
 its default ran side by side: 9.3 and 10.1 minutes. Banking77's and MRPC's other runs, but for their defaults, had one other run
-beside them, all else had several, and compares with nothing. Where rows are many the default is not fitted: some
-of it was run as `--linear_probe False`. The third seeds of hate and offensive language, GoEmotions, CommonsenseQA, SST-2 and
+beside them, all else had one or several, and compares with nothing. Where rows are many the default is not fitted: some of it
+was run as `--linear_probe False`. The third seeds of hate and offensive language, GoEmotions, CommonsenseQA, SST-2 and
 Banking77's default, and the second of CommonsenseQA and SST-2, were trained in bf16, all else in float32.
 """
 

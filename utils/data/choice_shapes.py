@@ -30,15 +30,8 @@ CHOICE_LISTS += ("options_text", "candidates_text", "answers", "choice")
 ANSWER_NAMES = ("label", "labels", "answer_key", "answer", "correct_answer", "correct_answers", "correct", "gold", "target")
 ANSWER_NAMES += ("correct_option", "correct_answer_num", "cop")
 # Beside a column of those names these say the same, if anything.
-OTHER_ANSWER_NAMES = (
-    "correct_answer_id",
-    "answer_id",
-    "answer_idx",
-    "answer_index",
-    "correct_index",
-    "correct_idx",
-    "gold_label",
-)
+OTHER_ANSWER_NAMES = ("correct_answer_id", "answer_id", "answer_idx", "answer_index", "correct_index", "correct_idx")
+OTHER_ANSWER_NAMES += ("gold_label",)
 
 
 def find_choices(splits: dict[str, Dataset], args: DataArguments, saved: ChoiceFormat | None) -> ChoiceFormat:
