@@ -107,6 +107,7 @@ SETS = {
     "goemotions, one emotion": Part(**EMOTIONS | {"script": CLASSES, "metric": "accuracy"}, rows=1500),
     "banking77, 8 a class": Part(**INTENTS, rows=8, per_class="category"),
     "banking77, 16 a class": Part(**INTENTS, rows=16, per_class="category"),
+    "banking77, 64 a class": Part(**INTENTS, rows=64, per_class="category"),
     "hate_offensive, 8 a class": Part(**TWEETS, rows=8, per_class="class"),
     "hate_offensive, 16 a class": Part(**TWEETS, rows=16, per_class="class"),
     "hate_offensive, 64 a class": Part(**TWEETS, rows=64, per_class="class"),

@@ -58,7 +58,7 @@ def test_known_labels_stay_as_they_are_and_a_new_one_starts_at_its_frequency(run
     new = logits_of(tmp_path / "unmoved" / "predictions.csv", ["delivery"])
     assert new.mean() == pytest.approx(np.log(share / (1 - share)), abs=0.6)
 
-    metrics = run(run_multilabel, "old", "new", rows, "--extend_labels", "--num_train_epochs=12")
+    metrics = run(run_multilabel, "old", "new", rows, "--extend_labels", "--num_train_epochs=20", "--learning_rate=2e-3")
     assert [label for label in LABELS if metrics[f"predict_{label}_roc_auc"] < 0.8] == [], metrics
 
 

@@ -6,10 +6,9 @@ import os
 import random
 import shutil
 import tempfile
-from collections import Counter
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from utils.arguments import Arguments
@@ -48,18 +47,13 @@ def prepare_smoke_test(args: Arguments, example_rows: list[dict], row_columns: t
 
 
 def save_tiny_model(texts: list[str], folder: str, positions: int = 64) -> None:
-    """Write a random BERT of two layers and 32 units, and a WordPiece tokenizer of the usual words and all letters in `texts`.
-
-    It is the same each time, while the trainer of tokenizers merges equally frequent pieces in any order.
-    """
+    """Write a random BERT of two layers and 32 units, and a WordPiece tokenizer trained on `texts`."""
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
-    letters = sorted({letter for word in words for letter in word})
-    pieces = [*special.values(), *letters, *(f"##{letter}" for letter in letters), *(word for word, _ in words.most_common(400))]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    wordpiece.normalizer, wordpiece.pre_tokenizer = normalizer, splitter
+    wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    wordpiece.normalizer = normalizers.BertNormalizer()
+    wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=list(special.values()), show_progress=False)
+    wordpiece.train_from_iterator(texts, trainer)
     wordpiece.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece, model_max_length=positions, **special)
     config = BertConfig(
